@@ -1,0 +1,99 @@
+"""A checkpoint: one safetensors file with weights, configuration and statistics. Nothing in it is ever executed."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from kpop.codec.config import CodecConfig
+from kpop.codec.network import Codec
+from kpop.errors import KpopError
+from kpop.lstm.config import LstmConfig
+from kpop.lstm.network import CodeLstm
+
+FORMAT = "twice4life-1"
+TRAINING_ONLY = (".counts", ".sums", ".seeded")  # a codebook's running averages: training goes on from its own state
+FULL_PRECISION = ("bin_mean", "bin_std")
+
+
+def save_checkpoint(path: Path, codec: Codec, lstm: CodeLstm, info: dict[str, Any]) -> None:
+    """Write both networks (weights as float16) to path, atomically. info: anything JSON can hold."""
+    tensors = {f"codec.{name}": _compact(name, t) for name, t in _weights(codec).items()}
+    tensors |= {f"lstm.{name}": _compact(name, t) for name, t in _weights(lstm).items()}
+    metadata = {
+        "format": FORMAT,
+        "codec": json.dumps(asdict(codec.config)),
+        "lstm": json.dumps(asdict(lstm.config)),
+        "info": json.dumps(info),
+    }
+    write_tensors(path, tensors, metadata)
+
+
+def load_checkpoint(path: Path) -> tuple[Codec, CodeLstm, dict[str, Any]]:
+    """Rebuild (codec, lstm, info) in float32 on the CPU, in evaluation mode.
+
+    Raises KpopError when the file is missing, damaged, or not one of ours.
+    """
+    tensors, metadata = read_tensors(path)
+    try:
+        if metadata["format"] != FORMAT:
+            raise KeyError("format")
+        codec = Codec(_config(CodecConfig, metadata["codec"]))
+        lstm = CodeLstm(_config(LstmConfig, metadata["lstm"]))
+        _restore(codec, "codec.", tensors)
+        _restore(lstm, "lstm.", tensors)
+        return codec.eval(), lstm.eval(), json.loads(metadata["info"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise KpopError(f"The weights in {path.name} do not fit this program: train or download them again.") from error
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file so that path holds either the old content or the new, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, beside, metadata)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. Raises KpopError when it is missing or damaged."""
+    if not path.is_file():
+        raise KpopError(f"There are no weights at {path}: put the checkpoint there or train one.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise KpopError(f"The weights in {path.name} are damaged: train or download them again.") from error
+
+
+def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: t for name, t in model.state_dict().items() if not name.endswith(TRAINING_ONLY)}
+
+
+def _compact(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if name in FULL_PRECISION else tensor.half()
+
+
+def _config(kind: type, text: str) -> Any:
+    return kind(**{name: _tuples(value) for name, value in json.loads(text).items()})
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists, as the tuples that frozen configurations hold."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _restore(model: nn.Module, prefix: str, tensors: dict[str, torch.Tensor]) -> None:
+    own = {name.removeprefix(prefix): t.float() for name, t in tensors.items() if name.startswith(prefix)}
+    missing, unexpected = model.load_state_dict(own, strict=False)
+    if unexpected or any(not name.endswith(TRAINING_ONLY) for name in missing):
+        raise ValueError("weights and configuration do not belong together")

@@ -1,0 +1,41 @@
+"""python -m kpop train: from songs to a checkpoint."""
+
+import argparse
+from pathlib import Path
+
+from kpop.errors import KpopError
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    """Declare the command."""
+    command = commands.add_parser("train", help="train a model on our corpus or on your own songs")
+    command.add_argument(
+        "folder", nargs="?", type=Path, metavar="FOLDER", help="your songs; without it, our own corpus"
+    )
+    command.add_argument("--out", type=Path, required=True, help="checkpoint to write, as models/NAME")
+    command.add_argument("--songs", type=int, default=400, help="songs of our corpus to train on")
+    command.add_argument("--minutes", type=float, default=60.0, help="wall-clock budget of the training")
+    command.add_argument("--codec-steps", type=int, help="with --lstm-steps: a run of so many steps, repeatable")
+    command.add_argument("--lstm-steps", type=int)
+    command.add_argument("--jobs", type=int, default=2, help="processes that render the corpus")
+    command.add_argument("--resume", action="store_true", help="go on where an earlier run was stopped")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, with a line of held-out figures now and then."""
+    from kpop.training import train
+
+    if options.songs < 2 or options.jobs < 1:
+        raise KpopError("Training needs --songs 2 or more and --jobs 1 or more: choose such numbers.")
+    plan = train.Plan(
+        out=options.out.with_suffix(".safetensors"),
+        folder=options.folder,
+        n_songs=options.songs,
+        minutes=options.minutes,
+        codec_steps=options.codec_steps,
+        lstm_steps=options.lstm_steps,
+        n_jobs=options.jobs,
+        resume=options.resume,
+    )
+    train.run(plan, lambda line: print(line, flush=True))

@@ -1,0 +1,70 @@
+"""The built-in seed clips: four bars each of songs whose numbers no training ever reaches."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from kpop.corpus.compose import compose
+from kpop.corpus.labels import chord_classes
+from kpop.corpus.render import render
+from kpop.corpus.score import Score, Section
+from kpop.generation.clips import SEED_BARS, SEED_SAMPLES
+from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, SIXTEENTHS_PER_BAR
+
+FIRST_UNHEARD_NUMBER = 1_000_000  # training takes songs from 0 on
+PLAN = (  # title, palette, kind of section, mode
+    ("First Snow", "neon", "verse", "major"),
+    ("Neon Rain", "neon", "chorus", "minor"),
+    ("Strawberry Moon", "bubblegum", "verse", "major"),
+    ("Sugar Rush", "bubblegum", "chorus", "major"),
+    ("Midnight Taxi", "velvet", "verse", "minor"),
+    ("Slow Honey", "velvet", "chorus", "major"),
+    ("Black Mirror Ball", "noir", "verse", "minor"),
+    ("Last Train Home", "noir", "chorus", "minor"),
+    ("Paper Lanterns", "neon", "prechorus", "minor"),
+    ("Cherry Static", "bubblegum", "postchorus", "major"),
+)
+MOODS = {"neon": "bright", "bubblegum": "bouncy", "velvet": "silky", "noir": "dark"}
+KINDS = {"prechorus": "pre-chorus", "postchorus": "post-chorus"}
+NOTE_NAMES = ("C", "D flat", "D", "E flat", "E", "F", "F sharp", "G", "A flat", "A", "B flat", "B")
+
+
+def make_clips(out_dir: Path) -> Iterator[str]:
+    """Write NAME.flac of each clip and clips.json; yields the titles as they get ready."""
+    import soundfile
+
+    out_dir.mkdir(parents=True, exist_ok=True)
+    entries, number = [], FIRST_UNHEARD_NUMBER - 1
+    for title, palette, kind, mode in PLAN:
+        score, section = _next_song(number + 1, palette, kind, mode)
+        number, name = score.number, title.lower().replace(" ", "-")
+        start = section.first_bar * BAR_SAMPLES
+        waveform = render(score)[start : start + SEED_SAMPLES]
+        soundfile.write(out_dir / f"{name}.flac", waveform, SAMPLE_RATE_HZ, subtype="PCM_16")
+        entries.append({"name": name, "title": title, "story": _story(palette, section), **_labels(score, section)})
+        yield title
+    (out_dir / "clips.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+
+
+def _next_song(number: int, palette: str, kind: str, mode: str) -> tuple[Score, Section]:
+    """The next song from number on that has such a section, and the section."""
+    while True:
+        score = compose(number)
+        for section in score.sections:
+            wanted = (score.palette, section.kind, section.mode) == (palette, kind, mode)
+            if wanted and section.n_bars >= SEED_BARS:
+                return score, section
+        number += 1
+
+
+def _story(palette: str, section: Section) -> str:
+    kind = KINDS.get(section.kind, section.kind)
+    return f"a {MOODS[palette]} {kind} in {NOTE_NAMES[section.tonic]} {section.mode}"
+
+
+def _labels(score: Score, section: Section) -> dict:
+    first = section.first_bar * SIXTEENTHS_PER_BAR
+    chords: np.ndarray = chord_classes(score)[first : first + SEED_BARS * SIXTEENTHS_PER_BAR]
+    return {"song_number": score.number, "first_bar": section.first_bar, "chords_per_sixteenth": chords.tolist()}

@@ -1,0 +1,96 @@
+"""Seed clips: a few seconds of music that a song grows from, built in or of the listener's own."""
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from kpop.audio.files import read_audio
+from kpop.audio.loudness import integrated_loudness, normalise
+from kpop.errors import KpopError
+from kpop.generation.checkpoints import MODELS_DIR
+from kpop.generation.pulse import first_slot
+from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, STEPS_PER_BAR, STEPS_PER_SIXTEENTH
+
+CLIPS_DIR = MODELS_DIR / "clips"
+SEED_BARS = 4
+SEED_STEPS = SEED_BARS * STEPS_PER_BAR
+SEED_SAMPLES = SEED_BARS * BAR_SAMPLES
+LONGEST_FILE_S = 60.0  # more of a file than this is never heard as a seed, so it is not read
+SHORTEST_FILE_S = 2.0
+SILENCE_LUFS = -60.0
+SILENT_SAMPLE = 1e-3  # what comes before the first sample above this is skipped
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """A built-in clip as a listener sees it: name for the command line, title, and half a sentence about it."""
+
+    name: str
+    title: str
+    story: str
+
+
+@dataclass(frozen=True)
+class SeedClip:
+    """Music to start from.
+
+    waveform: (n_samples,) float32, 16 kHz, -14 LUFS, at most SEED_SAMPLES long
+    first_slot: metronome position of its first step
+    chords: (n_steps,) uint8 chord classes, or None where they are not known
+    """
+
+    name: str
+    title: str
+    waveform: np.ndarray
+    first_slot: int = 0
+    chords: np.ndarray | None = None
+
+
+@lru_cache(maxsize=1)
+def _catalogue() -> dict[str, dict]:
+    listing = CLIPS_DIR / "clips.json"
+    if not listing.is_file():
+        return {}
+    return {entry["name"]: entry for entry in json.loads(listing.read_text(encoding="utf-8"))}
+
+
+def built_in_clips() -> tuple[ClipInfo, ...]:
+    """What there is to choose from; all from songs that no model was trained on."""
+    return tuple(ClipInfo(entry["name"], entry["title"], entry["story"]) for entry in _catalogue().values())
+
+
+def built_in_clip(name: str) -> SeedClip:
+    """A built-in clip, four bars long. Raises KpopError when there is none of that name."""
+    entry = _catalogue().get(name)
+    if entry is None:
+        raise KpopError(
+            f"There is no seed clip called {name}: choose one of {', '.join(_catalogue())} or a sound file."
+        )
+    waveform = read_audio(CLIPS_DIR / f"{name}.flac")
+    chords = np.repeat(np.array(entry["chords_per_sixteenth"], np.uint8), STEPS_PER_SIXTEENTH)
+    return SeedClip(name, entry["title"], waveform, 0, chords)
+
+
+def clip_from_file(source: BinaryIO | str | Path, name: str) -> SeedClip:
+    """The beginning of any sound file, brought to -14 LUFS; silence before its first sound is skipped.
+
+    Raises KpopError when the file is broken, silent or shorter than SHORTEST_FILE_S.
+    """
+    waveform = read_audio(source, max_s=LONGEST_FILE_S)
+    if len(waveform) < SHORTEST_FILE_S * SAMPLE_RATE_HZ:
+        raise KpopError(f"{name} lasts only {len(waveform) / SAMPLE_RATE_HZ:.1f} s: choose two seconds or more.")
+    loud = np.flatnonzero(np.abs(waveform) > SILENT_SAMPLE)
+    heard = waveform[loud[0] : loud[0] + SEED_SAMPLES] if len(loud) else waveform[:0]
+    if len(heard) < SHORTEST_FILE_S * SAMPLE_RATE_HZ or integrated_loudness(heard) < SILENCE_LUFS:
+        raise KpopError(f"{name} is silent in its first minute: choose a file with sound at its start.")
+    heard = normalise(heard)
+    return SeedClip(name, Path(name).stem, heard, first_slot(heard))
+
+
+def find_clip(name: str) -> SeedClip:
+    """A built-in clip by its name, or else the sound file at that path. Raises KpopError when it is neither."""
+    return clip_from_file(name, Path(name).name) if Path(name).is_file() else built_in_clip(name)

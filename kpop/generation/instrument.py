@@ -1,0 +1,162 @@
+"""The instrument: settings and a seed clip in, a song out."""
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kpop.audio.spectrum import log_mel_db, mel_centres_hz, stft
+from kpop.checkpoint import load_checkpoint
+from kpop.codec.network import Codec
+from kpop.generation.clips import SEED_STEPS, SeedClip
+from kpop.generation.seed import chance_mask, mix
+from kpop.generation.settings import GeneratedSong, Settings
+from kpop.generation.synthesis import analyse, decode, encode, master, sound
+from kpop.grid import FRAMES_PER_STEP, SAMPLE_RATE_HZ, STEP_SAMPLES, STEPS_PER_BEAT
+from kpop.lstm.config import N_METRONOME_SLOTS
+from kpop.lstm.network import CodeLstm
+from kpop.lstm.sampler import Sampler
+from kpop.lstm.stepper import Stepper
+
+Progress = Callable[[float, str], None]
+N_DISPLAY_MELS = 128
+DREAMING_SHARE = 0.7  # of the time that a song takes, for the progress bar
+PROGRESS_EVERY_STEPS = 16
+CHANCE_TEMPERATURE = 1.0  # chance must not depend on the listener's temperature, else the seed would
+
+
+class Instrument:
+    """Codec and LSTM, ready to play."""
+
+    def __init__(self, codec: Codec, lstm: CodeLstm, info: dict) -> None:
+        self.codec, self.lstm, self.info = codec, lstm, info
+        self.layers = [0] + [1 + band for band in codec.config.stream_bands]  # the chord is a layer of its own
+
+    @classmethod
+    def load(cls, checkpoint: Path) -> "Instrument":
+        """Raises KpopError when the checkpoint is missing or damaged."""
+        return cls(*load_checkpoint(checkpoint))
+
+    def generate(self, settings: Settings, clip: SeedClip, on_progress: Progress | None = None) -> GeneratedSong:
+        """A song of exactly settings.length_s seconds that begins with the seed and is dreamt on from there.
+
+        on_progress(share done 0..1, what is being done) is called as it goes on; what it raises ends the work.
+        """
+        report, watch = on_progress or (lambda share, words: None), _Stopwatch()
+        n_samples = round(settings.length_s * SAMPLE_RATE_HZ)
+        n_steps = -(-n_samples // STEP_SAMPLES)
+        with watch.lap("seed"), _one_thread():
+            report(0.0, "Listening to the seed")
+            seed = _Seed(self, settings, clip, seed_length(n_steps, clip, settings.randomness))
+        with watch.lap("dream"), _one_thread():
+            streams = self._dream(settings, seed, n_steps, report)
+        with watch.lap("decode"):
+            report(DREAMING_SHARE, "Painting the spectrum")
+            log_magnitudes = seed.keep_clip(decode(self.codec, streams[:, 1:]))
+        with watch.lap("invert"):
+            report(DREAMING_SHARE + 0.1, "Turning the spectrum into sound")
+            waveform = sound(log_magnitudes, n_samples, settings.seed_number)
+        with watch.lap("master"):
+            report(0.97, "Mastering")
+            waveform = master(waveform)
+        report(1.0, "Done")
+        return _finished(waveform, min(seed.n_steps * STEP_SAMPLES, n_samples), settings, watch.laps)
+
+    def _dream(self, settings: Settings, seed: "_Seed", n_steps: int, report: Progress) -> np.ndarray:
+        """All streams of the song (n_steps, n_streams): the seed, and what the LSTM makes of it."""
+        stepper = Stepper(self.lstm)
+        stepper.hear(torch.from_numpy(seed.streams).unsqueeze(0), _slots(seed.first_slot, 0, seed.n_steps))
+        choose = Sampler(settings.temperature, [np.random.default_rng([settings.seed_number, 2])])
+        n_new = n_steps - seed.n_steps
+        new = np.empty((n_new, seed.streams.shape[1]), np.int64)
+        for step, slot in enumerate(_slots(seed.first_slot, seed.n_steps, n_steps)):
+            if step % PROGRESS_EVERY_STEPS == 0:
+                report(DREAMING_SHARE * step / n_new, "Dreaming up the song")
+            new[step] = stepper.next(slot, choose)[0].numpy()
+        return np.concatenate([seed.streams, new])
+
+    def chance(self, n_steps: int, seed_number: int) -> np.ndarray:
+        """Streams (n_steps, n_streams) that know of no clip: what the LSTM dreams up from nothing."""
+        stepper = Stepper(self.lstm)
+        choose = Sampler(CHANCE_TEMPERATURE, [np.random.default_rng([seed_number, 1])])
+        return np.concatenate([stepper.next(slot, choose).numpy() for slot in _slots(0, 0, n_steps)])
+
+
+class _Seed:
+    """The partially random seed of one song."""
+
+    def __init__(self, instrument: Instrument, settings: Settings, clip: SeedClip, n_steps: int) -> None:
+        self.n_steps = n_steps
+        self.first_slot = clip.first_slot if settings.randomness < 1 else 0  # nothing of the clip remains at 1
+        self.log_magnitudes = analyse(clip.waveform, n_steps)
+        self.edges_bins = instrument.codec.config.band_edges_bins
+        streams = self._clip_streams(instrument, clip)
+        rng = np.random.default_rng([settings.seed_number, 0])
+        self.mask = chance_mask(n_steps, max(instrument.layers) + 1, settings.randomness, rng)
+        if self.mask.any():
+            streams = mix(streams, instrument.chance(n_steps, settings.seed_number), self.mask, instrument.layers)
+        self.streams = streams
+
+    def _clip_streams(self, instrument: Instrument, clip: SeedClip) -> np.ndarray:
+        chords = np.full(self.n_steps, instrument.lstm.config.stream_sizes[0])  # "not known"
+        if clip.chords is not None:
+            chords = clip.chords[: self.n_steps].astype(np.int64)
+        return np.concatenate([chords[:, None], encode(instrument.codec, self.log_magnitudes)], 1)
+
+    def keep_clip(self, decoded: np.ndarray) -> np.ndarray:
+        """The song's log-magnitudes, with the clip itself instead of its codec copy where it was not given to chance."""
+        for band, (low, high) in enumerate(zip(self.edges_bins, self.edges_bins[1:], strict=False)):
+            kept = np.flatnonzero(np.repeat(~self.mask[:, 1 + band], FRAMES_PER_STEP))
+            decoded[kept, low:high] = self.log_magnitudes[kept, low:high]
+        return decoded
+
+
+def seed_length(n_steps: int, clip: SeedClip, randomness: float) -> int:
+    """Steps of the seed: four bars, but no more than the clip has (unless all is chance) or half of the song."""
+    clip_steps = len(clip.waveform) // STEP_SAMPLES if randomness < 1 else SEED_STEPS
+    return min(SEED_STEPS, clip_steps, n_steps // 2 // STEPS_PER_BEAT * STEPS_PER_BEAT)
+
+
+def _slots(first_slot: int, start: int, stop: int) -> torch.Tensor:
+    return (first_slot + torch.arange(start, stop)) % N_METRONOME_SLOTS
+
+
+def _finished(
+    waveform: np.ndarray, n_seed_samples: int, settings: Settings, seconds: dict[str, float]
+) -> GeneratedSong:
+    level = log_mel_db(np.abs(stft(waveform)), N_DISPLAY_MELS)
+    return GeneratedSong(
+        waveform=waveform,
+        log_mel_db=level - level.max(),
+        mel_centres_hz=mel_centres_hz(N_DISPLAY_MELS),
+        seed_end_s=n_seed_samples / SAMPLE_RATE_HZ,
+        settings=settings,
+        seconds_taken=seconds,
+    )
+
+
+class _Stopwatch:
+    """Wall-clock seconds by name."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+
+    @contextmanager
+    def lap(self, name: str):
+        started = time.perf_counter()
+        yield
+        self.laps[name] = time.perf_counter() - started
+
+
+@contextmanager
+def _one_thread():
+    """Stepping is a row of tiny products: a second thread only waits, and beside another busy process for long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,94 @@
+"""An LSTM over codes: what is the next step, given all before it and the metronome?
+
+Within a step the streams are predicted one after the other, each given those before it, so that the product of the
+probabilities is exactly the probability of the step (Copet et al. 2023, "MusicGen", call the alternative, all at once,
+inexact). Look-back: music repeats after a bar and after four, so the codes of then are shown as well.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from kpop.lstm.config import N_METRONOME_SLOTS, LstmConfig
+
+
+class CodeLstm(nn.Module):
+    """The network. Streams are int64 tensors (batch, n_steps, n_streams); the size of a stream: "not known"."""
+
+    def __init__(self, config: LstmConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.input_table = nn.Embedding(config.n_rows, config.embed)
+        self.slot_table = nn.Embedding(N_METRONOME_SLOTS, config.embed)
+        self.lookback_inputs = nn.ModuleList(
+            nn.Linear(config.embed, config.embed, bias=False) for _ in config.lookback_steps
+        )
+        self.lstm = nn.LSTM(config.embed, config.hidden, config.n_layers, batch_first=True, dropout=config.dropout)
+        self.drop = nn.Dropout(config.dropout)
+        self.heads = StreamHeads(config)
+        self.register_buffer("offsets", torch.tensor(config.stream_offsets), persistent=False)
+        self.register_buffer("unknown", torch.tensor(config.stream_sizes), persistent=False)
+        for table in (self.input_table, self.slot_table):
+            nn.init.normal_(table.weight, std=0.05)
+
+    def inputs(self, before: torch.Tensor, lookbacks: list[torch.Tensor], slots: torch.Tensor) -> torch.Tensor:
+        """The LSTM's input (batch, n_steps, embed).
+
+        before: the streams one step earlier; lookbacks: the streams lookback_steps earlier; slots: metronome positions
+        (batch, n_steps) int64, 0..N_METRONOME_SLOTS-1.
+        """
+        x = self._embed(before) + self.slot_table(slots)
+        for linear, earlier in zip(self.lookback_inputs, lookbacks, strict=True):
+            x = x + linear(self._embed(earlier))
+        return x
+
+    def forward(
+        self,
+        before: torch.Tensor,
+        lookbacks: list[torch.Tensor],
+        slots: torch.Tensor,
+        targets: torch.Tensor,
+        state: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> tuple[list[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+        """Logits of each stream (batch, n_steps, size) given the targets' earlier streams, and the state after."""
+        hidden, state = self.lstm(self.drop(self.inputs(before, lookbacks, slots)), state)
+        return self.heads(self.drop(hidden), [rows + self.offsets for rows in lookbacks], targets + self.offsets), state
+
+    def _embed(self, streams: torch.Tensor) -> torch.Tensor:
+        rows = (streams + self.offsets).flatten(0, 1)
+        return F.embedding_bag(rows, self.input_table.weight, mode="sum").unflatten(0, streams.shape[:2])
+
+
+class StreamHeads(nn.Module):
+    """Predict each stream from the LSTM's state, the streams before it in the step, and its own value in look-back."""
+
+    def __init__(self, config: LstmConfig) -> None:
+        super().__init__()
+        width, n_streams = config.head_width, config.n_streams
+        self.from_hidden = nn.Linear(config.hidden, n_streams * width)
+        self.prefix_table = nn.Embedding(config.n_rows, width)
+        self.from_prefix = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(n_streams - 1))
+        self.lookback_tables = nn.ModuleList(nn.Embedding(config.n_rows, width) for _ in config.lookback_steps)
+        self.to_logits = nn.ModuleList(nn.Linear(width, size) for size in config.stream_sizes)
+        for table in (self.prefix_table, *self.lookback_tables):
+            nn.init.normal_(table.weight, std=0.1)
+
+    def forward(self, hidden: torch.Tensor, lookbacks: list[torch.Tensor], targets: torch.Tensor) -> list[torch.Tensor]:
+        """hidden (batch, n_steps, hidden), lookbacks and targets as table rows -> logits of each stream."""
+        features = self.from_hidden(hidden).chunk(len(self.to_logits), dim=-1)
+        prefix, logits = 0, []
+        for stream, feature in enumerate(features):
+            if stream:
+                prefix = prefix + self.prefix_table(targets[..., stream - 1])
+            logits.append(self.logits(stream, feature, prefix, [rows[..., stream] for rows in lookbacks]))
+        return logits
+
+    def logits(
+        self, stream: int, feature: torch.Tensor, prefix: torch.Tensor | int, lookback_rows: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """Logits (..., size) of one stream; prefix: summed prefix embeddings (..., width) of the streams before it."""
+        for table, rows in zip(self.lookback_tables, lookback_rows, strict=True):
+            feature = feature + table(rows)
+        if stream:
+            feature = feature + self.from_prefix[stream - 1](prefix)
+        return self.to_logits[stream](F.gelu(feature, approximate="tanh"))

@@ -1,0 +1,72 @@
+"""The LSTM one step at a time: what it has heard, and how it goes on. Nothing here knows of audio."""
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+from kpop.lstm.network import CodeLstm
+
+Choose = Callable[[int, torch.Tensor], torch.Tensor]
+"""(stream, logits (batch, size)) -> chosen values (batch,) int64."""
+
+
+class Stepper:
+    """A batch of songs in the making, with the LSTM's state and as much past as it looks back to."""
+
+    def __init__(self, model: CodeLstm, batch: int = 1) -> None:
+        self.model, self.config = model, model.config
+        self.layers = [_fused_layer(model, layer) for layer in range(self.config.n_layers)]
+        self.hidden = [torch.zeros(batch, self.config.hidden) for _ in self.layers]
+        self.cell = [torch.zeros(batch, self.config.hidden) for _ in self.layers]
+        self.n_past = max(self.config.lookback_steps)
+        self.past = model.unknown.expand(batch, self.n_past, -1).clone()  # a ring: step t is at t % n_past
+        self.step = 0
+
+    @torch.inference_mode()
+    def hear(self, streams: torch.Tensor, slots: torch.Tensor) -> None:
+        """Take in known steps (batch, n_steps, n_streams) int64 at metronome slots (n_steps,) int64."""
+        for step in range(streams.shape[1]):
+            self._advance(slots[step])
+            self._remember(streams[:, step])
+
+    @torch.inference_mode()
+    def next(self, slot: torch.Tensor, choose: Choose) -> torch.Tensor:
+        """Make the next step, at a metronome slot () int64: choose is asked stream by stream. (batch, n_streams) int64."""
+        features = self.model.heads.from_hidden(self._advance(slot)).chunk(self.config.n_streams, dim=-1)
+        earlier = [rows + self.model.offsets for rows in self._lookbacks()]
+        prefix, values = 0, []
+        for stream, feature in enumerate(features):
+            logits = self.model.heads.logits(stream, feature, prefix, [rows[:, stream] for rows in earlier])
+            values.append(choose(stream, logits))
+            prefix = prefix + F.embedding(values[-1] + self.model.offsets[stream], self.model.heads.prefix_table.weight)
+        self._remember(torch.stack(values, 1))
+        return torch.stack(values, 1)
+
+    def _advance(self, slot: torch.Tensor) -> torch.Tensor:
+        """Move the state on by one step, (batch, hidden) of the last layer."""
+        before = self.past[:, (self.step - 1) % self.n_past]
+        lookbacks = [earlier.unsqueeze(1) for earlier in self._lookbacks()]
+        x = self.model.inputs(before.unsqueeze(1), lookbacks, slot.expand(len(before), 1)).squeeze(1)
+        for layer, (weight, bias) in enumerate(self.layers):
+            gates = F.linear(torch.cat([x, self.hidden[layer]], 1), weight, bias)
+            enter, forget, candidate, leave = gates.chunk(4, 1)
+            self.cell[layer] = forget.sigmoid() * self.cell[layer] + enter.sigmoid() * candidate.tanh()
+            self.hidden[layer] = x = leave.sigmoid() * self.cell[layer].tanh()
+        return x
+
+    def _lookbacks(self) -> list[torch.Tensor]:
+        return [self.past[:, (self.step - ago) % self.n_past] for ago in self.config.lookback_steps]
+
+    def _remember(self, values: torch.Tensor) -> None:
+        self.past[:, self.step % self.n_past] = values
+        self.step += 1
+
+
+def _fused_layer(model: CodeLstm, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """[W_ih W_hh] and the sum of the biases: one matrix product a step and layer."""
+    part = {
+        name: getattr(model.lstm, f"{name}_l{layer}").detach()
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    }
+    return torch.cat([part["weight_ih"], part["weight_hh"]], 1).contiguous(), part["bias_ih"] + part["bias_hh"]

@@ -1,0 +1,1 @@
+"""What the page shows, worked out without the page: nothing here knows Streamlit."""

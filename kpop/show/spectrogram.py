@@ -1,0 +1,113 @@
+"""The song as a picture: a mel spectrogram with the seed shaded, small enough for any connection."""
+
+import numpy as np
+import plotly.graph_objects as go
+
+from kpop.generation.settings import GeneratedSong
+from kpop.grid import FRAMES_PER_S
+
+MAX_COLUMNS = 1000
+MAX_BANDS = 128
+FLOOR_DB = -80
+HEIGHT_PX = 360
+TICKS_HZ = (100, 300, 1000, 2000, 4000, 7000)
+COLOURS = ("#150d1f", "#3b1d5c", "#8a1f73", "#e0428c", "#ffa07a", "#fff1d6")  # night, plum, magenta, apricot, cream
+SEED_COLOUR = "#ffa07a"
+DREAM_COLOUR = "#e0428c"
+HOVER = "%{x:.1f} s<br>%{y} Hz<br>%{z} dB<extra></extra>"
+
+
+def spectrogram_figure(song: GeneratedSong) -> go.Figure:
+    """Heatmap of dB over seconds (x) and mel bands named by their centre in Hz (y).
+
+    Transparent, without fonts or text colours of its own, so that the page's theme, dark or light, shows through.
+    """
+    length_s = len(song.log_mel_db) / FRAMES_PER_S
+    figure = go.Figure(_heatmap(song, length_s))
+    _add_seed(figure, min(song.seed_end_s, length_s), length_s)
+    figure.update_xaxes(range=[0, length_s], ticksuffix=" s", nticks=8, showgrid=False, zeroline=False, fixedrange=True)
+    figure.update_yaxes(**_frequency_axis(song.mel_centres_hz))
+    figure.update_layout(
+        height=HEIGHT_PX,
+        margin={"l": 48, "r": 8, "t": 34, "b": 30},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        dragmode=False,
+    )
+    return figure
+
+
+def _heatmap(song: GeneratedSong, length_s: float) -> go.Heatmap:
+    picture = shrink(song.log_mel_db, MAX_COLUMNS, MAX_BANDS)
+    column_s = length_s / len(picture)
+    return go.Heatmap(
+        z=picture.T,  # plotly wants (n_bands, n_columns)
+        x0=column_s / 2,
+        dx=column_s,
+        y=[f"{hz:.1f}" for hz in band_centres_hz(song.mel_centres_hz)],  # names: a category axis reads them out
+        zmin=FLOOR_DB,
+        zmax=0,
+        colorscale=list(COLOURS),
+        showscale=False,
+        zsmooth="fast",
+        hovertemplate=HOVER,
+    )
+
+
+def shrink(log_mel_db: np.ndarray, max_columns: int, max_bands: int) -> np.ndarray:
+    """(n_frames, n_mels) dB -> int8 dB, at most (max_columns, max_bands); each cell is the loudest of those it covers.
+
+    Loudest, not mean: a drum hit of one frame must survive in a song of five minutes.
+    """
+    n_frames, n_mels = log_mel_db.shape
+    loudest = np.maximum.reduceat(log_mel_db, _group_starts(n_frames, max_columns), axis=0)
+    loudest = np.maximum.reduceat(loudest, _group_starts(n_mels, max_bands), axis=1)
+    return np.clip(np.rint(np.nan_to_num(loudest, nan=FLOOR_DB)), FLOOR_DB, 0).astype(np.int8)
+
+
+def band_centres_hz(mel_centres_hz: np.ndarray) -> np.ndarray:
+    """Centres of the bands that `shrink` leaves."""
+    starts = _group_starts(len(mel_centres_hz), MAX_BANDS)
+    sizes = np.diff(starts, append=len(mel_centres_hz))
+    return np.add.reduceat(mel_centres_hz, starts) / sizes
+
+
+def _group_starts(n: int, max_groups: int) -> np.ndarray:
+    """Where each of at most max_groups groups, as even as can be, of n things begins."""
+    n_groups = min(n, max_groups)
+    return np.arange(n_groups) * n // n_groups
+
+
+def _frequency_axis(mel_centres_hz: np.ndarray) -> dict:
+    centres_hz = band_centres_hz(mel_centres_hz)
+    ticks_hz = [hz for hz in TICKS_HZ if centres_hz[0] <= hz <= centres_hz[-1]]
+    return {
+        "type": "category",
+        "tickvals": [int(np.abs(centres_hz - hz).argmin()) for hz in ticks_hz],
+        "ticktext": [f"{hz / 1000:g} kHz" if hz >= 1000 else f"{hz} Hz" for hz in ticks_hz],
+        "showgrid": False,
+        "fixedrange": True,
+    }
+
+
+def _add_seed(figure: go.Figure, seed_end_s: float, length_s: float) -> None:
+    figure.add_vrect(0, seed_end_s, fillcolor="white", opacity=0.16, line_width=0, name="seed")
+    figure.add_vline(seed_end_s, line={"color": "white", "width": 1.5, "dash": "dot"}, opacity=0.9)
+    _add_bracket(figure, 0, seed_end_s, SEED_COLOUR)
+    _add_bracket(figure, seed_end_s, length_s, DREAM_COLOUR)
+    _add_label(figure, "Kevin’s memory", SEED_COLOUR, "left")
+    _add_label(figure, "the machine dreams", DREAM_COLOUR, "right")
+
+
+def _add_bracket(figure: go.Figure, start_s: float, end_s: float, colour: str) -> None:
+    """A strip of colour along the top edge of the picture."""
+    figure.add_shape(type="rect", x0=start_s, x1=end_s, y0=1.01, y1=1.03, yref="paper", fillcolor=colour, line_width=0)
+
+
+def _add_label(figure: go.Figure, words: str, colour: str, side: str) -> None:
+    """At the picture's corners, where the two never meet, however short the seed."""
+    text = f'<span style="color:{colour}">■</span> {words}'
+    x = 0 if side == "left" else 1
+    figure.add_annotation(
+        text=text, x=x, xref="paper", xanchor=side, y=1.04, yref="paper", yanchor="bottom", showarrow=False
+    )

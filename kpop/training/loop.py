@@ -1,0 +1,162 @@
+"""One training loop for both networks: budget, schedule, held-out figures, resuming."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from kpop.training.state import load_state, save_state
+
+SAVE_EVERY_S = 60.0
+WARMUP_STEPS = 100
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a run lasts: so many steps, or so many seconds of wall clock. Exactly one is given."""
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    def share_used(self, step: int, elapsed_s: float) -> float:
+        """0 at the start, 1 or more when it is used up."""
+        return step / max(self.steps, 1) if self.steps is not None else elapsed_s / max(self.seconds, 1e-9)
+
+
+class Stage(Protocol):
+    """What the loop needs of a network in training."""
+
+    name: str
+    model: nn.Module
+    learning_rate: float
+    evaluate_every: int
+
+    def loss(self, step: int) -> torch.Tensor:
+        """The loss on batch number step, a function of the weights and that number alone."""
+
+    def after_step(self, step: int) -> None:
+        """What is learnt without a gradient."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Held-out figures; the one named "held_out" is to become small."""
+
+    def publish(self, curve: list[dict[str, float]]) -> None:
+        """Called when stage.model is the best so far: what it is good for may be written now."""
+
+
+@dataclass
+class Run:
+    """Where a run stands."""
+
+    step: int = 0
+    elapsed_s: float = 0.0
+    best_held_out: float = math.inf
+    evaluations_since_best: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(
+    stage: Stage, budget: Budget, state_path: Path, resume: bool, report: Report, patience: int = 10
+) -> list[dict[str, float]]:
+    """Train stage.model until the budget is used up or held-out figures stop improving; ends with the best weights.
+
+    Its state is saved at state_path every minute and at the end; with resume it goes on from there, and a run of so
+    many steps then reaches the same weights as one that was never interrupted. Returns the learning curve.
+    """
+    optimiser = torch.optim.AdamW(
+        stage.model.parameters(), lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    best, run = _begin(stage, optimiser, state_path, resume, report)
+    clock = _Clock(run)
+    while budget.share_used(run.step, clock.elapsed_s()) < 1 and run.evaluations_since_best < patience:
+        _step(stage, optimiser, run.step, budget.share_used(run.step, clock.elapsed_s()))
+        run.step += 1
+        if run.step % stage.evaluate_every == 0:
+            best = _evaluate(stage, run, best, clock, budget, report)
+        if clock.save_is_due():
+            save_state(state_path, stage.model, optimiser, best, clock.stamp(run).__dict__)
+    if run.step % stage.evaluate_every:
+        best = _evaluate(stage, run, best, clock, budget, report)
+    save_state(state_path, stage.model, optimiser, best, clock.stamp(run).__dict__)
+    stage.model.load_state_dict(best)
+    return run.curve
+
+
+class _Clock:
+    """Wall clock over all sittings of a run."""
+
+    def __init__(self, run: Run) -> None:
+        self.started = time.monotonic() - run.elapsed_s
+        self.saved = time.monotonic()
+
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.started
+
+    def save_is_due(self) -> bool:
+        due = time.monotonic() - self.saved > SAVE_EVERY_S
+        if due:
+            self.saved = time.monotonic()
+        return due
+
+    def stamp(self, run: Run) -> Run:
+        run.elapsed_s = self.elapsed_s()
+        return run
+
+
+def _begin(
+    stage: Stage, optimiser: torch.optim.Optimizer, state_path: Path, resume: bool, report: Report
+) -> tuple[dict[str, torch.Tensor], Run]:
+    if not (resume and state_path.exists()):
+        return _copy(stage.model), Run()
+    best, place = load_state(state_path, stage.model, optimiser)
+    run = Run(**place)
+    report(f"{stage.name}: going on from step {run.step}")
+    return best, run
+
+
+def _step(stage: Stage, optimiser: torch.optim.Optimizer, step: int, share_used: float) -> None:
+    torch.manual_seed(step)  # dropout depends on the step alone, so a resumed run repeats it
+    stage.model.train()
+    for group in optimiser.param_groups:
+        group["lr"] = stage.learning_rate * schedule(step, share_used)
+    optimiser.zero_grad(set_to_none=True)
+    stage.loss(step).backward()
+    nn.utils.clip_grad_norm_(stage.model.parameters(), 1.0)
+    optimiser.step()
+    stage.after_step(step)
+
+
+def schedule(step: int, share_used: float) -> float:
+    """Share of the full learning rate: a short warm-up, then half a cosine down to a fiftieth."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(share_used, 1.0)))
+    return min(1.0, (step + 1) / WARMUP_STEPS) * (0.02 + 0.98 * cosine)
+
+
+def _evaluate(
+    stage: Stage, run: Run, best: dict[str, torch.Tensor], clock: _Clock, budget: Budget, report: Report
+) -> dict[str, torch.Tensor]:
+    figures = stage.evaluate()
+    run.curve.append({"step": run.step, "minutes": round(clock.elapsed_s() / 60, 2), **figures})
+    run.evaluations_since_best += 1
+    if figures["held_out"] < run.best_held_out:
+        run.best_held_out, run.evaluations_since_best, best = figures["held_out"], 0, _copy(stage.model)
+        stage.publish(run.curve)
+    report(_progress_line(stage.name, run, clock, budget, figures))
+    return best
+
+
+def _progress_line(name: str, run: Run, clock: _Clock, budget: Budget, figures: dict[str, float]) -> str:
+    elapsed = clock.elapsed_s()
+    left_s = elapsed * (1 / max(budget.share_used(run.step, elapsed), 1e-9) - 1)
+    words = "  ".join(f"{key} {value:.3f}" for key, value in figures.items())
+    return f"{name}: step {run.step}  {words}  ({elapsed / 60:.1f} min, {max(left_s, 0) / 60:.1f} min left)"
+
+
+def _copy(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: t.detach().cpu().clone() for name, t in model.state_dict().items()}

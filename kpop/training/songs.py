@@ -1,0 +1,68 @@
+"""The songs of a training run: waveform, metronome and chords, prepared once and kept in a cache folder."""
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kpop.errors import KpopError
+from kpop.grid import STEP_SAMPLES
+
+HELD_OUT_SHARE = 1 / 16
+UNKNOWN_CHORD = 0
+
+
+@dataclass(frozen=True)
+class Song:
+    """One song on the grid.
+
+    name: what to call it; waveform: (n_steps * STEP_SAMPLES,) int16, 16 kHz
+    slots: (n_steps,) int16, metronome position 0..255 of each step
+    chords: (n_steps,) uint8, chord class 0..24 of each step, 0 where it is not known
+    """
+
+    name: str
+    waveform: np.ndarray
+    slots: np.ndarray
+    chords: np.ndarray
+
+    @property
+    def n_steps(self) -> int:
+        """Length in code steps."""
+        return len(self.slots)
+
+
+def cached_song(cache_file: Path, prepare: Callable[[], Song]) -> Song:
+    """The song in cache_file, or else what prepare() makes, which is then kept there."""
+    try:
+        with np.load(cache_file, allow_pickle=False) as held:
+            return Song(str(held["name"]), held["waveform"], held["slots"], held["chords"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass  # not there yet, or half written: make it again
+    song = prepare()
+    cache_file.parent.mkdir(parents=True, exist_ok=True)
+    beside = cache_file.with_suffix(".tmp.npz")
+    np.savez(beside, name=song.name, waveform=song.waveform, slots=song.slots, chords=song.chords)
+    beside.replace(cache_file)
+    return song
+
+
+def to_int16(waveform: np.ndarray) -> np.ndarray:
+    """(n,) float32 in -1..1 -> whole steps of int16; the rest of the last step is dropped."""
+    whole = len(waveform) // STEP_SAMPLES * STEP_SAMPLES
+    return np.round(waveform[:whole] * 32767).clip(-32768, 32767).astype(np.int16)
+
+
+def split(songs: Iterable[Song]) -> tuple[list[Song], list[Song]]:
+    """(training songs, held-out songs): every sixteenth of them, at least one, chosen by name and not by order.
+
+    Raises KpopError when there are fewer than two.
+    """
+    ranked = sorted(songs, key=lambda song: hashlib.sha256(song.name.encode()).digest())
+    if len(ranked) < 2:
+        raise KpopError("Training needs at least two usable songs, one of them to be held out: add more songs.")
+    n_held_out = max(1, round(len(ranked) * HELD_OUT_SHARE))
+    return ranked[n_held_out:], ranked[:n_held_out]

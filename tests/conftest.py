@@ -1,0 +1,57 @@
+"""A tiny model, trained once for all tests, and sounds that the tests make themselves."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kpop.codec.config import CodecConfig
+from kpop.grid import N_BINS, SAMPLE_RATE_HZ
+
+TINY_CODEC = CodecConfig(
+    band_edges_bins=(0, 40, N_BINS),
+    codebook_sizes=((32, 32), (32,)),
+    encoder_width=32,
+    decoder_width=32,
+    encoder_blocks=1,
+    step_blocks=1,
+    frame_blocks=1,
+)
+TINY_LSTM = {"embed": 32, "hidden": 48, "head_width": 32}
+
+
+@pytest.fixture(scope="session")
+def beat() -> np.ndarray:
+    """20 s of a made-up band: kicks on the beat at 125 BPM, and a chord that changes every bar. float32, 16 kHz."""
+    return _band(20.0)
+
+
+def _band(seconds: float) -> np.ndarray:
+    time_s = np.arange(int(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    since_beat_s = time_s % 0.48
+    kick = np.sin(2 * np.pi * (50 * since_beat_s + 8 * (1 - np.exp(-since_beat_s * 30)))) * np.exp(-since_beat_s * 12)
+    roots_hz = np.array([220.0, 174.6, 261.6, 196.0])[(time_s // 1.92).astype(int) % 4]
+    chord = sum(np.sin(2 * np.pi * np.cumsum(roots_hz * ratio) / SAMPLE_RATE_HZ) for ratio in (1, 1.25, 1.5))
+    return (0.5 * kick + 0.1 * chord).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def songs_folder(tmp_path_factory: pytest.TempPathFactory, beat: np.ndarray) -> Path:
+    """A folder with four short songs."""
+    import soundfile
+
+    folder = tmp_path_factory.mktemp("songs")
+    for index, rate in enumerate((16_000, 22_050, 44_100, 48_000)):
+        song = np.interp(np.arange(0, 20, 1 / rate) * SAMPLE_RATE_HZ, np.arange(len(beat)), beat)
+        soundfile.write(folder / f"song {index}.wav", np.stack([song, song * 0.8**index], 1), rate)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a tiny model: our corpus, a few steps of both stages."""
+    from kpop.training.train import Plan, run
+
+    out = tmp_path_factory.mktemp("models") / "tiny.safetensors"
+    run(Plan(out=out, n_songs=3, codec_steps=12, lstm_steps=8, codec_config=TINY_CODEC, lstm_shape=TINY_LSTM), print)
+    return out

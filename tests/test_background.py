@@ -1,0 +1,84 @@
+"""Work in the background: progress is seen, errors become one sentence, and cancelling works."""
+
+import threading
+
+import pytest
+
+from kpop.errors import KpopError
+from kpop.show.background import BackgroundTask
+
+PATIENCE_S = 5.0
+
+
+class Gate:
+    """Work that reports, then waits until it is let through."""
+
+    def __init__(self) -> None:
+        self.reached, self.opened = threading.Event(), threading.Event()
+
+    def work(self, report) -> str:
+        report(0.25, "Half way to half way")
+        self.reached.set()
+        assert self.opened.wait(PATIENCE_S)
+        report(1.0, "Done")
+        return "a song"
+
+
+@pytest.fixture
+def gate():
+    gate = Gate()
+    yield gate
+    gate.opened.set()
+
+
+def failing(error: Exception):
+    def work(report):
+        raise error
+
+    return work
+
+
+def test_result_is_what_the_work_returned():
+    assert BackgroundTask(lambda report: "a song").result() == "a song"
+
+
+def test_the_caller_goes_on_while_the_work_waits_and_sees_its_progress(gate):
+    task = BackgroundTask(gate.work)
+    assert gate.reached.wait(PATIENCE_S)
+    assert (task.fraction, task.words) == (0.25, "Half way to half way")
+    assert not task.finished
+    assert not task.wait(0.01)
+    gate.opened.set()
+    assert task.result() == "a song"
+    assert task.finished
+    assert task.error is None
+
+
+def test_progress_stays_between_0_and_1():
+    task = BackgroundTask(lambda report: report(1.5, "Too keen"))
+    assert task.wait(PATIENCE_S)
+    assert task.fraction == 1.0
+
+
+def test_cancelled_work_stops_at_its_next_report(gate):
+    task = BackgroundTask(gate.work)
+    assert gate.reached.wait(PATIENCE_S)
+    task.cancel()
+    gate.opened.set()
+    with pytest.raises(KpopError, match="cancelled"):
+        task.result()
+    assert task.fraction == 0.25
+
+
+def test_a_sentence_for_people_passes_through_unchanged():
+    task = BackgroundTask(failing(KpopError("The weights are missing: fetch them.")))
+    with pytest.raises(KpopError, match=r"^The weights are missing: fetch them\.$"):
+        task.result()
+
+
+def test_an_unforeseen_error_becomes_a_sentence_and_a_traceback_in_the_log(caplog):
+    task = BackgroundTask(failing(ZeroDivisionError("secret detail")))
+    assert task.wait(PATIENCE_S)
+    assert "secret detail" not in str(task.error)
+    assert "terminal" in str(task.error)
+    assert "secret detail" in caplog.text

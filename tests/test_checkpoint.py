@@ -1,0 +1,56 @@
+"""Weights on disk: whole, self-contained, and never executed."""
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from kpop.checkpoint import load_checkpoint, write_tensors
+from kpop.errors import KpopError
+
+
+def test_a_checkpoint_rebuilds_networks_and_statistics(tiny_model):
+    codec, lstm, info = load_checkpoint(tiny_model)
+    held = load_file(tiny_model)
+    assert torch.equal(codec.bin_mean, held["codec.bin_mean"])
+    assert lstm.config.stream_sizes == (25, *codec.config.stream_sizes)
+    assert info["n_songs"] == 2
+    assert not codec.training
+    assert not lstm.training
+
+
+def test_missing_weights_are_one_clear_sentence(tmp_path):
+    with pytest.raises(KpopError, match="There are no weights at"):
+        load_checkpoint(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense" * 50, pickle.dumps({"a": 1})])
+def test_damaged_weights_are_one_clear_sentence(tmp_path, content):
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(KpopError, match="damaged"):
+        load_checkpoint(path)
+
+
+def test_half_a_file_is_one_clear_sentence(tmp_path, tiny_model):
+    path = tmp_path / "half.safetensors"
+    path.write_bytes(tiny_model.read_bytes()[: tiny_model.stat().st_size // 2])
+    with pytest.raises(KpopError, match="damaged"):
+        load_checkpoint(path)
+
+
+def test_somebody_elses_weights_are_one_clear_sentence(tmp_path):
+    path = tmp_path / "other.safetensors"
+    save_file({"layer.weight": torch.zeros(3)}, path)
+    with pytest.raises(KpopError, match="do not fit"):
+        load_checkpoint(path)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "m.safetensors"
+    write_tensors(path, {"a": torch.ones(2)}, {})
+    with pytest.raises(Exception):  # noqa: B017, PT011
+        write_tensors(path, {"a": "not a tensor"}, {})
+    assert load_file(path)["a"].tolist() == [1, 1]
+    assert [file.name for file in tmp_path.iterdir()] == ["m.safetensors"]

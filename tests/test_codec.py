@@ -1,0 +1,64 @@
+"""The codec's networks and quantisers."""
+
+import torch
+from conftest import TINY_CODEC
+
+from kpop.codec.network import Codec
+from kpop.codec.quantiser import Codebook, ResidualQuantiser
+from kpop.grid import N_BINS
+
+
+def clusters(n: int, generator: torch.Generator) -> torch.Tensor:
+    centres = torch.randn(16, 4, generator=generator) * 5
+    return centres[torch.randint(16, (n,), generator=generator)] + 0.1 * torch.randn(n, 4, generator=generator)
+
+
+def learnt(sizes: tuple[int, ...], data: torch.Tensor) -> ResidualQuantiser:
+    quantiser = ResidualQuantiser(sizes, 4)
+    for step in range(60):
+        quantiser.learn(data, torch.Generator().manual_seed(step))
+    return quantiser
+
+
+def test_every_further_level_comes_nearer():
+    data = clusters(2_000, torch.Generator().manual_seed(0))
+    errors = [(learnt((16,) * n, data)(data)[0] - data).square().mean().item() for n in (1, 2, 3)]
+    assert errors[0] > 1.5 * errors[1] > 2 * errors[2]
+
+
+def test_codes_alone_give_the_quantised_vectors():
+    data = clusters(500, torch.Generator().manual_seed(1))
+    quantiser = learnt((16, 16), data)
+    quantised, codes = quantiser(data)
+    assert torch.allclose(quantiser.vectors(codes), quantised, atol=1e-5)
+
+
+def test_a_code_that_nobody_uses_is_moved_to_where_the_data_are():
+    data = clusters(2_000, torch.Generator().manual_seed(2))
+    codebook = Codebook(16, 4)
+    codebook.seed(data, torch.Generator().manual_seed(0))
+    codebook.vectors[3] = 1e3
+    codebook.sums[3] = 1e3 * codebook.counts[3]
+    for step in range(400):
+        codebook.learn(data, codebook.nearest(data), torch.Generator().manual_seed(step))
+    assert (codebook.vectors[3] - data).square().sum(1).min() < 1
+
+
+def test_shapes_of_codes_and_spectrum():
+    codec = Codec(TINY_CODEC).eval()
+    codes = codec.encode(torch.randn(2, 20, N_BINS))
+    assert codes.shape == (2, 10, len(TINY_CODEC.stream_sizes))
+    assert codec.decode(codes).shape == (2, 20, N_BINS)
+
+
+def test_a_change_in_one_band_leaves_the_other_bands_codes_alone():
+    codec = Codec(TINY_CODEC).eval()
+    for quantiser in codec.quantisers:
+        quantiser.learn(torch.randn(500, TINY_CODEC.code_dim), torch.Generator().manual_seed(0))
+    spectrum = torch.randn(1, 20, N_BINS)
+    louder_treble = spectrum.clone()
+    louder_treble[..., TINY_CODEC.band_edges_bins[1] :] += 3
+    changed = (codec.encode(spectrum) != codec.encode(louder_treble)).any(1)[0]
+    bands = torch.tensor(TINY_CODEC.stream_bands)
+    assert not changed[bands == 0].any()
+    assert changed[bands == 1].any()

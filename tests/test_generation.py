@@ -1,0 +1,255 @@
+"""The knobs do what they say: on a tiny model, whose music is bad but whose rules are those of the big one."""
+
+import io
+import wave
+
+import numpy as np
+import pytest
+import soundfile
+
+from kpop.__main__ import main
+from kpop.audio.loudness import integrated_loudness, true_peak_db
+from kpop.audio.measures import log_mel_error_db
+from kpop.audio.spectrum import log_magnitude, stft
+from kpop.errors import KpopError
+from kpop.generation.clips import SEED_SAMPLES, SeedClip, built_in_clip, built_in_clips, clip_from_file, find_clip
+from kpop.generation.instrument import Instrument
+from kpop.generation.naming import song_file_name
+from kpop.generation.pulse import first_slot
+from kpop.generation.settings import Settings
+from kpop.generation.synthesis import sound
+from kpop.grid import SAMPLE_RATE_HZ
+
+
+@pytest.fixture(scope="module")
+def instrument(tiny_model) -> Instrument:
+    return Instrument.load(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def clip(beat) -> SeedClip:
+    return SeedClip("beat", "Beat", beat[:SEED_SAMPLES])
+
+
+@pytest.fixture(scope="module")
+def other_clip() -> SeedClip:
+    time_s = np.arange(SEED_SAMPLES) / SAMPLE_RATE_HZ
+    sweep = 0.3 * np.sin(2 * np.pi * (300 * time_s + 40 * time_s**2)) * (time_s % 0.24 < 0.12)
+    return SeedClip("sweep", "Sweep", sweep.astype(np.float32))
+
+
+def make(instrument: Instrument, clip: SeedClip, **changes):
+    return instrument.generate(Settings(**({"length_s": 16.0} | changes)), clip)
+
+
+def seed_part(song) -> np.ndarray:
+    return song.waveform[: round(song.seed_end_s * SAMPLE_RATE_HZ)]
+
+
+@pytest.mark.parametrize("length_s", [4.0, 7.777, 20.01])
+def test_length_is_exact(instrument, clip, length_s):
+    song = make(instrument, clip, length_s=length_s)
+    assert len(song.waveform) / SAMPLE_RATE_HZ == pytest.approx(length_s, abs=0.001)
+    assert 0 < song.seed_end_s <= length_s / 2 + 0.5
+
+
+def test_same_settings_and_number_give_the_same_bytes(instrument, clip):
+    assert make(instrument, clip).waveform.tobytes() == make(instrument, clip).waveform.tobytes()
+
+
+def test_another_number_gives_another_song(instrument, clip):
+    one, other = make(instrument, clip, seed_number=1), make(instrument, clip, seed_number=2)
+    assert log_mel_error_db(one.waveform, other.waveform) > 1
+
+
+def test_randomness_zero_keeps_the_clip_as_it_is(instrument, clip):
+    song = make(instrument, clip, randomness=0.0)
+    played = seed_part(song)[: 7 * SAMPLE_RATE_HZ]  # the last moments already sound of what follows
+    gain = np.sqrt(np.mean(clip.waveform[: len(played)] ** 2) / np.mean(played**2))
+    assert log_mel_error_db(clip.waveform[: len(played)], played * gain) < 1.5
+
+
+def test_randomness_one_leaves_nothing_of_the_clip(instrument, clip, other_clip):
+    short = SeedClip("short", "Short", clip.waveform[:40_000], first_slot=17)
+    songs = {make(instrument, c, randomness=1.0).waveform.tobytes() for c in (clip, other_clip, short)}
+    assert len(songs) == 1
+    assert make(instrument, clip, randomness=0.9).waveform.tobytes() not in songs
+
+
+def test_the_seed_moves_steadily_away_from_the_clip(instrument, clip):
+    plain = log_magnitude(np.abs(stft(clip.waveform)))[:500]
+    distances = []
+    for randomness in (0.0, 0.25, 0.5, 0.75, 1.0):
+        over_seeds = []
+        for number in range(3):
+            song = make(instrument, clip, randomness=randomness, seed_number=number)
+            own = log_magnitude(np.abs(stft(seed_part(song))))[:500]
+            level = np.mean(own) - np.mean(plain)
+            over_seeds.append(np.mean(np.abs(own - plain - level)))
+        distances.append(np.mean(over_seeds))
+    steps = np.diff(distances)
+    assert (steps > 0).all()
+    assert steps.max() < 0.6 * (distances[-1] - distances[0])
+
+
+def test_temperature_zero_leaves_nothing_to_chance_after_the_seed(instrument, clip):
+    streams = [
+        instrument.generate(Settings(length_s=12, temperature=0, randomness=0, seed_number=n), clip).log_mel_db
+        for n in (1, 2)
+    ]
+    assert np.abs(streams[0] - streams[1]).mean() < 1.5  # only phases that are left to chance differ
+
+
+def test_diversity_grows_with_temperature(instrument, clip):
+    def spread(temperature: float) -> float:
+        songs = [
+            make(instrument, clip, temperature=temperature, randomness=0.0, seed_number=n, length_s=12).log_mel_db
+            for n in range(4)
+        ]
+        return np.mean([np.abs(a - b)[600:].mean() for i, a in enumerate(songs) for b in songs[:i]])
+
+    assert spread(0.0) < spread(0.3) < spread(2.0)
+
+
+def test_a_song_is_finished(instrument, clip):
+    song = make(instrument, clip)
+    assert song.waveform.dtype == np.float32
+    assert np.isfinite(song.waveform).all()
+    assert abs(integrated_loudness(song.waveform) + 14) < 1
+    assert true_peak_db(song.waveform) < -1
+    assert song.log_mel_db.max() == 0
+    assert song.log_mel_db.shape[1] == len(song.mel_centres_hz)
+    assert song.settings.length_s == 16
+
+
+def test_progress_is_real_and_can_cancel(instrument, clip):
+    shares = []
+    instrument.generate(Settings(length_s=12), clip, lambda share, words: shares.append(share))
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    assert shares[-1] == 1
+    assert len(shares) > 10
+
+    def cancel(share: float, words: str) -> None:
+        if share > 0.3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        instrument.generate(Settings(length_s=300), clip, cancel)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"randomness": 1.1}, {"randomness": -0.1}, {"temperature": 2.5}, {"temperature": float("nan")}, {"length_s": 3}],
+)
+def test_settings_out_of_range_are_one_clear_sentence(wrong):
+    with pytest.raises(KpopError, match="must be between"):
+        Settings(**wrong)
+
+
+def test_a_silent_frame_between_sounds_stays_silent_and_clicks_nowhere():
+    spectrum = np.full((101, 481), np.log(1e-4), np.float32)
+    spectrum[:40, 30] = spectrum[60:, 30] = np.log(0.3)
+    waveform = sound(spectrum, 24_000, seed=0)
+    assert np.abs(waveform[11_000:13_000]).max() < 0.01
+
+
+def test_there_are_clips_to_choose_from():
+    clips = built_in_clips()
+    assert len(clips) >= 8
+    assert len({info.title for info in clips}) == len(clips)
+    for info in clips:
+        held = built_in_clip(info.name)
+        assert len(held.waveform) == SEED_SAMPLES
+        assert abs(integrated_loudness(held.waveform) + 14) < 4
+        assert len(held.chords) == 256
+
+
+def test_an_unknown_clip_is_one_clear_sentence():
+    with pytest.raises(KpopError, match="no seed clip called nothing"):
+        find_clip("nothing")
+
+
+def wav(waveform: np.ndarray, rate: int = 16_000) -> io.BytesIO:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, waveform, rate, format="WAV")
+    buffer.seek(0)
+    return buffer
+
+
+def test_a_file_of_ones_own_is_brought_to_level_from_its_first_sound_on(beat):
+    quiet = np.concatenate([np.zeros(32_000), 0.05 * beat])
+    held = clip_from_file(wav(quiet), "mine.wav")
+    assert len(held.waveform) == SEED_SAMPLES
+    assert abs(integrated_loudness(held.waveform) + 14) < 1
+    assert np.abs(held.waveform[:800]).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("sound_of", "words"),
+    [(lambda beat: beat[:8_000], "lasts only"), (lambda beat: 0 * beat, "silent"), (lambda beat: beat[:0], "no sound")],
+)
+def test_bad_files_of_ones_own_are_one_clear_sentence(beat, sound_of, words):
+    with pytest.raises(KpopError, match=words):
+        clip_from_file(wav(sound_of(beat)), "mine.wav")
+
+
+@pytest.mark.parametrize("late_steps", [0, 5, 16, 40])
+def test_a_clip_of_ones_own_keeps_its_beat(beat, late_steps):
+    """The beat of the clip falls on a beat of the metronome, wherever in the bar the clip begins."""
+    clip = beat[late_steps * 480 :][:SEED_SAMPLES]
+    beat_error = (first_slot(clip) - late_steps + 8) % 16 - 8
+    assert abs(beat_error) <= 1
+
+
+def test_the_command_line_writes_a_song_and_says_how(tiny_model, tmp_path, beat, capsys):
+    soundfile.write(tmp_path / "mine.wav", beat, 16_000)
+    out = tmp_path / "song.wav"
+    arguments = [
+        "--out",
+        str(out),
+        "--seconds",
+        "6.5",
+        "--clip",
+        str(tmp_path / "mine.wav"),
+        "--model",
+        str(tiny_model),
+    ]
+    assert main(["generate", *arguments]) == 0
+    with wave.open(str(out)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16_000, 1, 2)
+        assert file.getnframes() == 104_000
+    assert "6.5 s of song in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--seconds", "1"], "must be between 4 and 300"),
+        (["--model", "nowhere"], "no weights"),
+        (["--clip", "nowhere"], "no seed clip"),
+    ],
+)
+def test_the_command_line_explains_what_is_wrong(tmp_path, capsys, tiny_model, arguments, words):
+    defaults = [] if "--model" in arguments else ["--model", str(tiny_model)]
+    assert main(["generate", "--out", str(tmp_path / "x.wav"), *defaults, *arguments]) == 2
+    message = capsys.readouterr().err
+    assert words in message
+    assert "Traceback" not in message
+
+
+@pytest.mark.parametrize("stage", ["magnitude", "codec"])
+def test_resynthesis_writes_a_copy_at_the_same_level(tiny_model, tmp_path, beat, stage, capsys):
+    source, out = tmp_path / "in.wav", tmp_path / "out.wav"
+    soundfile.write(source, 0.2 * beat, 16_000)
+    assert main(["resynthesize", str(source), str(out), "--stage", stage, "--model", str(tiny_model)]) == 0
+    copy, _ = soundfile.read(out)
+    assert len(copy) == len(beat)
+    assert "spectral convergence" in capsys.readouterr().out
+    if stage == "magnitude":
+        assert np.std(copy) == pytest.approx(np.std(0.2 * beat), rel=0.05)
+
+
+def test_file_names_tell_how_a_song_was_made():
+    name = song_file_name(Settings(clip="Mein Lied (1).mp3", randomness=0.25, length_s=12.5))
+    assert name == "twice4life-mein-lied-1-r0.25-t1.00-12.5s-7.wav"

@@ -1,0 +1,41 @@
+"""Temperature and chance."""
+
+import numpy as np
+import pytest
+import torch
+
+from kpop.lstm.sampler import Sampler
+
+LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
+
+
+def shares(temperature: float, n: int = 20_000) -> np.ndarray:
+    sampler = Sampler(temperature, [np.random.default_rng(0)])
+    drawn = [int(sampler(0, LOGITS)) for _ in range(n)]
+    return np.bincount(drawn, minlength=4) / n
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_probabilities_are_raised_to_one_over_temperature(temperature):
+    expected = torch.softmax(LOGITS[0] / temperature, 0).numpy()
+    assert np.abs(shares(temperature) - expected).max() < 0.015
+
+
+def test_temperature_zero_takes_the_likeliest():
+    assert Sampler(0, [np.random.default_rng(0)])(0, LOGITS).tolist() == [0]
+
+
+def test_a_tiny_temperature_is_nearly_zero_and_breaks_nothing():
+    assert shares(1e-6, 50)[0] == 1
+
+
+def test_negative_temperature_is_refused():
+    with pytest.raises(ValueError, match="negative"):
+        Sampler(-0.1, [])
+
+
+def test_each_row_has_a_random_stream_of_its_own():
+    together = Sampler(1.0, [np.random.default_rng(s) for s in (1, 2, 3)])
+    alone = Sampler(1.0, [np.random.default_rng(2)])
+    for _ in range(50):
+        assert together(0, LOGITS.expand(3, -1))[1] == alone(0, LOGITS)[0]

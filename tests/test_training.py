@@ -1,0 +1,177 @@
+"""From songs to a checkpoint: interrupted, resumed, with good songs and bad."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import TINY_CODEC, TINY_LSTM
+from safetensors.torch import load_file
+
+from kpop.audio.spectrum import log_magnitude, stft
+from kpop.checkpoint import load_checkpoint
+from kpop.errors import KpopError
+from kpop.grid import STEPS_PER_BEAT
+from kpop.training import baselines, features, folder_songs, loop, songs
+from kpop.training.beats import metronome
+from kpop.training.sequences import Sequence
+from kpop.training.train import Plan, run
+
+ROOT = Path(__file__).parents[1]
+
+
+def tiny_plan(out: Path, folder: Path, **changes) -> Plan:
+    steps = {"codec_steps": 8, "lstm_steps": 8}
+    return Plan(out=out, folder=folder, codec_config=TINY_CODEC, lstm_shape=TINY_LSTM, **(steps | changes))
+
+
+class Stopped(Exception):
+    pass
+
+
+def interrupt_at(monkeypatch, name: str, step: int):
+    """Make training save its state after every step and die at a step of a stage."""
+    original = loop._step
+
+    def step_or_die(stage, optimiser, number, share_used):
+        if stage.name == name and number == step:
+            raise Stopped
+        original(stage, optimiser, number, share_used)
+
+    monkeypatch.setattr(loop, "_step", step_or_die)
+    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
+
+
+@pytest.mark.parametrize("stage", ["codec", "lstm"])
+def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, songs_folder, monkeypatch, stage):
+    run(tiny_plan(tmp_path / "whole.safetensors", songs_folder), lambda line: None)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, stage, 5)
+        with pytest.raises(Stopped):
+            run(tiny_plan(tmp_path / "cut.safetensors", songs_folder), lambda line: None)
+    lines = []
+    run(tiny_plan(tmp_path / "cut.safetensors", songs_folder, resume=True), lines.append)
+    assert f"{stage}: going on from step 5" in lines
+    whole, cut = load_file(tmp_path / "whole.safetensors"), load_file(tmp_path / "cut.safetensors")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_a_killed_process_leaves_a_state_to_resume_from(tmp_path, songs_folder):
+    command = [sys.executable, "-m", "kpop", "train", str(songs_folder), "--out", str(tmp_path / "m")]
+    steps = ["--codec-steps", "2", "--lstm-steps", "400"]
+    process = subprocess.Popen([*command, *steps], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    codec = tmp_path / "m.work" / "codec.safetensors"
+    deadline = time.monotonic() + 120
+    while not codec.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    load_checkpoint(codec)  # whole, not half written
+    assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_steps_lower_the_held_out_error(tiny_model):
+    info = load_checkpoint(tiny_model)[2]
+    assert info["bits_per_step"]["lstm"]["all"] < sum(np.log2(s) for s in (25, 32, 32, 32))
+    assert info["codec_curve"][-1]["held_out"] > 0
+
+
+def test_training_needs_a_folder_with_songs(tmp_path):
+    with pytest.raises(KpopError, match="no folder"):
+        run(tiny_plan(tmp_path / "m.safetensors", tmp_path / "nowhere"), print)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(KpopError, match="no songs in"):
+        run(tiny_plan(tmp_path / "m.safetensors", tmp_path / "empty"), print)
+
+
+def test_bad_songs_are_named_and_skipped(tmp_path, beat):
+    for name in ("one.flac", "two.ogg", "three.mp3"):
+        soundfile.write(tmp_path / name, beat, 16_000)
+    soundfile.write(tmp_path / "short.wav", beat[:16_000], 16_000)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16_000 * 20), 16_000)
+    (tmp_path / "broken.mp3").write_bytes(b"this is no music at all" * 100)
+    (tmp_path / "notes.txt").write_text("not a song")
+    lines = []
+    usable = folder_songs.folder_songs(tmp_path, tmp_path / "cache", lines.append)
+    assert {song.name for song in usable} == {"one.flac", "two.ogg", "three.mp3"}
+    left_out = {line.split(":")[0].removeprefix("left out ") for line in lines if line.startswith("left out")}
+    assert left_out == {"short.wav", "silent.wav", "broken.mp3"}
+
+
+def test_only_bad_songs_are_an_error_that_says_so(tmp_path):
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    with pytest.raises(KpopError, match="None of the 1 files"):
+        folder_songs.folder_songs(tmp_path, tmp_path / "cache", lambda line: None)
+
+
+def test_a_song_is_prepared_once(tmp_path, songs_folder, monkeypatch):
+    folder_songs.folder_songs(songs_folder, tmp_path, lambda line: None)
+    monkeypatch.setattr(folder_songs, "folder_song", lambda path, name: pytest.fail("prepared again"))
+    assert len(folder_songs.folder_songs(songs_folder, tmp_path, lambda line: None)) == 4
+
+
+def test_a_damaged_cache_is_made_again(tmp_path, songs_folder):
+    folder_songs.folder_songs(songs_folder, tmp_path, lambda line: None)
+    for file in tmp_path.glob("*.npz"):
+        file.write_bytes(file.read_bytes()[:1000])
+    assert len(folder_songs.folder_songs(songs_folder, tmp_path, lambda line: None)) == 4
+
+
+def song(name: str) -> songs.Song:
+    return songs.Song(name, np.zeros(480, np.int16), np.zeros(1, np.int16), np.zeros(1, np.uint8))
+
+
+def test_the_split_is_by_song_and_does_not_depend_on_order():
+    all_songs = [song(f"s{i}") for i in range(40)]
+    train, held_out = songs.split(all_songs)
+    assert {s.name for s in train}.isdisjoint(s.name for s in held_out)
+    assert len(train) + len(held_out) == 40
+    assert len(held_out) >= 2
+    assert [s.name for s in songs.split(all_songs[::-1])[1]] == [s.name for s in held_out]
+
+
+def test_one_song_is_too_few_to_hold_one_out():
+    with pytest.raises(KpopError, match="at least two"):
+        songs.split([song("alone")])
+
+
+def test_features_equal_the_spectrum_that_generation_sees(beat):
+    whole = songs.Song("beat", songs.to_int16(beat), np.zeros(len(beat) // 480, np.int16), np.zeros(1, np.uint8))
+    expected = log_magnitude(np.abs(stft(beat)))
+    piece = features.log_magnitude(torch.from_numpy(features.cut(whole, 100, 20)).unsqueeze(0))[0].numpy()
+    loud = expected[200:240] > np.log(1e-2)
+    assert np.abs(piece - expected[200:240])[loud].max() < 0.02
+    first = features.log_magnitude(torch.from_numpy(features.cut(whole, 0, 5)).unsqueeze(0))[0].numpy()
+    assert np.abs(first - expected[:10])[expected[:10] > np.log(1e-2)].max() < 0.02
+
+
+def test_the_metronome_follows_the_beat_of_a_real_song(beat):
+    slots, tempo = metronome(beat)
+    assert tempo == pytest.approx(125, rel=0.02)
+    on_beat = slots[np.round(np.arange(4, 16) * 0.48 / 0.03).astype(int)] % STEPS_PER_BEAT
+    assert np.isin(on_beat, [0, 1, 2, STEPS_PER_BEAT - 1, STEPS_PER_BEAT - 2]).all()
+
+
+def test_the_metronome_stretches_with_the_tempo():
+    clicks = np.zeros(20 * 16_000, np.float32)
+    for beat_start in np.arange(0, 20, 60 / 100):
+        start = int(beat_start * 16_000)
+        clicks[start : start + 800] += np.sin(np.arange(800) * 0.1).astype(np.float32)
+    slots, tempo = metronome(clicks)
+    assert tempo == pytest.approx(100, rel=0.03)
+    advance = np.diff(np.unwrap(slots[100:500].astype(float), period=256)).mean()
+    assert advance == pytest.approx(100 / 125, rel=0.03)
+
+
+def test_the_bar_ago_baseline_is_sure_of_a_loop_and_no_better_than_frequencies_on_chance():
+    rng = np.random.default_rng(0)
+    loops = [Sequence(np.tile(rng.integers(8, size=(64, 1)), (6, 1)).astype(np.int16), np.zeros(384)) for _ in range(8)]
+    chance = [Sequence(rng.integers(8, size=(384, 1)).astype(np.int16), np.zeros(384)) for _ in range(8)]
+    assert baselines.bar_ago_bits(loops[:4], loops[4:], (8,))[0] < 0.1
+    assert baselines.unigram_bits(chance[:4], chance[4:], (8,))[0] == pytest.approx(3, abs=0.05)
+    assert baselines.bar_ago_bits(chance[:4], chance[4:], (8,))[0] == pytest.approx(3, abs=0.05)
