@@ -111,10 +111,10 @@ def slider(
 
 
 def choose_seed_number() -> int:
+    st.session_state.setdefault("seed_number", DEFAULTS.seed_number)  # not `value`: the dice sets it too
     with st.container(horizontal=True, vertical_alignment="bottom"):
         help_text = "Same settings, same number: the very same song. Another number, another song."
-        span = {"min_value": 0, "max_value": MAX_SEED_NUMBER, "value": DEFAULTS.seed_number}
-        number = st.number_input("Seed number", **span, key="seed_number", help=help_text, **QUIET)
+        number = st.number_input("Seed number", 0, MAX_SEED_NUMBER, key="seed_number", help=help_text, **QUIET)
         st.button("Roll", icon=":material/casino:", on_click=roll_dice, help="Take a number by chance")
     return number
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,16 +24,16 @@ TRAINING_ONLY = (".counts", ".sums", ".seeded")  # a codebook's running averages
 FULL_PRECISION = ("bin_mean", "bin_std")
 
 
-def save_checkpoint(path: Path, codec: Codec, lstm: CodeLstm, info: dict[str, Any]) -> None:
-    """Write both networks (weights as float16) to path, atomically. info: anything JSON can hold."""
-    tensors = {f"codec.{name}": _compact(name, t) for name, t in _weights(codec).items()}
-    tensors |= {f"lstm.{name}": _compact(name, t) for name, t in _weights(lstm).items()}
-    metadata = {
-        "format": FORMAT,
-        "codec": json.dumps(asdict(codec.config)),
-        "lstm": json.dumps(asdict(lstm.config)),
-        "info": json.dumps(info),
-    }
+def save_checkpoint(path: Path, codec: Codec, lstm: CodeLstm | None, info: dict[str, Any]) -> None:
+    """Write the networks (weights as float16) to path, atomically. info: anything JSON can hold.
+
+    Without an LSTM it is a codec alone, which only load_codec() reads.
+    """
+    tensors, metadata = {}, {"format": FORMAT, "info": json.dumps(info)}
+    for name, network in {"codec": codec, "lstm": lstm}.items():
+        if network is not None:
+            tensors |= {f"{name}.{key}": _compact(key, t) for key, t in _weights(network).items()}
+            metadata[name] = json.dumps(asdict(network.config))
     write_tensors(path, tensors, metadata)
 
 
@@ -41,14 +43,33 @@ def load_checkpoint(path: Path) -> tuple[Codec, CodeLstm, dict[str, Any]]:
     Raises KpopError when the file is missing, damaged, or not one of ours.
     """
     tensors, metadata = read_tensors(path)
-    try:
-        if metadata["format"] != FORMAT:
-            raise KeyError("format")
-        codec = Codec(_config(CodecConfig, metadata["codec"]))
+    with _fitting(path):
+        codec, info = _codec(tensors, metadata)
         lstm = CodeLstm(_config(LstmConfig, metadata["lstm"]))
-        _restore(codec, "codec.", tensors)
         _restore(lstm, "lstm.", tensors)
-        return codec.eval(), lstm.eval(), json.loads(metadata["info"])
+        return codec, lstm.eval(), info
+
+
+def load_codec(path: Path) -> tuple[Codec, dict[str, Any]]:
+    """Rebuild (codec, info) alone; otherwise as load_checkpoint()."""
+    tensors, metadata = read_tensors(path)
+    with _fitting(path):
+        return _codec(tensors, metadata)
+
+
+def _codec(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> tuple[Codec, dict[str, Any]]:
+    if metadata["format"] != FORMAT:
+        raise ValueError(f"unknown format {metadata['format']}")
+    codec = Codec(_config(CodecConfig, metadata["codec"]))
+    _restore(codec, "codec.", tensors)
+    return codec.eval(), json.loads(metadata["info"])
+
+
+@contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """Whatever does not fit in a readable file is the same news to the user."""
+    try:
+        yield
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise KpopError(f"The weights in {path.name} do not fit this program: train or download them again.") from error
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from kpop.checkpoint import load_checkpoint, write_tensors
+from kpop.checkpoint import load_checkpoint, load_codec, save_checkpoint, write_tensors
 from kpop.errors import KpopError
 
 
@@ -43,6 +43,14 @@ def test_half_a_file_is_one_clear_sentence(tmp_path, tiny_model):
 def test_somebody_elses_weights_are_one_clear_sentence(tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"layer.weight": torch.zeros(3)}, path)
+    with pytest.raises(KpopError, match="do not fit"):
+        load_checkpoint(path)
+
+
+def test_a_codec_alone_is_enough_for_copies_but_not_for_songs(tmp_path, tiny_model):
+    path = tmp_path / "codec.safetensors"
+    save_checkpoint(path, load_codec(tiny_model)[0], None, {"a": 1})
+    assert load_codec(path)[1] == {"a": 1}
     with pytest.raises(KpopError, match="do not fit"):
         load_checkpoint(path)
 

@@ -9,7 +9,20 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = (  # low to high: a room may import those before it
-    ["errors", "grid", "audio", "corpus", "codec", "lstm", "checkpoint", "training", "generation", "show", "commands", "__main__"]
+    [
+        "errors",
+        "grid",
+        "audio",
+        "corpus",
+        "codec",
+        "lstm",
+        "checkpoint",
+        "training",
+        "generation",
+        "show",
+        "commands",
+        "__main__",
+    ]
 )
 FILES = sorted((ROOT / "kpop").rglob("*.py"))
 

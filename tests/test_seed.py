@@ -1,5 +1,7 @@
 """The partially random seed."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ def test_randomness_is_the_share_that_is_chance(randomness):
 
 def test_more_randomness_only_adds_chance():
     masks = [mask(randomness) for randomness in np.linspace(0, 1, 21)]
-    for less, more in zip(masks, masks[1:], strict=False):
+    for less, more in pairwise(masks):
         assert not (less & ~more).any()
 
 

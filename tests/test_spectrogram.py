@@ -56,7 +56,8 @@ def test_hover_reads_seconds_hz_and_db():
     assert "%{x:.1f} s" in heatmap.hovertemplate
     assert "%{y} Hz" in heatmap.hovertemplate
     assert "%{z} dB" in heatmap.hovertemplate
-    assert [float(name) for name in heatmap.y] == pytest.approx(CENTRES_HZ, abs=0.1)
+    assert len(set(heatmap.y)) == N_MELS  # bands of one name would fall together
+    assert [float(name) for name in heatmap.y] == pytest.approx(CENTRES_HZ, abs=0.5)
     assert np.min(heatmap.z) == FLOOR_DB
     assert np.max(heatmap.z) == 0
 
@@ -67,7 +68,7 @@ def test_a_tone_stands_in_its_own_band_and_second():
     heatmap = spectrogram_figure(song_of(30, log_mel_db=log_mel_db)).data[0]
     band, column = np.unravel_index(np.argmax(heatmap.z), np.shape(heatmap.z))
     assert heatmap.z[band][column] == -6
-    assert float(heatmap.y[band]) == pytest.approx(CENTRES_HZ[64], abs=0.1)
+    assert float(heatmap.y[band]) == pytest.approx(CENTRES_HZ[64], abs=0.5)
     assert heatmap.x0 + column * heatmap.dx == pytest.approx(1000 / FRAMES_PER_S, abs=0.05)
 
 

@@ -14,7 +14,7 @@ from conftest import TINY_CODEC, TINY_LSTM
 from safetensors.torch import load_file
 
 from kpop.audio.spectrum import log_magnitude, stft
-from kpop.checkpoint import load_checkpoint
+from kpop.checkpoint import load_checkpoint, load_codec
 from kpop.errors import KpopError
 from kpop.grid import STEPS_PER_BEAT
 from kpop.training import baselines, features, folder_songs, loop, songs
@@ -71,7 +71,7 @@ def test_a_killed_process_leaves_a_state_to_resume_from(tmp_path, songs_folder):
         time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    load_checkpoint(codec)  # whole, not half written
+    load_codec(codec)  # whole, not half written
     assert not (tmp_path / "m.safetensors").exists()
 
 

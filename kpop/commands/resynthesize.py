@@ -35,10 +35,10 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _codec(model: str):
-    from kpop.checkpoint import load_checkpoint
+    from kpop.checkpoint import load_codec
     from kpop.generation.checkpoints import checkpoint_path
 
-    return load_checkpoint(checkpoint_path(model))[0]
+    return load_codec(checkpoint_path(model))[0]
 
 
 def _compare(waveform: np.ndarray) -> None:

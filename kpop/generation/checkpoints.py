@@ -14,5 +14,5 @@ def available_models() -> tuple[str, ...]:
 
 
 def checkpoint_path(name: str) -> Path:
-    """The file of a checkpoint, whether it exists or not. name: as in available_models(), or a path ending .safetensors."""
+    """The file of a checkpoint, there or not. name: as in available_models(), or a path that ends in .safetensors."""
     return Path(name) if name.endswith(".safetensors") else MODELS_DIR / f"{name}.safetensors"

@@ -45,7 +45,8 @@ def make_clips(out_dir: Path) -> Iterator[str]:
         soundfile.write(out_dir / f"{name}.flac", waveform, SAMPLE_RATE_HZ, subtype="PCM_16")
         entries.append({"name": name, "title": title, "story": _story(palette, section), **_labels(score, section)})
         yield title
-    (out_dir / "clips.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    lines = ",\n".join(json.dumps(entry) for entry in entries)
+    (out_dir / "clips.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
 def _next_song(number: int, palette: str, kind: str, mode: str) -> tuple[Score, Section]:

@@ -50,7 +50,7 @@ class Instrument:
         n_steps = -(-n_samples // STEP_SAMPLES)
         with watch.lap("seed"), _one_thread():
             report(0.0, "Listening to the seed")
-            seed = _Seed(self, settings, clip, seed_length(n_steps, clip, settings.randomness))
+            seed = Seed(self, settings, clip, seed_length(n_steps, clip, settings.randomness))
         with watch.lap("dream"), _one_thread():
             streams = self._dream(settings, seed, n_steps, report)
         with watch.lap("decode"):
@@ -65,7 +65,7 @@ class Instrument:
         report(1.0, "Done")
         return _finished(waveform, min(seed.n_steps * STEP_SAMPLES, n_samples), settings, watch.laps)
 
-    def _dream(self, settings: Settings, seed: "_Seed", n_steps: int, report: Progress) -> np.ndarray:
+    def _dream(self, settings: Settings, seed: "Seed", n_steps: int, report: Progress) -> np.ndarray:
         """All streams of the song (n_steps, n_streams): the seed, and what the LSTM makes of it."""
         stepper = Stepper(self.lstm)
         stepper.hear(torch.from_numpy(seed.streams).unsqueeze(0), _slots(seed.first_slot, 0, seed.n_steps))
@@ -85,7 +85,7 @@ class Instrument:
         return np.concatenate([stepper.next(slot, choose).numpy() for slot in _slots(0, 0, n_steps)])
 
 
-class _Seed:
+class Seed:
     """The partially random seed of one song."""
 
     def __init__(self, instrument: Instrument, settings: Settings, clip: SeedClip, n_steps: int) -> None:
@@ -107,7 +107,7 @@ class _Seed:
         return np.concatenate([chords[:, None], encode(instrument.codec, self.log_magnitudes)], 1)
 
     def keep_clip(self, decoded: np.ndarray) -> np.ndarray:
-        """The song's log-magnitudes, with the clip itself instead of its codec copy where it was not given to chance."""
+        """The song's log-magnitudes, with the clip itself instead of its copy where it was not given to chance."""
         for band, (low, high) in enumerate(zip(self.edges_bins, self.edges_bins[1:], strict=False)):
             kept = np.flatnonzero(np.repeat(~self.mask[:, 1 + band], FRAMES_PER_STEP))
             decoded[kept, low:high] = self.log_magnitudes[kept, low:high]

@@ -23,7 +23,13 @@ class CodeLstm(nn.Module):
         self.lookback_inputs = nn.ModuleList(
             nn.Linear(config.embed, config.embed, bias=False) for _ in config.lookback_steps
         )
-        self.lstm = nn.LSTM(config.embed, config.hidden, config.n_layers, batch_first=True, dropout=config.dropout)
+        self.lstm = nn.LSTM(
+            config.embed,
+            config.hidden,
+            config.n_layers,
+            batch_first=True,
+            dropout=config.dropout if config.n_layers > 1 else 0.0,
+        )
         self.drop = nn.Dropout(config.dropout)
         self.heads = StreamHeads(config)
         self.register_buffer("offsets", torch.tensor(config.stream_offsets), persistent=False)
@@ -75,20 +81,27 @@ class StreamHeads(nn.Module):
 
     def forward(self, hidden: torch.Tensor, lookbacks: list[torch.Tensor], targets: torch.Tensor) -> list[torch.Tensor]:
         """hidden (batch, n_steps, hidden), lookbacks and targets as table rows -> logits of each stream."""
-        features = self.from_hidden(hidden).chunk(len(self.to_logits), dim=-1)
-        prefix, logits = 0, []
-        for stream, feature in enumerate(features):
-            if stream:
-                prefix = prefix + self.prefix_table(targets[..., stream - 1])
-            logits.append(self.logits(stream, feature, prefix, [rows[..., stream] for rows in lookbacks]))
+        features = self.features(hidden, lookbacks)
+        prefix, logits = None, []
+        for stream in range(len(self.to_logits)):
+            logits.append(self.logits(stream, features[..., stream, :], prefix))
+            prefix = self.extend(prefix, targets[..., stream])
         return logits
 
-    def logits(
-        self, stream: int, feature: torch.Tensor, prefix: torch.Tensor | int, lookback_rows: list[torch.Tensor]
-    ) -> torch.Tensor:
-        """Logits (..., size) of one stream; prefix: summed prefix embeddings (..., width) of the streams before it."""
-        for table, rows in zip(self.lookback_tables, lookback_rows, strict=True):
-            feature = feature + table(rows)
-        if stream:
+    def features(self, hidden: torch.Tensor, lookbacks: list[torch.Tensor]) -> torch.Tensor:
+        """What every stream knows before its step begins: (..., n_streams, width)."""
+        features = self.from_hidden(hidden).unflatten(-1, (len(self.to_logits), -1))
+        for table, rows in zip(self.lookback_tables, lookbacks, strict=True):
+            features = features + table(rows)
+        return features
+
+    def logits(self, stream: int, feature: torch.Tensor, prefix: torch.Tensor | None) -> torch.Tensor:
+        """Logits (..., size) of one stream, from its feature and the prefix of those before it, both (..., width)."""
+        if prefix is not None:
             feature = feature + self.from_prefix[stream - 1](prefix)
         return self.to_logits[stream](F.gelu(feature, approximate="tanh"))
+
+    def extend(self, prefix: torch.Tensor | None, rows: torch.Tensor) -> torch.Tensor:
+        """The prefix (..., width) with one more stream's values, given as table rows (...)."""
+        added = self.prefix_table(rows)
+        return added if prefix is None else prefix + added

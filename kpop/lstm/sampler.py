@@ -19,7 +19,7 @@ class Sampler:
         """(batch, size) logits -> values (batch,) int64."""
         if self.temperature == 0:
             return logits.argmax(1)
-        heights = ((logits - logits.amax(1, keepdim=True)).double() / self.temperature).exp().cumsum(1)
+        heights = torch.softmax(logits.double() / self.temperature, 1).cumsum(1)
         draws = torch.tensor([[generator.random()] for generator in self.generators], dtype=torch.float64)
-        chosen = torch.searchsorted(heights, draws * heights[:, -1:], right=True)
+        chosen = torch.searchsorted(heights, draws, right=True)
         return chosen.squeeze(1).clamp_max(logits.shape[1] - 1)

@@ -26,20 +26,22 @@ class Stepper:
     @torch.inference_mode()
     def hear(self, streams: torch.Tensor, slots: torch.Tensor) -> None:
         """Take in known steps (batch, n_steps, n_streams) int64 at metronome slots (n_steps,) int64."""
-        for step in range(streams.shape[1]):
-            self._advance(slots[step])
+        for step, slot in enumerate(slots):
+            self._advance(slot)
             self._remember(streams[:, step])
 
     @torch.inference_mode()
     def next(self, slot: torch.Tensor, choose: Choose) -> torch.Tensor:
-        """Make the next step, at a metronome slot () int64: choose is asked stream by stream. (batch, n_streams) int64."""
-        features = self.model.heads.from_hidden(self._advance(slot)).chunk(self.config.n_streams, dim=-1)
-        earlier = [rows + self.model.offsets for rows in self._lookbacks()]
-        prefix, values = 0, []
-        for stream, feature in enumerate(features):
-            logits = self.model.heads.logits(stream, feature, prefix, [rows[:, stream] for rows in earlier])
-            values.append(choose(stream, logits))
-            prefix = prefix + F.embedding(values[-1] + self.model.offsets[stream], self.model.heads.prefix_table.weight)
+        """Make the next step, at a metronome slot () int64; choose is asked stream by stream.
+
+        Returns its values (batch, n_streams) int64.
+        """
+        heads, offsets = self.model.heads, self.config.stream_offsets
+        features = heads.features(self._advance(slot), [values + self.model.offsets for values in self._lookbacks()])
+        prefix, values = None, []
+        for stream, offset in enumerate(offsets):
+            values.append(choose(stream, heads.logits(stream, features[:, stream], prefix)))
+            prefix = heads.extend(prefix, values[-1] + offset)
         self._remember(torch.stack(values, 1))
         return torch.stack(values, 1)
 

@@ -10,7 +10,7 @@ MAX_COLUMNS = 1000
 MAX_BANDS = 128
 FLOOR_DB = -80
 HEIGHT_PX = 360
-TICKS_HZ = (100, 300, 1000, 2000, 4000, 7000)
+TICKS_HZ = (100, 500, 1000, 2000, 4000, 7000)
 COLOURS = ("#150d1f", "#3b1d5c", "#8a1f73", "#e0428c", "#ffa07a", "#fff1d6")  # night, plum, magenta, apricot, cream
 SEED_COLOUR = "#ffa07a"
 DREAM_COLOUR = "#e0428c"
@@ -20,16 +20,17 @@ HOVER = "%{x:.1f} s<br>%{y} Hz<br>%{z} dB<extra></extra>"
 def spectrogram_figure(song: GeneratedSong) -> go.Figure:
     """Heatmap of dB over seconds (x) and mel bands named by their centre in Hz (y).
 
-    Transparent, without fonts or text colours of its own, so that the page's theme, dark or light, shows through.
+    Transparent, with no text colour of its own around the picture, so that the page's theme, dark or light, shows through.
     """
     length_s = len(song.log_mel_db) / FRAMES_PER_S
     figure = go.Figure(_heatmap(song, length_s))
     _add_seed(figure, min(song.seed_end_s, length_s), length_s)
-    figure.update_xaxes(range=[0, length_s], ticksuffix=" s", nticks=8, showgrid=False, zeroline=False, fixedrange=True)
+    figure.update_xaxes(**_time_axis(length_s))
     figure.update_yaxes(**_frequency_axis(song.mel_centres_hz))
     figure.update_layout(
         height=HEIGHT_PX,
-        margin={"l": 48, "r": 8, "t": 34, "b": 30},
+        margin={"l": 48, "r": 20, "t": 34, "b": 30},
+        hoverlabel={"bgcolor": COLOURS[0], "bordercolor": SEED_COLOUR, "font": {"color": COLOURS[-1], "size": 13}},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         dragmode=False,
@@ -44,7 +45,7 @@ def _heatmap(song: GeneratedSong, length_s: float) -> go.Heatmap:
         z=picture.T,  # plotly wants (n_bands, n_columns)
         x0=column_s / 2,
         dx=column_s,
-        y=[f"{hz:.1f}" for hz in band_centres_hz(song.mel_centres_hz)],  # names: a category axis reads them out
+        y=[f"{hz:.0f}" for hz in band_centres_hz(song.mel_centres_hz)],  # names: a category axis reads them out
         zmin=FLOOR_DB,
         zmax=0,
         colorscale=list(COLOURS),
@@ -76,6 +77,18 @@ def _group_starts(n: int, max_groups: int) -> np.ndarray:
     """Where each of at most max_groups groups, as even as can be, of n things begins."""
     n_groups = min(n, max_groups)
     return np.arange(n_groups) * n // n_groups
+
+
+def _time_axis(length_s: float) -> dict:
+    return {
+        "range": [0, length_s],
+        "ticksuffix": " s",
+        "nticks": 8,
+        "ticklabeloverflow": "allow",
+        "showgrid": False,
+        "zeroline": False,
+        "fixedrange": True,
+    }
 
 
 def _frequency_axis(mel_centres_hz: np.ndarray) -> dict:

@@ -16,7 +16,7 @@ def unigram_bits(train: list[Sequence], held_out: list[Sequence], sizes: tuple[i
 
 
 def bar_ago_bits(train: list[Sequence], held_out: list[Sequence], sizes: tuple[int, ...]) -> np.ndarray:
-    """Bits a step (n_streams,) of: as one bar ago with probability p, else by frequency. p is fitted to training songs."""
+    """Bits a step (n_streams,) of: as one bar ago with probability p (fitted to training songs), else by frequency."""
     return np.array(
         [
             _mixture_bits(_pairs(held_out, stream), share, _repeat_probability(_pairs(train, stream), share))

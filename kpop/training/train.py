@@ -10,13 +10,12 @@ import numpy as np
 import torch
 
 import kpop.corpus
-from kpop.checkpoint import load_checkpoint, save_checkpoint
+from kpop.checkpoint import load_codec, save_checkpoint
 from kpop.codec.config import CodecConfig
 from kpop.codec.network import Codec
 from kpop.errors import KpopError
 from kpop.grid import N_CHORD_CLASSES, TEMPO_BPM
 from kpop.lstm.config import LstmConfig
-from kpop.lstm.network import CodeLstm
 from kpop.training import baselines
 from kpop.training.codec_stage import CodecStage
 from kpop.training.loop import Budget, Report, train
@@ -111,13 +110,11 @@ def _train_codec(
     stage = CodecStage(songs, held_out, device, plan.codec_config)
     done = plan.work / "codec.safetensors"
     if plan.resume and done.exists():
-        codec, _, info = load_checkpoint(done)
+        codec, info = load_codec(done)
         return codec.to(device), info["codec_curve"]
     curve = train(stage, plan.budget(plan.codec_steps, CODEC_SHARE), plan.work / "codec.state", plan.resume, report)
-    stand_in = CodeLstm(LstmConfig(stream_sizes=(1,), embed=1, hidden=1, head_width=1, n_layers=1))
-    save_checkpoint(done, stage.model, stand_in, {"codec_curve": curve})
-    codec, _, _ = load_checkpoint(done)
-    return codec.to(device), curve
+    save_checkpoint(done, stage.model, None, {"codec_curve": curve})
+    return load_codec(done)[0].to(device), curve
 
 
 def _bits(stage: LstmStage, held_out: list[Sequence]) -> dict:
