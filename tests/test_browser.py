@@ -121,6 +121,10 @@ class Visit:
         for key in keys:
             thumb.press(key)
 
+    def roll_dice(self) -> None:
+        self.tab.get_by_role("button", name="Roll").click()
+        self.wait_for_js("location.search.includes('seed_number=')")
+
     def audio(self, what: str):
         return self.tab.evaluate(f"document.querySelector('audio').{what}")
 
@@ -193,7 +197,7 @@ def test_progress_is_real_and_the_old_song_plays_on_until_the_new_one_is_there(v
     page.generate()
     old_source = page.audio("src")
     page.audio("play()")
-    page.tab.get_by_role("button", name="Roll").click()
+    page.roll_dice()
     page.generate_button.click()
     page.tab.get_by_test_id("stProgress").wait_for(timeout=SONG_MS)
     before_s = page.audio("currentTime")
@@ -211,8 +215,7 @@ def test_tweaking_neither_stops_the_music_nor_forgets_itself(visit):
     page.slide("Temperature", "ArrowRight", "ArrowRight")
     page.slide("Seed randomness", "ArrowLeft")
     page.wait_for_js("location.search.includes('temperature=1.1') && location.search.includes('randomness=0.25')")
-    page.tab.get_by_role("button", name="Roll").click()
-    page.wait_for_js("location.search.includes('seed_number=')")
+    page.roll_dice()
     assert page.audio("mark") == "the same player"
     before_s = page.audio("currentTime")
     page.wait_for_js(f"document.querySelector('audio').currentTime > {before_s}")

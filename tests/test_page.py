@@ -248,6 +248,18 @@ def test_damaged_weights_are_one_sentence(tmp_path):
     assert "twice4life" in sentence
 
 
+def test_a_real_model_and_a_real_upload_become_a_song(tiny_model, beat, monkeypatch):
+    monkeypatch.setattr(checkpoints, "MODELS_DIR", tiny_model.parent)
+    page = visit()
+    page.file_uploader[0].upload("beat.wav", wav_bytes(beat), "audio/wav")
+    slider(page, "Length").set_value(6.0)
+    press_generate(page)
+    assert sentences(page) == []
+    assert "6 s of music in" in words(page)
+    assert "beat, dreamt on" in words(page)
+    assert len(page.get("audio")) == len(page.get("plotly_chart")) == 1
+
+
 def test_weights_that_arrive_later_are_found_without_a_restart(instrument, tmp_path, monkeypatch):
     monkeypatch.setattr(instrument, "load", missing_then(instrument.load))
     page = visit()

@@ -33,6 +33,7 @@ class Instrument:
 
     def __init__(self, codec: Codec, lstm: CodeLstm, info: dict) -> None:
         self.codec, self.lstm, self.info = codec, lstm, info
+        self.metronome_rate = info.get("metronome_rate", 1.0)  # slots a step: the tempo of what it was trained on
         self.layers = [0] + [1 + band for band in codec.config.stream_bands]  # the chord is a layer of its own
 
     @classmethod
@@ -68,21 +69,25 @@ class Instrument:
     def _dream(self, settings: Settings, seed: "Seed", n_steps: int, report: Progress) -> np.ndarray:
         """All streams of the song (n_steps, n_streams): the seed, and what the LSTM makes of it."""
         stepper = Stepper(self.lstm)
-        stepper.hear(torch.from_numpy(seed.streams).unsqueeze(0), _slots(seed.first_slot, 0, seed.n_steps))
+        stepper.hear(torch.from_numpy(seed.streams).unsqueeze(0), self.slots(seed.first_slot, 0, seed.n_steps))
         choose = Sampler(settings.temperature, [np.random.default_rng([settings.seed_number, 2])])
         n_new = n_steps - seed.n_steps
         new = np.empty((n_new, seed.streams.shape[1]), np.int64)
-        for step, slot in enumerate(_slots(seed.first_slot, seed.n_steps, n_steps)):
+        for step, slot in enumerate(self.slots(seed.first_slot, seed.n_steps, n_steps)):
             if step % PROGRESS_EVERY_STEPS == 0:
                 report(DREAMING_SHARE * step / n_new, "Dreaming up the song")
             new[step] = stepper.next(slot, choose)[0].numpy()
         return np.concatenate([seed.streams, new])
 
+    def slots(self, first_slot: int, start: int, stop: int) -> torch.Tensor:
+        """Metronome slots (stop - start,) int64 of steps start to stop of a song whose first step is at first_slot."""
+        return (first_slot + self.metronome_rate * torch.arange(start, stop)).long() % N_METRONOME_SLOTS
+
     def chance(self, n_steps: int, seed_number: int) -> np.ndarray:
         """Streams (n_steps, n_streams) that know of no clip: what the LSTM dreams up from nothing."""
         stepper = Stepper(self.lstm)
         choose = Sampler(CHANCE_TEMPERATURE, [np.random.default_rng([seed_number, 1])])
-        return np.concatenate([stepper.next(slot, choose).numpy() for slot in _slots(0, 0, n_steps)])
+        return np.concatenate([stepper.next(slot, choose).numpy() for slot in self.slots(0, 0, n_steps)])
 
 
 class Seed:
@@ -118,10 +123,6 @@ def seed_length(n_steps: int, clip: SeedClip, randomness: float) -> int:
     """Steps of the seed: four bars, but no more than the clip has (unless all is chance) or half of the song."""
     clip_steps = len(clip.waveform) // STEP_SAMPLES if randomness < 1 else SEED_STEPS
     return min(SEED_STEPS, clip_steps, n_steps // 2 // STEPS_PER_BEAT * STEPS_PER_BEAT)
-
-
-def _slots(first_slot: int, start: int, stop: int) -> torch.Tensor:
-    return (first_slot + torch.arange(start, stop)) % N_METRONOME_SLOTS
 
 
 def _finished(

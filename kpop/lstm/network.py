@@ -23,13 +23,7 @@ class CodeLstm(nn.Module):
         self.lookback_inputs = nn.ModuleList(
             nn.Linear(config.embed, config.embed, bias=False) for _ in config.lookback_steps
         )
-        self.lstm = nn.LSTM(
-            config.embed,
-            config.hidden,
-            config.n_layers,
-            batch_first=True,
-            dropout=config.dropout if config.n_layers > 1 else 0.0,
-        )
+        self.lstm = nn.LSTM(config.embed, config.hidden, config.n_layers, batch_first=True, dropout=config.dropout)
         self.drop = nn.Dropout(config.dropout)
         self.heads = StreamHeads(config)
         self.register_buffer("offsets", torch.tensor(config.stream_offsets), persistent=False)

@@ -20,7 +20,7 @@ HOVER = "%{x:.1f} s<br>%{y} Hz<br>%{z} dB<extra></extra>"
 def spectrogram_figure(song: GeneratedSong) -> go.Figure:
     """Heatmap of dB over seconds (x) and mel bands named by their centre in Hz (y).
 
-    Transparent, with no text colour of its own around the picture, so that the page's theme, dark or light, shows through.
+    Transparent, with no text colour of its own around the picture, so that the theme, dark or light, shows through.
     """
     length_s = len(song.log_mel_db) / FRAMES_PER_S
     figure = go.Figure(_heatmap(song, length_s))

@@ -14,6 +14,7 @@ from kpop.training.songs import Song
 BATCH = 24
 PIECE_STEPS = 48  # 1.44 s
 COMMITMENT = 0.25  # weight of the latents' distance from their codes (VQ-VAE's beta)
+MEL_WEIGHT = 5.0  # what the ear resolves counts most
 LINEAR_WEIGHT = 10.0  # square-root magnitudes are small numbers
 DB_PER_NEPER = 20 / np.log(10)
 EVALUATION_PIECES = 40
@@ -83,7 +84,7 @@ class CodecStage:
     def _distance(self, copy: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         in_mel = (self._mel_db(copy) - self._mel_db(truth)).abs().mean() / DB_PER_NEPER
         in_root = ((copy / 2).exp() - (truth / 2).exp()).abs().mean()
-        return F.l1_loss(copy, truth) + 2 * in_mel + LINEAR_WEIGHT * in_root
+        return F.l1_loss(copy, truth) + MEL_WEIGHT * in_mel + LINEAR_WEIGHT * in_root
 
     def _mel_db(self, log_magnitudes: torch.Tensor) -> torch.Tensor:
         power = (2 * log_magnitudes).exp() @ self._mel

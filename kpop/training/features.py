@@ -11,7 +11,7 @@ MARGIN = N_FFT // 2  # samples that the first and last frame reach beyond their 
 
 
 def cut(song: Song, first_step: int, n_steps: int) -> np.ndarray:
-    """The samples (n_steps * STEP_SAMPLES + N_FFT - HOP_LENGTH,) int16 that n_steps steps see; zeros outside the song."""
+    """Samples (n_steps * STEP_SAMPLES + N_FFT - HOP_LENGTH,) int16 that n_steps steps see; zeros outside the song."""
     start = first_step * STEP_SAMPLES - MARGIN
     stop = start + n_steps * STEP_SAMPLES + N_FFT - HOP_LENGTH
     inside = song.waveform[max(start, 0) : stop]

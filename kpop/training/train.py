@@ -14,7 +14,7 @@ from kpop.checkpoint import load_codec, save_checkpoint
 from kpop.codec.config import CodecConfig
 from kpop.codec.network import Codec
 from kpop.errors import KpopError
-from kpop.grid import N_CHORD_CLASSES, TEMPO_BPM
+from kpop.grid import N_CHORD_CLASSES
 from kpop.lstm.config import LstmConfig
 from kpop.training import baselines
 from kpop.training.codec_stage import CodecStage
@@ -22,7 +22,7 @@ from kpop.training.loop import Budget, Report, train
 from kpop.training.lstm_stage import LstmStage, bits_by_stream
 from kpop.training.machine import best_device
 from kpop.training.sequences import Sequence, encode_song
-from kpop.training.songs import Song, split
+from kpop.training.songs import Song, metronome_rate, split
 
 CODEC_SHARE = 0.25  # of the minutes; the LSTM gets the rest
 
@@ -142,6 +142,6 @@ def _facts(plan: Plan, songs: list[Song], held_out: list[Song], codec_curve: lis
         "data": str(plan.folder.name) if plan.folder else f"own corpus, version {_corpus_version()}",
         "n_songs": len(songs),
         "held_out": [song.name for song in held_out],
-        "tempo_bpm": TEMPO_BPM,
+        "metronome_rate": metronome_rate(songs),
         "codec_curve": codec_curve,
     }

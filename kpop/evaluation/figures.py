@@ -1,0 +1,114 @@
+"""The figures of a model, each from songs that it has never heard."""
+
+import time
+
+import numpy as np
+import torch
+
+from kpop.audio.loudness import integrated_loudness
+from kpop.audio.measures import band_energy_db, crest_factor_db, log_mel_error_db
+from kpop.codec.network import Codec
+from kpop.evaluation.music import onset_rate_hz, pulse_clarity
+from kpop.generation.clips import built_in_clip, built_in_clips
+from kpop.generation.copying import codec_copy
+from kpop.generation.instrument import Instrument
+from kpop.generation.settings import Settings
+from kpop.grid import SAMPLE_RATE_HZ
+from kpop.lstm.network import CodeLstm
+from kpop.training import baselines
+from kpop.training.codec_stage import perplexity_shares
+from kpop.training.corpus_songs import corpus_song
+from kpop.training.lstm_stage import bits_by_stream
+from kpop.training.sequences import Sequence, encode_song
+from kpop.training.songs import Song
+
+FIRST_NUMBER = 2_000_000  # no training and no seed clip reaches these songs
+CPU = torch.device("cpu")
+
+
+def unheard_songs(n_songs: int) -> list[Song]:
+    """Songs of our corpus that no model was trained on."""
+    return [corpus_song(FIRST_NUMBER + index) for index in range(n_songs)]
+
+
+def codec_figures(codec: Codec, songs: list[Song]) -> dict[str, float]:
+    """Means over songs: log-mel error, treble energy and crest factor of the codec copy against the song, in dB; and
+    the smallest perplexity of a codebook's use, as a share of its size."""
+    rows = [_copy_row(song.waveform / np.float32(32_767), codec) for song in songs]
+    means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    codes = np.concatenate([encode_song(song, codec, CPU).streams[:, 1:] for song in songs]).astype(np.int64)
+    return means | {"least_codebook_use": min(perplexity_shares(torch.from_numpy(codes), codec.config.stream_sizes))}
+
+
+def _copy_row(waveform: np.ndarray, codec: Codec) -> dict[str, float]:
+    copy = codec_copy(waveform, codec)
+    treble = [band_energy_db(sound, 4_000, 8_000) for sound in (waveform, copy)]
+    return {
+        "log_mel_error_db": log_mel_error_db(waveform, copy),
+        "treble_difference_db": treble[1] - treble[0],
+        "crest_difference_db": crest_factor_db(copy) - crest_factor_db(waveform),
+    }
+
+
+def bits_figures(codec: Codec, lstm: CodeLstm, songs: list[Song]) -> dict[str, float]:
+    """Bits a step on the songs: the LSTM's, and those of two baselines that are fitted to these very songs."""
+    sequences = [encode_song(song, codec, CPU) for song in songs]
+    sizes = lstm.config.stream_sizes
+    return {
+        "lstm": _lstm_bits(lstm, sequences),
+        "same as one bar ago": float(baselines.bar_ago_bits(sequences, sequences, sizes).sum()),
+        "unigram": float(baselines.unigram_bits(sequences, sequences, sizes).sum()),
+    }
+
+
+def _lstm_bits(lstm: CodeLstm, sequences: list[Sequence]) -> float:
+    lengths = [len(sequence.slots) for sequence in sequences]
+    bits = [bits_by_stream(lstm, [sequence], len(sequence.slots), CPU).sum() for sequence in sequences]
+    return float(np.average(bits, weights=lengths))
+
+
+def speed_figures(instrument: Instrument) -> dict[str, float]:
+    """Seconds for 30 s of song at the default settings, the median of five; and those of its stages."""
+    clip = built_in_clip(Settings().clip)
+    instrument.generate(Settings(length_s=4), clip)  # compiles what is compiled at first use
+    songs = [instrument.generate(Settings(seed_number=number), clip) for number in range(5)]
+    stages = {name: float(np.median([song.seconds_taken[name] for song in songs])) for name in songs[0].seconds_taken}
+    return {"song_of_30_s": float(np.median([sum(song.seconds_taken.values()) for song in songs]))} | stages
+
+
+def steadiness_figures(instrument: Instrument, n_songs: int, length_s: float) -> dict[str, float]:
+    """How the last quarter of songs compares with the first, and their pulse as a whole; medians over songs."""
+    clips = built_in_clips()
+    rows = []
+    for number in range(n_songs):
+        clip = built_in_clip(clips[number % len(clips)].name)
+        settings = Settings(length_s=length_s, seed_number=number, clip=clip.name)
+        rows.append(_quarters(instrument.generate(settings, clip).waveform))
+    return {name: float(np.median([row[name] for row in rows])) for name in rows[0]}
+
+
+def _quarters(waveform: np.ndarray) -> dict[str, float]:
+    quarter = len(waveform) // 4
+    first, last = waveform[:quarter], waveform[-quarter:]
+    return {
+        "level_change_lu": integrated_loudness(last) - integrated_loudness(first),
+        "pulse_clarity_first": pulse_clarity(first),
+        "pulse_clarity_last": pulse_clarity(last),
+        "onsets_per_s_first": onset_rate_hz(first),
+        "onsets_per_s_last": onset_rate_hz(last),
+    }
+
+
+def corpus_figures(songs: list[Song]) -> dict[str, float]:
+    """What the unheard songs themselves are like, for comparison; medians over songs."""
+    rows = [_quarters(song.waveform / np.float32(32_767)) for song in songs]
+    return {name: float(np.median([row[name] for row in rows])) for name in rows[0]}
+
+
+def timed_corpus(n_songs: int) -> tuple[list[Song], float]:
+    """Unheard songs, and how many times faster than real time one core made them."""
+    corpus_song(FIRST_NUMBER)  # compiles what is compiled at first use
+    started = time.perf_counter()
+    songs = unheard_songs(n_songs)
+    elapsed_s = time.perf_counter() - started
+    return songs, sum(len(song.waveform) for song in songs) / SAMPLE_RATE_HZ / elapsed_s
