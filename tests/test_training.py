@@ -127,12 +127,15 @@ def song(name: str) -> songs.Song:
 
 
 def test_the_split_is_by_song_and_does_not_depend_on_order():
-    all_songs = [song(f"s{i}") for i in range(40)]
+    all_songs = [song(f"s{i}") for i in range(60)]
     train, held_out = songs.split(all_songs)
     assert {s.name for s in train}.isdisjoint(s.name for s in held_out)
-    assert len(train) + len(held_out) == 40
+    assert len(train) + len(held_out) == 60
     assert len(held_out) >= 2
     assert [s.name for s in songs.split(all_songs[::-1])[1]] == [s.name for s in held_out]
+    more = songs.split([*all_songs, *(song(f"t{i}") for i in range(200))])
+    assert {s.name for s in held_out} <= {s.name for s in more[1]}
+    assert {s.name for s in train} <= {s.name for s in more[0]}
 
 
 def test_one_song_is_too_few_to_hold_one_out():

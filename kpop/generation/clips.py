@@ -9,10 +9,8 @@ from typing import BinaryIO
 import numpy as np
 
 from kpop.audio.files import read_audio
-from kpop.audio.loudness import integrated_loudness, normalise
 from kpop.errors import KpopError
 from kpop.generation.checkpoints import MODELS_DIR
-from kpop.generation.pulse import first_slot
 from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, STEPS_PER_BAR, STEPS_PER_SIXTEENTH
 
 CLIPS_DIR = MODELS_DIR / "clips"
@@ -80,6 +78,10 @@ def clip_from_file(source: BinaryIO | str | Path, name: str) -> SeedClip:
 
     Raises KpopError when the file is broken, silent or shorter than SHORTEST_FILE_S.
     """
+    # here, because they bring scipy, and the page that lists the clips must not wait for it
+    from kpop.audio.loudness import integrated_loudness, normalise
+    from kpop.generation.pulse import first_slot
+
     waveform = read_audio(source, max_s=LONGEST_FILE_S)
     if len(waveform) < SHORTEST_FILE_S * SAMPLE_RATE_HZ:
         raise KpopError(f"{name} lasts only {len(waveform) / SAMPLE_RATE_HZ:.1f} s: choose two seconds or more.")

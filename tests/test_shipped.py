@@ -1,0 +1,106 @@
+"""The weights that we ship: do they make music, in time, from a fresh clone?"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kpop.audio.loudness import integrated_loudness, true_peak_db
+from kpop.audio.measures import crest_factor_db
+from kpop.audio.spectrum import log_mel_db, stft
+from kpop.evaluation.figures import codec_figures, unheard_songs
+from kpop.evaluation.music import onset_rate_hz, pulse_clarity
+from kpop.generation.checkpoints import DEFAULT_MODEL, available_models, checkpoint_path
+from kpop.generation.clips import built_in_clip, built_in_clips
+from kpop.generation.instrument import Instrument
+from kpop.generation.settings import GeneratedSong, Settings
+from kpop.grid import SAMPLE_RATE_HZ
+
+MODELS = Path(__file__).parents[1] / "models"
+TEN_S = 10 * SAMPLE_RATE_HZ
+
+
+@pytest.fixture(scope="module")
+def instrument() -> Instrument:
+    return Instrument.load(checkpoint_path(DEFAULT_MODEL))
+
+
+def make(instrument: Instrument, **changes) -> GeneratedSong:
+    settings = Settings(**changes)
+    return instrument.generate(settings, built_in_clip(settings.clip))
+
+
+@pytest.fixture(scope="module")
+def long_song(instrument) -> GeneratedSong:
+    return make(instrument, length_s=90)
+
+
+def test_the_weights_are_there_and_small_enough():
+    assert available_models()[0] == DEFAULT_MODEL
+    assert sum(file.stat().st_size for file in MODELS.glob("*.safetensors")) < 40e6
+
+
+def test_the_lstm_beats_both_baselines_on_songs_it_was_not_trained_on(instrument):
+    bits = instrument.info["bits_per_step"]
+    assert bits["lstm"]["all"] < 0.8 * bits["same as one bar ago"]["all"] < bits["unigram"]["all"]
+
+
+def test_the_codec_keeps_what_is_heard_of_songs_it_has_never_heard(instrument):
+    figures = codec_figures(instrument.codec, unheard_songs(3))
+    assert figures["log_mel_error_db"] < CODEC_LOG_MEL_DB
+    assert abs(figures["treble_difference_db"]) < 1.5
+    assert abs(figures["crest_difference_db"]) < 2
+    assert figures["least_codebook_use"] > 0.4
+
+
+@pytest.mark.parametrize("clip", [info.name for info in built_in_clips()][:3])
+@pytest.mark.parametrize("randomness", [0.3, 1.0])
+def test_what_follows_the_seed_is_music(instrument, clip, randomness):
+    song = make(instrument, clip=clip, randomness=randomness, length_s=25)
+    dreamt = song.waveform[round(song.seed_end_s * SAMPLE_RATE_HZ) :]
+    assert pulse_clarity(dreamt) > 0.35
+    assert 1.5 < onset_rate_hz(dreamt) < 12
+    assert crest_factor_db(dreamt) < 18
+    level = log_mel_db(np.abs(stft(dreamt))).mean(0)
+    assert level[:20].mean() > level[-20:].mean() + 5, "bass outweighs hiss"
+
+
+def test_a_song_is_at_level_and_does_not_drift_to_silence_or_noise(long_song):
+    assert abs(integrated_loudness(long_song.waveform) + 14) < 1
+    assert true_peak_db(long_song.waveform) < -1
+    quarter = len(long_song.waveform) // 4
+    first, last = long_song.waveform[:quarter], long_song.waveform[-quarter:]
+    assert abs(integrated_loudness(first) - integrated_loudness(last)) < 4
+    assert pulse_clarity(last) > 0.6 * pulse_clarity(first)
+    assert 0.5 < onset_rate_hz(last) / onset_rate_hz(first) < 2
+
+
+def test_a_song_is_no_loop(long_song):
+    level = log_mel_db(np.abs(stft(long_song.waveform)))
+    bar = 128
+    bars = level[: len(level) // bar * bar].reshape(-1, bar * level.shape[1])[8:]
+    likeness = np.corrcoef(bars)[np.triu_indices(len(bars), 1)]
+    assert (likeness > 0.98).mean() < 0.1
+
+
+def test_the_seed_sounds_less_and_less_like_the_clip(instrument):
+    clip = built_in_clip("first-snow").waveform
+    picture = log_mel_db(np.abs(stft(clip)))[:500]
+
+    def distance_db(randomness: float) -> float:
+        own = log_mel_db(np.abs(stft(make(instrument, randomness=randomness, length_s=16).waveform)))[:500]
+        difference = own - picture
+        return float(np.abs(difference - np.median(difference)).mean())
+
+    distances = [distance_db(randomness) for randomness in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert distances[0] < 1.5
+    assert (np.diff(distances) > 0.3).all()
+
+
+def test_thirty_seconds_of_song_take_a_few_seconds(instrument):
+    """3 s on two free cores; the machine that runs the tests may be busy, so the bound is a wider one."""
+    make(instrument, length_s=4)
+    started = time.perf_counter()
+    make(instrument, length_s=30)
+    assert time.perf_counter() - started < 9
