@@ -21,7 +21,7 @@ def test_a_checkpoint_rebuilds_networks_and_statistics(tiny_model):
 
 
 def test_missing_weights_are_one_clear_sentence(tmp_path):
-    with pytest.raises(KpopError, match="There are no weights called none.safetensors"):
+    with pytest.raises(KpopError, match="There are no weights called none"):
         load_checkpoint(tmp_path / "none.safetensors")
 
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 
 def tiny_plan(out: Path, folder: Path, **changes) -> Plan:
     steps = {"codec_steps": 8, "lstm_steps": 8}
-    return Plan(out=out, folder=folder, codec_config=TINY_CODEC, lstm_shape=TINY_LSTM, **(steps | changes))
+    return Plan(out=out, folder=folder, lstm_shape=TINY_LSTM, **({"codec_config": TINY_CODEC} | steps | changes))
 
 
 class Stopped(Exception):
@@ -59,6 +60,26 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, songs_folder, 
     assert f"{stage}: going on from step 5" in lines
     whole, cut = load_file(tmp_path / "whole.safetensors"), load_file(tmp_path / "cut.safetensors")
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_a_run_that_is_not_resumed_forgets_the_one_before(tmp_path, songs_folder, monkeypatch):
+    out = tmp_path / "m.safetensors"
+    run(tiny_plan(out, songs_folder), lambda line: None)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, "codec", 0)
+        with pytest.raises(Stopped):
+            run(tiny_plan(out, songs_folder), lambda line: None)
+    assert not list(out.with_suffix(".work").glob("*.state"))
+
+
+def test_a_state_of_another_shape_is_one_clear_sentence(tmp_path, songs_folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, "codec", 2)
+        with pytest.raises(Stopped):
+            run(tiny_plan(tmp_path / "m.safetensors", songs_folder), lambda line: None)
+    wider = replace(TINY_CODEC, decoder_width=48)
+    with pytest.raises(KpopError, match="without --resume"):
+        run(tiny_plan(tmp_path / "m.safetensors", songs_folder, codec_config=wider, resume=True), lambda line: None)
 
 
 def test_a_killed_process_leaves_a_state_to_resume_from(tmp_path, songs_folder):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from kpop.checkpoint import read_tensors, write_tensors
+from kpop.errors import KpopError
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of each parameter
 
@@ -33,7 +34,10 @@ def load_state(
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Put a saved run back into model and optimiser; returns (best weights, place). KpopError when it is damaged."""
     tensors, metadata = read_tensors(path)
-    model.load_state_dict(_part(tensors, "model."))
+    try:
+        model.load_state_dict(_part(tensors, "model."))
+    except RuntimeError as error:
+        raise KpopError(f"The run in {path.parent} is another one: train without --resume to start anew.") from error
     for index, parameter in enumerate(_parameters(optimiser)):
         memory = _part(tensors, f"optimiser.{index}.")
         if memory:

@@ -65,6 +65,7 @@ class Plan:
 
 def run(plan: Plan, report: Report = print) -> None:
     """Train both networks as planned and write the checkpoint. KpopError when there are no usable songs."""
+    _prepare_work(plan)
     songs, held_out = split(_songs(plan, report))
     report(f"{len(songs)} songs to train on, {len(held_out)} held out")
     device = best_device()
@@ -85,6 +86,17 @@ def run(plan: Plan, report: Report = print) -> None:
     save_checkpoint(plan.out, codec, stage.model, info)
     report(json.dumps(info["bits_per_step"]))
     report(f"wrote {plan.out}")
+
+
+def _prepare_work(plan: Plan) -> None:
+    """Make room for the run; without resume, nothing of an earlier one is left to be taken for its own."""
+    try:
+        plan.work.mkdir(parents=True, exist_ok=True)
+        if not plan.resume:
+            for name in ("codec.state", "codec.safetensors", "lstm.state"):
+                (plan.work / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise KpopError(f"{plan.work} cannot be written ({error.strerror}): choose another --out.") from error
 
 
 def _songs(plan: Plan, report: Report) -> list[Song]:
