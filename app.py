@@ -133,7 +133,10 @@ def start_loading(model: str) -> BackgroundTask:
     """Loads the weights in the background, once a process; again when their file has changed."""
     checkpoint = checkpoint_path(model)
     changed_at_ns = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
-    return load_in_background(checkpoint, changed_at_ns)
+    loading = load_in_background(checkpoint, changed_at_ns)
+    if loading.error:
+        load_in_background.clear()  # the next run tries again: what was wrong may have been put right
+    return loading
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)

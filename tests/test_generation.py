@@ -11,13 +11,13 @@ from kpop.__main__ import main
 from kpop.audio.loudness import integrated_loudness, true_peak_db
 from kpop.audio.measures import log_mel_error_db
 from kpop.errors import KpopError
-from kpop.generation.clips import SEED_SAMPLES, SeedClip, built_in_clip, built_in_clips, clip_from_file, find_clip
+from kpop.generation.clips import CLIP_SAMPLES, SeedClip, built_in_clip, built_in_clips, clip_from_file, find_clip
 from kpop.generation.instrument import Instrument, Seed
 from kpop.generation.naming import song_file_name
 from kpop.generation.pulse import first_slot
 from kpop.generation.settings import Settings
 from kpop.generation.synthesis import sound
-from kpop.grid import SAMPLE_RATE_HZ
+from kpop.grid import SAMPLE_RATE_HZ, STEP_SAMPLES
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +27,12 @@ def instrument(tiny_model) -> Instrument:
 
 @pytest.fixture(scope="module")
 def clip(beat) -> SeedClip:
-    return SeedClip("beat", "Beat", beat[:SEED_SAMPLES])
+    return SeedClip("beat", "Beat", beat[:CLIP_SAMPLES])
 
 
 @pytest.fixture(scope="module")
 def other_clip() -> SeedClip:
-    time_s = np.arange(SEED_SAMPLES) / SAMPLE_RATE_HZ
+    time_s = np.arange(CLIP_SAMPLES) / SAMPLE_RATE_HZ
     sweep = 0.3 * np.sin(2 * np.pi * (300 * time_s + 40 * time_s**2)) * (time_s % 0.24 < 0.12)
     return SeedClip("sweep", "Sweep", sweep.astype(np.float32))
 
@@ -157,7 +157,7 @@ def test_there_are_clips_to_choose_from():
     assert len({info.title for info in clips}) == len(clips)
     for info in clips:
         held = built_in_clip(info.name)
-        assert len(held.waveform) == SEED_SAMPLES
+        assert len(held.waveform) == CLIP_SAMPLES
         assert abs(integrated_loudness(held.waveform) + 14) < 4
         assert len(held.chords) == 256
 
@@ -177,7 +177,7 @@ def wav(waveform: np.ndarray, rate: int = 16_000) -> io.BytesIO:
 def test_a_file_of_ones_own_is_brought_to_level_from_its_first_sound_on(beat):
     quiet = np.concatenate([np.zeros(32_000), 0.05 * beat])
     held = clip_from_file(wav(quiet), "mine.wav")
-    assert len(held.waveform) == SEED_SAMPLES
+    assert len(held.waveform) == CLIP_SAMPLES
     assert abs(integrated_loudness(held.waveform) + 14) < 1
     assert np.abs(held.waveform[:800]).max() > 0.01
 
@@ -192,11 +192,27 @@ def test_bad_files_of_ones_own_are_one_clear_sentence(beat, sound_of, words):
 
 
 @pytest.mark.parametrize("late_steps", [0, 5, 16, 40])
-def test_a_clip_of_ones_own_keeps_its_beat(beat, late_steps):
-    """The beat of the clip falls on a beat of the metronome, wherever in the bar the clip begins."""
-    clip = beat[late_steps * 480 :][:SEED_SAMPLES]
-    beat_error = (first_slot(clip) - late_steps + 8) % 16 - 8
-    assert abs(beat_error) <= 1
+def test_a_clip_of_ones_own_keeps_its_beat_and_bar(late_steps):
+    """Of the built-in clips, which begin with a bar, nearly all are heard rightly wherever one starts to listen."""
+    clips = [built_in_clip(info.name).waveform[late_steps * STEP_SAMPLES :] for info in built_in_clips()]
+    errors = np.array([first_slot(clip) - late_steps for clip in clips])
+    assert np.mean(errors % 16 == 0) >= 0.7, errors % 16
+    assert np.mean(errors % 64 == 0) >= 0.5, errors % 64
+
+
+def test_chance_keeps_time_with_a_clip_of_ones_own(tiny_model, clip, monkeypatch):
+    instrument, starts = Instrument.load(tiny_model), []
+    slots = instrument.slots
+    monkeypatch.setattr(instrument, "slots", lambda first, *span: starts.append(first) or slots(first, *span))
+    make(instrument, SeedClip("late", "Late", clip.waveform, first_slot=37), randomness=0.5)
+    assert starts == [37, 37, 37], "chance, seed and dream are on the clip's metronome"
+
+
+def test_the_end_of_a_short_seed_is_no_cut(instrument, clip):
+    """What the LSTM hears last is what the clip has there, not the splatter of an edit."""
+    short, whole = (Seed(instrument, Settings(randomness=0), clip, n_steps) for n_steps in (64, 128))
+    assert np.array_equal(short.log_magnitudes, whole.log_magnitudes[:128])
+    assert np.array_equal(short.streams, whole.streams[:64])
 
 
 def test_the_command_line_writes_a_song_and_says_how(tiny_model, tmp_path, beat, capsys):
@@ -245,6 +261,8 @@ def test_resynthesis_writes_a_copy_at_the_same_level(tiny_model, tmp_path, beat,
     assert "spectral convergence" in capsys.readouterr().out
     if stage == "magnitude":
         assert np.std(copy) == pytest.approx(np.std(0.2 * beat), rel=0.05)
+    else:  # a tiny codec blurs, but the way there and back leaves the level alone
+        assert np.std(copy) == pytest.approx(np.std(0.2 * beat), rel=0.7)
 
 
 def test_file_names_tell_how_a_song_was_made():

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kpop.audio.inversion_report import report
 from kpop.audio.loudness import integrated_loudness, true_peak_db
 from kpop.audio.measures import crest_factor_db
 from kpop.audio.spectrum import log_mel_db, stft
@@ -18,7 +19,6 @@ from kpop.generation.settings import GeneratedSong, Settings
 from kpop.grid import SAMPLE_RATE_HZ
 
 MODELS = Path(__file__).parents[1] / "models"
-TEN_S = 10 * SAMPLE_RATE_HZ
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +48,16 @@ def test_the_lstm_beats_both_baselines_on_songs_it_was_not_trained_on(instrument
 
 def test_the_codec_keeps_what_is_heard_of_songs_it_has_never_heard(instrument):
     figures = codec_figures(instrument.codec, unheard_songs(3))
-    assert figures["log_mel_error_db"] < CODEC_LOG_MEL_DB
+    assert figures["log_mel_error_db"] <= 1.5
     assert abs(figures["treble_difference_db"]) < 1.5
     assert abs(figures["crest_difference_db"]) < 2
     assert figures["least_codebook_use"] > 0.4
 
 
-@pytest.mark.parametrize("clip", [info.name for info in built_in_clips()][:3])
+@pytest.mark.parametrize(("seed_number", "clip"), enumerate([info.name for info in built_in_clips()][:3]))
 @pytest.mark.parametrize("randomness", [0.3, 1.0])
-def test_what_follows_the_seed_is_music(instrument, clip, randomness):
-    song = make(instrument, clip=clip, randomness=randomness, length_s=25)
+def test_what_follows_the_seed_is_music(instrument, seed_number, clip, randomness):
+    song = make(instrument, clip=clip, randomness=randomness, seed_number=seed_number, length_s=25)
     dreamt = song.waveform[round(song.seed_end_s * SAMPLE_RATE_HZ) :]
     assert pulse_clarity(dreamt) > 0.35
     assert 1.5 < onset_rate_hz(dreamt) < 12
@@ -96,6 +96,13 @@ def test_the_seed_sounds_less_and_less_like_the_clip(instrument):
     distances = [distance_db(randomness) for randomness in (0.0, 0.25, 0.5, 0.75, 1.0)]
     assert distances[0] < 1.5
     assert (np.diff(distances) > 0.3).all()
+
+
+def test_inversion_is_better_and_faster_than_librosas_griffin_lim(long_song):
+    figures = report(long_song.waveform[: 20 * SAMPLE_RATE_HZ])
+    assert figures["ours_db"] < -26
+    assert figures["ours_db"] < figures["librosa_db"] - 3.5
+    assert figures["ours_s"] < figures["librosa_s"]
 
 
 def test_thirty_seconds_of_song_take_a_few_seconds(instrument):

@@ -1,5 +1,6 @@
 """From songs to a checkpoint: interrupted, resumed, with good songs and bad."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,13 +94,34 @@ def test_a_killed_process_leaves_a_state_to_resume_from(tmp_path, songs_folder):
     process.send_signal(signal.SIGKILL)
     process.wait()
     load_codec(codec)  # whole, not half written
-    assert not (tmp_path / "m.safetensors").exists()
+    done = subprocess.run(
+        [*command, "--codec-steps", "2", "--lstm-steps", "1", "--resume"], cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    load_checkpoint(tmp_path / "m.safetensors")
 
 
-def test_steps_lower_the_held_out_error(tiny_model):
-    info = load_checkpoint(tiny_model)[2]
-    assert info["bits_per_step"]["lstm"]["all"] < sum(np.log2(s) for s in (25, 32, 32, 32))
-    assert info["codec_curve"][-1]["held_out"] > 0
+def test_steps_lower_the_held_out_error(tmp_path, songs_folder):
+    held_out = []
+    for steps in (1, 60):
+        out = tmp_path / f"{steps}.safetensors"
+        run(tiny_plan(out, songs_folder, codec_steps=steps, lstm_steps=steps), lambda line: None)
+        info = load_checkpoint(out)[2]
+        held_out.append((info["codec_curve"][-1]["held_out"], info["bits_per_step"]["lstm"]["all"]))
+    assert held_out[1][0] < 0.7 * held_out[0][0]
+    assert held_out[1][1] < 0.97 * sum(np.log2(size) for size in (25, 32, 32, 32)), "better than any guess"
+
+
+def test_resuming_with_other_songs_is_one_clear_sentence(tmp_path, songs_folder, beat, monkeypatch):
+    folder = tmp_path / "mine"
+    shutil.copytree(songs_folder, folder)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, "codec", 2)
+        with pytest.raises(Stopped):
+            run(tiny_plan(tmp_path / "m.safetensors", folder), lambda line: None)
+    soundfile.write(folder / "new.wav", beat[::-1], 16_000)
+    with pytest.raises(KpopError, match="had other songs"):
+        run(tiny_plan(tmp_path / "m.safetensors", folder, resume=True), lambda line: None)
 
 
 def test_training_needs_a_folder_with_songs(tmp_path):
@@ -117,11 +139,12 @@ def test_bad_songs_are_named_and_skipped(tmp_path, beat):
     soundfile.write(tmp_path / "silent.wav", np.zeros(16_000 * 20), 16_000)
     (tmp_path / "broken.mp3").write_bytes(b"this is no music at all" * 100)
     (tmp_path / "notes.txt").write_text("not a song")
+    shutil.copy(tmp_path / "one.flac", tmp_path / "zz copy.flac")
     lines = []
     usable = folder_songs.folder_songs(tmp_path, tmp_path / "cache", lines.append)
     assert {song.name for song in usable} == {"one.flac", "two.ogg", "three.mp3"}
     left_out = {line.split(":")[0].removeprefix("left out ") for line in lines if line.startswith("left out")}
-    assert left_out == {"short.wav", "silent.wav", "broken.mp3"}
+    assert left_out == {"short.wav", "silent.wav", "broken.mp3", "zz copy.flac"}
 
 
 def test_only_bad_songs_are_an_error_that_says_so(tmp_path):

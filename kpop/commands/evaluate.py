@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from kpop.errors import KpopError
+
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the command."""
@@ -17,6 +19,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print one line a figure."""
+    if options.songs < 1:
+        raise KpopError("An evaluation needs --songs 1 or more: choose such a number.")
     from kpop.evaluation import figures
     from kpop.generation.checkpoints import checkpoint_path
     from kpop.generation.instrument import Instrument

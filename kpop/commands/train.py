@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> None:
     if options.songs < 2 or options.jobs < 1:
         raise KpopError("Training needs --songs 2 or more and --jobs 1 or more: choose such numbers.")
     plan = train.Plan(
-        out=options.out.with_suffix(".safetensors"),
+        out=_checkpoint_file(options.out),
         folder=options.folder,
         n_songs=options.songs,
         minutes=options.minutes,
@@ -39,3 +39,8 @@ def run(options: argparse.Namespace) -> None:
         resume=options.resume,
     )
     train.run(plan, lambda line: print(line, flush=True))
+
+
+def _checkpoint_file(out: Path) -> Path:
+    """models/v1.5 means models/v1.5.safetensors, and so does that itself."""
+    return out if out.suffix == ".safetensors" else out.with_name(f"{out.name}.safetensors")

@@ -7,12 +7,14 @@ import torch
 
 from kpop.audio.loudness import integrated_loudness
 from kpop.audio.measures import band_energy_db, crest_factor_db, log_mel_error_db
+from kpop.audio.spectrum import from_log_magnitude, log_mel_db
 from kpop.codec.network import Codec
 from kpop.evaluation.music import onset_rate_hz, pulse_clarity
 from kpop.generation.clips import built_in_clip, built_in_clips
 from kpop.generation.copying import codec_copy
 from kpop.generation.instrument import Instrument
 from kpop.generation.settings import Settings
+from kpop.generation.synthesis import analyse, decode, encode
 from kpop.grid import SAMPLE_RATE_HZ
 from kpop.lstm.network import CodeLstm
 from kpop.training import baselines
@@ -32,7 +34,7 @@ def unheard_songs(n_songs: int) -> list[Song]:
 
 
 def codec_figures(codec: Codec, songs: list[Song]) -> dict[str, float]:
-    """Means over songs: log-mel error, treble energy and crest factor of the codec copy against the song, in dB; and
+    """Means over songs: log-mel error, and absolute differences in treble energy and crest factor, in dB; and
     the smallest perplexity of a codebook's use, as a share of its size."""
     rows = [_copy_row(song.waveform / np.float32(32_767), codec) for song in songs]
     means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
@@ -41,12 +43,16 @@ def codec_figures(codec: Codec, songs: list[Song]) -> dict[str, float]:
 
 
 def _copy_row(waveform: np.ndarray, codec: Codec) -> dict[str, float]:
+    truth = analyse(waveform)
+    decoded = decode(codec, encode(codec, truth))
+    mel_error = np.abs(log_mel_db(from_log_magnitude(decoded)) - log_mel_db(from_log_magnitude(truth))).mean()
     copy = codec_copy(waveform, codec)
     treble = [band_energy_db(sound, 4_000, 8_000) for sound in (waveform, copy)]
     return {
-        "log_mel_error_db": log_mel_error_db(waveform, copy),
-        "treble_difference_db": treble[1] - treble[0],
-        "crest_difference_db": crest_factor_db(copy) - crest_factor_db(waveform),
+        "log_mel_error_db": float(mel_error),
+        "log_mel_error_after_inversion_db": log_mel_error_db(waveform, copy),
+        "treble_difference_db": abs(treble[1] - treble[0]),
+        "crest_difference_db": abs(crest_factor_db(copy) - crest_factor_db(waveform)),
     }
 
 
@@ -91,7 +97,7 @@ def _quarters(waveform: np.ndarray) -> dict[str, float]:
     quarter = len(waveform) // 4
     first, last = waveform[:quarter], waveform[-quarter:]
     return {
-        "level_change_lu": integrated_loudness(last) - integrated_loudness(first),
+        "level_change_lu": abs(integrated_loudness(last) - integrated_loudness(first)),
         "pulse_clarity_first": pulse_clarity(first),
         "pulse_clarity_last": pulse_clarity(last),
         "onsets_per_s_first": onset_rate_hz(first),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from kpop.audio.spectrum import log_mel_db, stft
-from kpop.grid import FRAMES_PER_S, TEMPO_BPM
+from kpop.grid import FRAMES_PER_S
 
 SLOWEST_BPM, FASTEST_BPM = 60.0, 200.0
 ONSET_DB = 3.0  # mean rise over the mel bands that counts as an onset
@@ -21,13 +21,6 @@ def pulse_clarity(waveform: np.ndarray) -> float:
     strength = strength - strength.mean()
     lags = np.arange(int(FRAMES_PER_S * 60 / FASTEST_BPM), int(FRAMES_PER_S * 60 / SLOWEST_BPM) + 1)
     return float(_autocorrelation(strength, lags).max())
-
-
-def beat_clarity(waveform: np.ndarray) -> float:
-    """-1..1, the same at our corpus's own beat of 0.48 s alone: is the song still in time?"""
-    strength = onset_strength(waveform)
-    lag = round(FRAMES_PER_S * 60 / TEMPO_BPM)
-    return float(_autocorrelation(strength - strength.mean(), np.array([lag]))[0])
 
 
 def onset_rate_hz(waveform: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from kpop.corpus.compose import compose
 from kpop.corpus.labels import chord_classes
 from kpop.corpus.render import render
 from kpop.corpus.score import Score, Section
-from kpop.generation.clips import SEED_BARS, SEED_SAMPLES
+from kpop.generation.clips import CLIP_SAMPLES, SEED_BARS
 from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, SIXTEENTHS_PER_BAR
 
 FIRST_UNHEARD_NUMBER = 1_000_000  # training takes songs from 0 on
@@ -41,7 +41,7 @@ def make_clips(out_dir: Path) -> Iterator[str]:
         score, section = _next_song(number + 1, palette, kind, mode)
         number, name = score.number, title.lower().replace(" ", "-")
         start = section.first_bar * BAR_SAMPLES
-        waveform = render(score)[start : start + SEED_SAMPLES]
+        waveform = render(score)[start : start + CLIP_SAMPLES]
         soundfile.write(out_dir / f"{name}.flac", waveform, SAMPLE_RATE_HZ, subtype="PCM_16")
         entries.append({"name": name, "title": title, "story": _story(palette, section), **_labels(score, section)})
         yield title

@@ -11,12 +11,12 @@ import numpy as np
 from kpop.audio.files import read_audio
 from kpop.errors import KpopError
 from kpop.generation.checkpoints import MODELS_DIR
-from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, STEPS_PER_BAR, STEPS_PER_SIXTEENTH
+from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, SIXTEENTH_SAMPLES, STEPS_PER_BAR, STEPS_PER_SIXTEENTH
 
 CLIPS_DIR = MODELS_DIR / "clips"
 SEED_BARS = 4
 SEED_STEPS = SEED_BARS * STEPS_PER_BAR
-SEED_SAMPLES = SEED_BARS * BAR_SAMPLES
+CLIP_SAMPLES = SEED_BARS * BAR_SAMPLES + SIXTEENTH_SAMPLES * 4  # and a beat more: what the end of the seed leads to
 LONGEST_FILE_S = 60.0  # more of a file than this is never heard as a seed, so it is not read
 SHORTEST_FILE_S = 2.0
 SILENCE_LUFS = -60.0
@@ -36,7 +36,7 @@ class ClipInfo:
 class SeedClip:
     """Music to start from.
 
-    waveform: (n_samples,) float32, 16 kHz, -14 LUFS, at most SEED_SAMPLES long
+    waveform: (n_samples,) float32, 16 kHz, -14 LUFS, at most CLIP_SAMPLES long
     first_slot: metronome position of its first step
     chords: (n_steps,) uint8 chord classes, or None where they are not known
     """
@@ -53,7 +53,10 @@ def _catalogue() -> dict[str, dict]:
     listing = CLIPS_DIR / "clips.json"
     if not listing.is_file():
         return {}
-    return {entry["name"]: entry for entry in json.loads(listing.read_text(encoding="utf-8"))}
+    try:
+        return {entry["name"]: entry for entry in json.loads(listing.read_text(encoding="utf-8"))}
+    except (ValueError, KeyError, TypeError):
+        return {}  # damaged: a listener's own file is still welcome
 
 
 def built_in_clips() -> tuple[ClipInfo, ...]:
@@ -62,7 +65,7 @@ def built_in_clips() -> tuple[ClipInfo, ...]:
 
 
 def built_in_clip(name: str) -> SeedClip:
-    """A built-in clip, four bars long. Raises KpopError when there is none of that name."""
+    """A built-in clip, four bars and a beat long. Raises KpopError when there is none of that name."""
     entry = _catalogue().get(name)
     if entry is None:
         raise KpopError(
@@ -86,7 +89,7 @@ def clip_from_file(source: BinaryIO | str | Path, name: str) -> SeedClip:
     if len(waveform) < SHORTEST_FILE_S * SAMPLE_RATE_HZ:
         raise KpopError(f"{name} lasts only {len(waveform) / SAMPLE_RATE_HZ:.1f} s: choose two seconds or more.")
     loud = np.flatnonzero(np.abs(waveform) > SILENT_SAMPLE)
-    heard = waveform[loud[0] : loud[0] + SEED_SAMPLES] if len(loud) else waveform[:0]
+    heard = waveform[loud[0] : loud[0] + CLIP_SAMPLES] if len(loud) else waveform[:0]
     if len(heard) < SHORTEST_FILE_S * SAMPLE_RATE_HZ or integrated_loudness(heard) < SILENCE_LUFS:
         raise KpopError(f"{name} is silent in its first minute: choose a file with sound at its start.")
     heard = normalise(heard)

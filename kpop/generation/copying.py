@@ -2,13 +2,12 @@
 
 import numpy as np
 
-from kpop.audio.loudness import TARGET_LUFS, integrated_loudness
+from kpop.audio.loudness import TARGET_LUFS, integrated_loudness, normalise
 from kpop.audio.measures import crest_factor_db, log_mel_error_db, spectral_convergence_db
 from kpop.audio.phase import reconstruct
 from kpop.audio.spectrum import stft
 from kpop.codec.network import Codec
 from kpop.generation.synthesis import analyse, decode, encode, sound
-from kpop.grid import STEP_SAMPLES
 
 
 def magnitude_copy(waveform: np.ndarray) -> np.ndarray:
@@ -23,7 +22,7 @@ def codec_copy(waveform: np.ndarray, codec: Codec) -> np.ndarray:
     """
     loudness = integrated_loudness(waveform)
     gain = 10 ** ((TARGET_LUFS - loudness) / 20) if np.isfinite(loudness) else 1.0
-    features = analyse(waveform * np.float32(gain), -(-len(waveform) // STEP_SAMPLES))
+    features = analyse(waveform * np.float32(gain))
     copy = sound(decode(codec, encode(codec, features)), len(waveform), seed=0)
     return _within_full_scale(copy / np.float32(gain))
 
@@ -39,6 +38,6 @@ def copy_figures(waveform: np.ndarray, copy: np.ndarray) -> dict[str, float]:
 
 
 def _within_full_scale(waveform: np.ndarray) -> np.ndarray:
-    """The waveform, turned down as a whole where a sample would leave -1..1."""
-    peak = np.abs(waveform).max(initial=0.0)
-    return waveform / np.float32(peak) if peak > 1 else waveform
+    """The waveform at its own loudness; where samples would leave -1..1, the limiter of our songs sees to it."""
+    loudness = integrated_loudness(waveform)
+    return normalise(waveform, loudness) if np.abs(waveform).max(initial=0.0) > 1 else waveform

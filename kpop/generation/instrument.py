@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kpop.audio.phase import warm_up
 from kpop.audio.spectrum import log_mel_db, mel_centres_hz, stft
 from kpop.checkpoint import load_checkpoint
 from kpop.codec.network import Codec
@@ -25,6 +26,7 @@ Progress = Callable[[float, str], None]
 N_DISPLAY_MELS = 128
 DREAMING_SHARE = 0.7  # of the time that a song takes, for the progress bar
 PROGRESS_EVERY_STEPS = 16
+ALL_THREADS = torch.get_num_threads()
 CHANCE_TEMPERATURE = 1.0  # chance must not depend on the listener's temperature, else the seed would
 
 
@@ -34,12 +36,15 @@ class Instrument:
     def __init__(self, codec: Codec, lstm: CodeLstm, info: dict) -> None:
         self.codec, self.lstm, self.info = codec, lstm, info
         self.metronome_rate = info.get("metronome_rate", 1.0)  # slots a step: the tempo of what it was trained on
+        self.knows_chords = info.get("knows_chords", True)
         self.layers = [0] + [1 + band for band in codec.config.stream_bands]  # the chord is a layer of its own
 
     @classmethod
     def load(cls, checkpoint: Path) -> "Instrument":
         """Raises KpopError when the checkpoint is missing or damaged."""
-        return cls(*load_checkpoint(checkpoint))
+        instrument = cls(*load_checkpoint(checkpoint))
+        warm_up()  # else the first song would wait for the compiler
+        return instrument
 
     def generate(self, settings: Settings, clip: SeedClip, on_progress: Progress | None = None) -> GeneratedSong:
         """A song of exactly settings.length_s seconds that begins with the seed and is dreamt on from there.
@@ -83,11 +88,11 @@ class Instrument:
         """Metronome slots (stop - start,) int64 of steps start to stop of a song whose first step is at first_slot."""
         return (first_slot + self.metronome_rate * torch.arange(start, stop)).long() % N_METRONOME_SLOTS
 
-    def chance(self, n_steps: int, seed_number: int) -> np.ndarray:
-        """Streams (n_steps, n_streams) that know of no clip: what the LSTM dreams up from nothing."""
+    def chance(self, first_slot: int, n_steps: int, seed_number: int) -> np.ndarray:
+        """Streams (n_steps, n_streams) that know of no clip but its metronome: what the LSTM dreams up from nothing."""
         stepper = Stepper(self.lstm)
         choose = Sampler(CHANCE_TEMPERATURE, [np.random.default_rng([seed_number, 1])])
-        return np.concatenate([stepper.next(slot, choose).numpy() for slot in self.slots(0, 0, n_steps)])
+        return np.concatenate([stepper.next(slot, choose).numpy() for slot in self.slots(first_slot, 0, n_steps)])
 
 
 class Seed:
@@ -96,20 +101,25 @@ class Seed:
     def __init__(self, instrument: Instrument, settings: Settings, clip: SeedClip, n_steps: int) -> None:
         self.n_steps = n_steps
         self.first_slot = clip.first_slot if settings.randomness < 1 else 0  # nothing of the clip remains at 1
-        self.log_magnitudes = analyse(clip.waveform, n_steps)
+        missing = max(0, n_steps * STEP_SAMPLES - len(clip.waveform))  # a short clip, none of which remains
+        whole = analyse(np.pad(clip.waveform, (0, missing)))  # what follows the seed, too, so that its end is no cut
+        self.log_magnitudes = whole[: n_steps * FRAMES_PER_STEP]
         self.edges_bins = instrument.codec.config.band_edges_bins
-        streams = self._clip_streams(instrument, clip)
+        streams = self._clip_streams(instrument, clip, encode(instrument.codec, whole)[:n_steps])
         rng = np.random.default_rng([settings.seed_number, 0])
         self.mask = chance_mask(n_steps, max(instrument.layers) + 1, settings.randomness, rng)
         if self.mask.any():
-            streams = mix(streams, instrument.chance(n_steps, settings.seed_number), self.mask, instrument.layers)
+            streams = mix(
+                streams, instrument.chance(self.first_slot, n_steps, settings.seed_number), self.mask, instrument.layers
+            )
         self.streams = streams
 
-    def _clip_streams(self, instrument: Instrument, clip: SeedClip) -> np.ndarray:
-        chords = np.full(self.n_steps, instrument.lstm.config.stream_sizes[0])  # "not known"
-        if clip.chords is not None:
-            chords = clip.chords[: self.n_steps].astype(np.int64)
-        return np.concatenate([chords[:, None], encode(instrument.codec, self.log_magnitudes)], 1)
+    def _clip_streams(self, instrument: Instrument, clip: SeedClip, codes: np.ndarray) -> np.ndarray:
+        chords = np.full(len(codes), instrument.lstm.config.stream_sizes[0])  # "not known"
+        if clip.chords is not None and instrument.knows_chords:
+            known = clip.chords[: len(codes)]
+            chords[: len(known)] = known
+        return np.concatenate([chords[:, None], codes], 1)
 
     def keep_clip(self, decoded: np.ndarray) -> np.ndarray:
         """The song's log-magnitudes, with the clip itself instead of its copy where it was not given to chance."""
@@ -155,9 +165,8 @@ class _Stopwatch:
 @contextmanager
 def _one_thread():
     """Stepping is a row of tiny products: a second thread only waits, and beside another busy process for long."""
-    before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(ALL_THREADS)  # not what was set before: that may be another visitor's 1

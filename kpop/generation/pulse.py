@@ -2,30 +2,44 @@
 
 import numpy as np
 
-from kpop.audio.spectrum import log_mel_db, stft
-from kpop.grid import FRAMES_PER_STEP, STEPS_PER_BAR, STEPS_PER_BEAT
+from kpop.audio.spectrum import mel_filterbank, stft
+from kpop.grid import FRAMES_PER_STEP, STEPS_PER_BAR, STEPS_PER_BEAT, exact_div
 
-N_BASS_MELS = 6  # below about 250 Hz: the kick drum
+N_BASS_MELS = 6  # below about 250 Hz: kick drum and bass
+HARMONY_MELS = slice(6, 36)  # about 250 Hz to 1.5 kHz: chords and melody
+BEATS_PER_BAR = exact_div(STEPS_PER_BAR, STEPS_PER_BEAT)
+TINY = 1e-9
 
 
 def first_slot(waveform: np.ndarray) -> int:
     """Metronome position 0..STEPS_PER_BAR-1 of the clip's first step: (n_samples,) float32 at 16 kHz.
 
-    The beat lies where the spectrum rises most (spectral flux; Bello et al. 2005, "A tutorial on onset detection"),
-    a bar begins where the bass rises most.
+    The beat lies where the spectrum rises most (spectral flux; Bello et al. 2005, "A tutorial on onset detection"), a
+    bar begins where the bass rises and the harmony changes most.
     """
-    level = log_mel_db(np.abs(stft(waveform)))
-    rise = np.maximum(np.diff(level, axis=0), 0)
-    beat = int(np.argmax(_strength_by_phase(rise.sum(1), STEPS_PER_BEAT)))
-    bar = _strength_by_phase(rise[:, :N_BASS_MELS].sum(1), STEPS_PER_BAR)[beat::STEPS_PER_BEAT]
-    downbeat = beat + STEPS_PER_BEAT * int(np.argmax(bar))
-    return -downbeat % STEPS_PER_BAR
+    level = np.abs(stft(waveform)) @ mel_filterbank().T
+    rise = np.maximum(np.diff(level, axis=0, prepend=level[:1]), 0)
+    beat = int(np.argmax(_by_phase(rise.sum(1), STEPS_PER_BEAT)))
+    bass, harmony = rise[:, :N_BASS_MELS].sum(1), np.sqrt(level[:, HARMONY_MELS])
+    return -(beat + STEPS_PER_BEAT * _downbeat(bass, harmony, beat)) % STEPS_PER_BAR
 
 
-def _strength_by_phase(flux: np.ndarray, period_steps: int) -> np.ndarray:
-    """(period_steps,) mean flux at each phase of a period; steps that the clip does not reach count as none."""
+def _downbeat(bass: np.ndarray, harmony: np.ndarray, beat: int) -> int:
+    """Which of the first four beats, counted from step beat on, begins a bar."""
+    in_bass = _by_phase(bass, STEPS_PER_BAR)[beat::STEPS_PER_BEAT]
+    length = STEPS_PER_BEAT * FRAMES_PER_STEP
+    beats = harmony[beat * FRAMES_PER_STEP :]
+    beats = beats[: len(beats) // length * length].reshape(-1, length, harmony.shape[1]).mean(1)
+    change = np.abs(np.diff(beats, axis=0, prepend=beats[:1])).sum(1)
+    in_harmony = np.array([change[first::BEATS_PER_BAR].mean() for first in range(BEATS_PER_BAR)])
+    return int(np.argmax(in_bass / max(in_bass.sum(), TINY) + 2 * in_harmony / max(in_harmony.sum(), TINY)))
+
+
+def _by_phase(flux: np.ndarray, period_steps: int) -> np.ndarray:
+    """(period_steps,) mean flux at and around each phase of a period; phases that the clip does not reach have none."""
     n_steps = len(flux) // FRAMES_PER_STEP
     steps = flux[: n_steps * FRAMES_PER_STEP].reshape(n_steps, FRAMES_PER_STEP).sum(1)
     phases = np.arange(n_steps) % period_steps
     total = np.bincount(phases, steps, minlength=period_steps)
-    return total / np.maximum(np.bincount(phases, minlength=period_steps), 1)
+    mean = total / np.maximum(np.bincount(phases, minlength=period_steps), 1)
+    return mean + 0.5 * (np.roll(mean, 1) + np.roll(mean, -1))

@@ -12,12 +12,11 @@ from kpop.grid import FRAMES_PER_STEP, SAMPLE_RATE_HZ, STEP_SAMPLES
 FADE_S = 0.03  # at the very end, against a click
 
 
-def analyse(waveform: np.ndarray, n_steps: int) -> np.ndarray:
-    """Log-magnitude (n_steps * FRAMES_PER_STEP, N_BINS) float32 of the beginning of a waveform, zeros after its end."""
-    n_samples = n_steps * STEP_SAMPLES
-    held = np.zeros(n_samples, np.float32)
-    held[: len(waveform)] = waveform[:n_samples]
-    return log_magnitude(np.abs(stft(held)))[: n_steps * FRAMES_PER_STEP]
+def analyse(waveform: np.ndarray) -> np.ndarray:
+    """Log-magnitude (n_steps * FRAMES_PER_STEP, N_BINS) float32 of a waveform; its last step is filled with zeros."""
+    n_steps = -(-len(waveform) // STEP_SAMPLES)
+    whole = np.pad(waveform, (0, n_steps * STEP_SAMPLES - len(waveform)))
+    return log_magnitude(np.abs(stft(whole)))[: n_steps * FRAMES_PER_STEP]
 
 
 def encode(codec: Codec, log_magnitudes: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from kpop.codec.config import CodecConfig
 from kpop.codec.network import Codec
 from kpop.training.features import cut, log_magnitude
 from kpop.training.machine import mixed_precision
-from kpop.training.songs import Song
+from kpop.training.songs import Song, songs_id
 
 BATCH = 24
 PIECE_STEPS = 48  # 1.44 s
@@ -30,6 +30,7 @@ class CodecStage:
 
     def __init__(self, songs: list[Song], held_out: list[Song], device: torch.device, config: CodecConfig) -> None:
         torch.manual_seed(0)
+        self.songs_id = songs_id(songs, held_out)
         self.songs, self.held_out, self.device = songs, held_out, device
         self.model = Codec(config).to(device)
         self._mel = torch.from_numpy(mel_filterbank().T * np.float32(BIN_WIDTH_HZ)).to(device)

@@ -8,6 +8,7 @@ import numpy as np
 
 from kpop.corpus.compose import compose
 from kpop.corpus.labels import chord_classes
+from kpop.corpus.library import song_name
 from kpop.corpus.render import render
 from kpop.grid import STEPS_PER_SIXTEENTH
 from kpop.lstm.config import N_METRONOME_SLOTS
@@ -31,7 +32,7 @@ def corpus_song(number: int) -> Song:
     waveform = to_int16(render(score))
     chords = np.repeat(chord_classes(score).astype(np.uint8), STEPS_PER_SIXTEENTH)
     slots = (np.arange(len(chords)) % N_METRONOME_SLOTS).astype(np.int16)
-    return Song(f"song-{number:05d}", waveform, slots, chords)
+    return Song(song_name(number), waveform, slots, chords)
 
 
 def _prepare(task: tuple[int, Path]) -> None:
@@ -40,4 +41,4 @@ def _prepare(task: tuple[int, Path]) -> None:
 
 
 def _cache_file(number: int, cache: Path) -> Path:
-    return cache / f"song-{number:05d}.npz"
+    return cache / f"{song_name(number)}.npz"

@@ -35,11 +35,16 @@ def folder_songs(folder: Path, cache: Path, report: Callable[[str], None]) -> li
 
 
 def _usable(files: list[Path], folder: Path, cache: Path, report: Callable[[str], None]) -> Iterator[Song]:
+    heard = set()
     for path in files:
         name = str(path.relative_to(folder))
         try:
-            song = cached_song(cache / f"{_key(path)}.npz", lambda path=path, name=name: folder_song(path, name))
-        except KpopError as error:
+            key = _key(path)
+            if key in heard:
+                raise KpopError("it is a copy of another one.")
+            heard.add(key)
+            song = cached_song(cache / f"{key}.npz", lambda path=path, name=name: folder_song(path, name))
+        except (KpopError, OSError) as error:
             report(f"left out {name}: {error}")
         else:
             report(f"ready: {name} ({len(song.waveform) / SAMPLE_RATE_HZ:.0f} s)")

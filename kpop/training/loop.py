@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from kpop.errors import KpopError
 from kpop.training.state import load_state, save_state
 
 SAVE_EVERY_S = 60.0
@@ -33,6 +34,7 @@ class Stage(Protocol):
     """What the loop needs of a network in training."""
 
     name: str
+    songs_id: str  # changes with the songs that it learns and is held to
     model: nn.Module
     learning_rate: float
     evaluate_every: int
@@ -80,10 +82,10 @@ def train(
         if run.step % stage.evaluate_every == 0:
             best = _evaluate(stage, run, best, clock, budget, report)
         if clock.save_is_due():
-            save_state(state_path, stage.model, optimiser, best, clock.stamp(run).__dict__)
+            _save(stage, run, optimiser, best, clock, state_path)
     if run.step % stage.evaluate_every:
         best = _evaluate(stage, run, best, clock, budget, report)
-    save_state(state_path, stage.model, optimiser, best, clock.stamp(run).__dict__)
+    _save(stage, run, optimiser, best, clock, state_path)
     stage.model.load_state_dict(best)
     return run.curve
 
@@ -104,9 +106,17 @@ class _Clock:
             self.saved = time.monotonic()
         return due
 
-    def stamp(self, run: Run) -> Run:
-        run.elapsed_s = self.elapsed_s()
-        return run
+
+def _save(
+    stage: Stage,
+    run: Run,
+    optimiser: torch.optim.Optimizer,
+    best: dict[str, torch.Tensor],
+    clock: _Clock,
+    state_path: Path,
+) -> None:
+    run.elapsed_s = clock.elapsed_s()
+    save_state(state_path, stage.model, optimiser, best, {"songs_id": stage.songs_id, **run.__dict__})
 
 
 def _begin(
@@ -115,6 +125,8 @@ def _begin(
     if not (resume and state_path.exists()):
         return _copy(stage.model), Run()
     best, place = load_state(state_path, stage.model, optimiser)
+    if place.pop("songs_id") != stage.songs_id:
+        raise KpopError(f"The run in {state_path.parent} had other songs: train without --resume to start anew.")
     run = Run(**place)
     report(f"{stage.name}: going on from step {run.step}")
     return best, run

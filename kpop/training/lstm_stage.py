@@ -32,13 +32,14 @@ class LstmStage:
         held_out: list[Sequence],
         device: torch.device,
         config: LstmConfig,
+        songs_id: str,
         publish: Callable[[CodeLstm, list[dict[str, float]]], None],
     ) -> None:
         torch.manual_seed(0)
         self.sequences, self.device = sequences, device
         self.held_out = held_out[:EVALUATION_SONGS]
         self.model = CodeLstm(config).to(device)
-        self._publish = publish
+        self.songs_id, self._publish = songs_id, publish
         self._shares = np.array([len(s.slots) for s in sequences], float) / sum(len(s.slots) for s in sequences)
 
     def loss(self, step: int) -> torch.Tensor:

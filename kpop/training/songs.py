@@ -1,6 +1,7 @@
 """The songs of a training run: waveform, metronome and chords, prepared once and kept in a cache folder."""
 
 import hashlib
+import os
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def cached_song(cache_file: Path, prepare: Callable[[], Song]) -> Song:
         pass  # not there yet, or half written: make it again
     song = prepare()
     cache_file.parent.mkdir(parents=True, exist_ok=True)
-    beside = cache_file.with_suffix(".tmp.npz")
+    beside = cache_file.with_suffix(f".{os.getpid()}.npz")
     np.savez(beside, name=song.name, waveform=song.waveform, slots=song.slots, chords=song.chords)
     beside.replace(cache_file)
     return song
@@ -66,14 +67,20 @@ def to_int16(waveform: np.ndarray) -> np.ndarray:
 def split(songs: Iterable[Song]) -> tuple[list[Song], list[Song]]:
     """(training songs, held-out songs): about every twentieth is held out, one at least.
 
-    A song's name alone decides, so more songs later never move one from one side to the other. Raises KpopError when
-    there are fewer than two.
+    A song's name alone decides, so with more songs later none changes sides (unless so few are held out by name that
+    one had to be taken). Raises KpopError when there are fewer than two.
     """
     ranked = sorted(songs, key=_lot)
     if len(ranked) < 2:
         raise KpopError("Training needs at least two usable songs, one of them to be held out: add more songs.")
     n_held_out = min(max(1, sum(_lot(song) < HELD_OUT_SHARE for song in ranked)), len(ranked) - 1)
     return ranked[n_held_out:], ranked[:n_held_out]
+
+
+def songs_id(songs: list[Song], held_out: list[Song]) -> str:
+    """The same for the same songs on the same sides, else another."""
+    sides = [sorted(song.name for song in side) for side in (songs, held_out)]
+    return hashlib.sha256(repr(sides).encode()).hexdigest()[:16]
 
 
 def _lot(song: Song) -> float:

@@ -20,7 +20,7 @@ def save_state(
     best: dict[str, torch.Tensor],
     place: dict[str, Any],
 ) -> None:
-    """Write all that a run needs to go on, atomically. best: the best weights so far; place: JSON-ready counters."""
+    """Write all that a run needs to go on, atomically. best: the best weights so far; place: anything JSON can hold."""
     tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
     tensors |= {f"best.{name}": t for name, t in best.items()}
     for index, parameter in enumerate(_parameters(optimiser)):

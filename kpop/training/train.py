@@ -22,7 +22,7 @@ from kpop.training.loop import Budget, Report, train
 from kpop.training.lstm_stage import LstmStage, bits_by_stream
 from kpop.training.machine import best_device
 from kpop.training.sequences import Sequence, encode_song
-from kpop.training.songs import Song, metronome_rate, split
+from kpop.training.songs import Song, metronome_rate, songs_id, split
 
 CODEC_SHARE = 0.25  # of the minutes; the LSTM gets the rest
 
@@ -79,6 +79,7 @@ def run(plan: Plan, report: Report = print) -> None:
         held_sequences,
         device,
         config,
+        songs_id(songs, held_out),
         lambda lstm, curve: save_checkpoint(plan.out, codec, lstm, facts | {"lstm_curve": curve}),
     )
     curve = train(stage, plan.budget(plan.lstm_steps, 1 - CODEC_SHARE), plan.work / "lstm.state", plan.resume, report)
@@ -110,8 +111,9 @@ def _songs(plan: Plan, report: Report) -> list[Song]:
 
 
 def _corpus_version() -> str:
-    """Changes with the composer's and the band's code, so that a stale cache is never used."""
-    sources = sorted(Path(kpop.corpus.__file__).parent.glob("*.py"))
+    """Changes with the code that our songs come from, so that a stale cache is never used."""
+    room = Path(kpop.corpus.__file__).parent
+    sources = [*sorted(room.glob("*.py")), room.parent / "grid.py", room.parent / "audio" / "loudness.py"]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 
@@ -155,5 +157,6 @@ def _facts(plan: Plan, songs: list[Song], held_out: list[Song], codec_curve: lis
         "n_songs": len(songs),
         "held_out": [song.name for song in held_out],
         "metronome_rate": metronome_rate(songs),
+        "knows_chords": any(song.chords.any() for song in songs),
         "codec_curve": codec_curve,
     }
