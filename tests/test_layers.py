@@ -52,7 +52,7 @@ def test_lstm_knows_nothing_of_audio():
 def test_composer_and_training_import_without_librosa_and_soundfile():
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['librosa', 'soundfile', 'soxr']))\n"
-        "import kpop.corpus.library, kpop.training.train, kpop.training.corpus_songs, kpop.__main__"
+        "import kpop.corpus.collection, kpop.training.train, kpop.training.corpus_songs, kpop.__main__"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

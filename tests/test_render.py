@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kpop.corpus.choir import performances
-from kpop.corpus.library import render_song, song_name, write_corpus
+from kpop.corpus.collection import render_song, song_name, write_corpus
 from kpop.corpus.render import render, stem
 from kpop.corpus.score import Chord, Note, Score, Section
 from kpop.corpus.synths import PATCHES, tone

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kpop.corpus.collection import song_name
 from kpop.corpus.compose import compose
 from kpop.corpus.labels import chord_classes
-from kpop.corpus.library import song_name
 from kpop.corpus.render import render
 from kpop.grid import STEPS_PER_SIXTEENTH
 from kpop.lstm.config import N_METRONOME_SLOTS
