@@ -54,7 +54,7 @@ def test_the_codec_keeps_what_is_heard_of_songs_it_has_never_heard(instrument):
     assert figures["least_codebook_use"] > 0.4
 
 
-@pytest.mark.parametrize(("seed_number", "clip"), enumerate([info.name for info in built_in_clips()][:3]))
+@pytest.mark.parametrize(("seed_number", "clip"), list(enumerate(info.name for info in built_in_clips()))[:3])
 @pytest.mark.parametrize("randomness", [0.3, 1.0])
 def test_what_follows_the_seed_is_music(instrument, seed_number, clip, randomness):
     song = make(instrument, clip=clip, randomness=randomness, seed_number=seed_number, length_s=25)

@@ -9,6 +9,7 @@ from kpop.audio.spectrum import frame_count, from_log_magnitude, log_magnitude, 
 from kpop.codec.network import Codec
 from kpop.grid import FRAMES_PER_STEP, SAMPLE_RATE_HZ, STEP_SAMPLES
 
+DECODED_ITERATIONS = 8  # no waveform has quite the magnitudes that a codec decodes, so more come no nearer
 FADE_S = 0.03  # at the very end, against a click
 
 
@@ -36,7 +37,7 @@ def sound(log_magnitudes: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
     """
     n_frames = frame_count(n_samples)
     frames = np.pad(log_magnitudes[:n_frames], ((0, max(n_frames - len(log_magnitudes), 0)), (0, 0)), mode="edge")
-    return reconstruct(from_log_magnitude(frames), n_samples, seed)
+    return reconstruct(from_log_magnitude(frames), n_samples, seed, DECODED_ITERATIONS)
 
 
 def master(waveform: np.ndarray) -> np.ndarray:
