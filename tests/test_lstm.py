@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from kpop.lstm.config import LstmConfig
+from kpop.lstm.int8 import for_stepping
 from kpop.lstm.network import CodeLstm
 from kpop.lstm.stepper import Stepper
 from kpop.training.sequences import Sequence, as_batch, window
@@ -75,6 +76,22 @@ def test_stepping_gives_the_probabilities_of_the_whole_pass():
         stepper.next(torch.tensor(step), teacher)
     for stream in range(len(SIZES)):
         assert torch.allclose(torch.stack(seen[stream :: len(SIZES)]), expected[stream][0], atol=1e-5)
+
+
+def test_stepping_in_eight_bits_gives_nearly_the_same_probabilities():
+    network, sequence = model(), song(60)
+    fast, layers = for_stepping(network)
+    exact, rounded = [], []
+    for stepper, seen in ((Stepper(network), exact), (Stepper(fast, layers=layers), rounded)):
+
+        def teacher(stream: int, logits: torch.Tensor, stepper=stepper, seen=seen) -> torch.Tensor:
+            seen.append(torch.log_softmax(logits[0], 0))
+            return torch.tensor([int(sequence.streams[stepper.step, stream])])
+
+        for step in range(60):
+            stepper.next(torch.tensor(step), teacher)
+    divergence = [(one.exp() * (one - other)).sum().item() for one, other in zip(exact, rounded, strict=True)]
+    assert 0 < max(divergence) < 1e-3, "nats"
 
 
 def test_hearing_a_seed_is_the_same_as_stepping_through_it():

@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> None:
         "corpus": {"times_real_time_per_core": times_real_time} | figures.corpus_figures(songs),
         "codec, on unheard songs": figures.codec_figures(instrument.codec, songs),
         "bits per step, on unheard songs": figures.bits_figures(instrument.codec, instrument.lstm, songs),
+        "bits per step, as stepped": figures.stepping_figures(instrument, songs),
         "seconds for a song of 30 s": figures.speed_figures(instrument),
         "generated songs": figures.steadiness_figures(instrument, options.songs, options.seconds),
     }

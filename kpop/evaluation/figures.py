@@ -25,6 +25,7 @@ from kpop.training.sequences import Sequence, encode_song
 from kpop.training.songs import Song
 
 FIRST_NUMBER = 2_000_000  # no training and no seed clip reaches these songs
+STEPPED = 1_000
 CPU = torch.device("cpu")
 
 
@@ -65,6 +66,27 @@ def bits_figures(codec: Codec, lstm: CodeLstm, songs: list[Song]) -> dict[str, f
         "same as one bar ago": float(baselines.bar_ago_bits(sequences, sequences, sizes).sum()),
         "unigram": float(baselines.unigram_bits(sequences, sequences, sizes).sum()),
     }
+
+
+def stepping_figures(instrument: Instrument, songs: list[Song]) -> dict[str, float]:
+    """Bits a step on the first STEPPED steps of the songs: of the network, and of its stepping in eight bits."""
+    sequences = [encode_song(song, instrument.codec, CPU) for song in songs]
+    whole = [bits_by_stream(instrument.lstm, [sequence], STEPPED, CPU).sum() for sequence in sequences]
+    stepped = [_stepped_bits(instrument, sequence) for sequence in sequences]
+    return {"whole pass in float32": float(np.mean(whole)), "stepping in int8": float(np.mean(stepped))}
+
+
+def _stepped_bits(instrument: Instrument, sequence: Sequence) -> float:
+    stepper, bits = instrument.stepper(), []
+
+    def teacher(stream: int, logits: torch.Tensor) -> torch.Tensor:
+        value = int(sequence.streams[stepper.step, stream])
+        bits.append(-torch.log_softmax(logits[0].double(), 0)[value].item() / np.log(2))
+        return torch.tensor([value])
+
+    for slot in sequence.slots[:STEPPED]:
+        stepper.next(torch.tensor(int(slot)), teacher)
+    return float(np.sum(bits) / STEPPED)
 
 
 def _lstm_bits(lstm: CodeLstm, sequences: list[Sequence]) -> float:

@@ -18,6 +18,7 @@ from kpop.generation.settings import GeneratedSong, Settings
 from kpop.generation.synthesis import analyse, decode, encode, master, sound
 from kpop.grid import FRAMES_PER_STEP, SAMPLE_RATE_HZ, STEP_SAMPLES, STEPS_PER_BEAT
 from kpop.lstm.config import N_METRONOME_SLOTS
+from kpop.lstm.int8 import for_stepping
 from kpop.lstm.network import CodeLstm
 from kpop.lstm.sampler import Sampler
 from kpop.lstm.stepper import Stepper
@@ -37,6 +38,7 @@ class Instrument:
         self.codec, self.lstm, self.info = codec, lstm, info
         self.metronome_rate = info.get("metronome_rate", 1.0)  # slots a step: the tempo of what it was trained on
         self.knows_chords = info.get("knows_chords", True)
+        self._stepping, self._stepping_layers = for_stepping(lstm)
         self.layers = [0] + [1 + band for band in codec.config.stream_bands]  # the chord is a layer of its own
 
     @classmethod
@@ -73,7 +75,7 @@ class Instrument:
 
     def _dream(self, settings: Settings, seed: "Seed", n_steps: int, report: Progress) -> np.ndarray:
         """All streams of the song (n_steps, n_streams): the seed, and what the LSTM makes of it."""
-        stepper = Stepper(self.lstm)
+        stepper = self.stepper()
         stepper.hear(torch.from_numpy(seed.streams).unsqueeze(0), self.slots(seed.first_slot, 0, seed.n_steps))
         choose = Sampler(settings.temperature, [np.random.default_rng([settings.seed_number, 2])])
         n_new = n_steps - seed.n_steps
@@ -84,13 +86,17 @@ class Instrument:
             new[step] = stepper.next(slot, choose)[0].numpy()
         return np.concatenate([seed.streams, new])
 
+    def stepper(self) -> Stepper:
+        """A song in the making that has heard nothing yet."""
+        return Stepper(self._stepping, layers=self._stepping_layers)
+
     def slots(self, first_slot: int, start: int, stop: int) -> torch.Tensor:
         """Metronome slots (stop - start,) int64 of steps start to stop of a song whose first step is at first_slot."""
         return (first_slot + self.metronome_rate * torch.arange(start, stop)).long() % N_METRONOME_SLOTS
 
     def chance(self, first_slot: int, n_steps: int, seed_number: int) -> np.ndarray:
         """Streams (n_steps, n_streams) that know of no clip but its metronome: what the LSTM dreams up from nothing."""
-        stepper = Stepper(self.lstm)
+        stepper = self.stepper()
         choose = Sampler(CHANCE_TEMPERATURE, [np.random.default_rng([seed_number, 1])])
         return np.concatenate([stepper.next(slot, choose).numpy() for slot in self.slots(first_slot, 0, n_steps)])
 

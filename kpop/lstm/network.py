@@ -31,6 +31,19 @@ class CodeLstm(nn.Module):
         for table in (self.input_table, self.slot_table):
             nn.init.normal_(table.weight, std=0.05)
 
+    def fused_layers(self) -> list[nn.Linear]:
+        """The LSTM's layers for stepping: each one product [x; h] -> gates (enter, forget, candidate, leave)."""
+        return [self._fused(layer) for layer in range(self.config.n_layers)]
+
+    @torch.no_grad()
+    def _fused(self, layer: int) -> nn.Linear:
+        parts = [getattr(self.lstm, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        weight = torch.cat(parts[:2], 1)
+        linear = nn.Linear(weight.shape[1], weight.shape[0])
+        linear.weight.copy_(weight)
+        linear.bias.copy_(parts[2] + parts[3])
+        return linear
+
     def inputs(self, before: torch.Tensor, lookbacks: list[torch.Tensor], slots: torch.Tensor) -> torch.Tensor:
         """The LSTM's input (batch, n_steps, embed).
 

@@ -1,9 +1,9 @@
 """The LSTM one step at a time: what it has heard, and how it goes on. Nothing here knows of audio."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch.nn import functional as F
+from torch import nn
 
 from kpop.lstm.network import CodeLstm
 
@@ -14,9 +14,10 @@ Choose = Callable[[int, torch.Tensor], torch.Tensor]
 class Stepper:
     """A batch of songs in the making, with the LSTM's state and as much past as it looks back to."""
 
-    def __init__(self, model: CodeLstm, batch: int = 1) -> None:
+    def __init__(self, model: CodeLstm, batch: int = 1, layers: Sequence[nn.Module] | None = None) -> None:
+        """layers: model.fused_layers(), or what stands in for them."""
         self.model, self.config = model, model.config
-        self.layers = [_fused_layer(model, layer) for layer in range(self.config.n_layers)]
+        self.layers = layers or model.fused_layers()
         self.hidden = [torch.zeros(batch, self.config.hidden) for _ in self.layers]
         self.cell = [torch.zeros(batch, self.config.hidden) for _ in self.layers]
         self.n_past = max(self.config.lookback_steps)
@@ -50,8 +51,8 @@ class Stepper:
         before = self.past[:, (self.step - 1) % self.n_past]
         lookbacks = [earlier.unsqueeze(1) for earlier in self._lookbacks()]
         x = self.model.inputs(before.unsqueeze(1), lookbacks, slot.expand(len(before), 1)).squeeze(1)
-        for layer, (weight, bias) in enumerate(self.layers):
-            gates = F.linear(torch.cat([x, self.hidden[layer]], 1), weight, bias)
+        for layer, product in enumerate(self.layers):
+            gates = product(torch.cat([x, self.hidden[layer]], 1))
             enter, forget, candidate, leave = gates.chunk(4, 1)
             self.cell[layer] = forget.sigmoid() * self.cell[layer] + enter.sigmoid() * candidate.tanh()
             self.hidden[layer] = x = leave.sigmoid() * self.cell[layer].tanh()
@@ -63,12 +64,3 @@ class Stepper:
     def _remember(self, values: torch.Tensor) -> None:
         self.past[:, self.step % self.n_past] = values
         self.step += 1
-
-
-def _fused_layer(model: CodeLstm, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """[W_ih W_hh] and the sum of the biases: one matrix product a step and layer."""
-    part = {
-        name: getattr(model.lstm, f"{name}_l{layer}").detach()
-        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    }
-    return torch.cat([part["weight_ih"], part["weight_hh"]], 1).contiguous(), part["bias_ih"] + part["bias_hh"]
