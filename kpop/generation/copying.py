@@ -9,6 +9,8 @@ from kpop.audio.spectrum import stft
 from kpop.codec.network import Codec
 from kpop.generation.synthesis import analyse, decode, encode, sound
 
+CEILING_DB = -0.1  # as little below full scale as a file needs: every decibel less is a loss that is not the stage's
+
 
 def magnitude_copy(waveform: np.ndarray) -> np.ndarray:
     """(n_samples,) float32 -> its magnitudes inverted, at the same level; never clipped."""
@@ -40,4 +42,4 @@ def copy_figures(waveform: np.ndarray, copy: np.ndarray) -> dict[str, float]:
 def _within_full_scale(waveform: np.ndarray) -> np.ndarray:
     """The waveform at its own loudness; where samples would leave -1..1, the limiter of our songs sees to it."""
     loudness = integrated_loudness(waveform)
-    return normalise(waveform, loudness) if np.abs(waveform).max(initial=0.0) > 1 else waveform
+    return normalise(waveform, loudness, CEILING_DB) if np.abs(waveform).max(initial=0.0) > 1 else waveform
