@@ -1,13 +1,13 @@
 """The composer writes songs: the same for a number, on the grid, in key, with a form that returns."""
 
 import json
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
 
 from kpop.corpus.compose import compose
-from kpop.corpus.harmony import SCALES, chord_at, chord_tones
+from kpop.corpus.harmony import SCALES, TONICS, chord_at, chord_tones
 from kpop.corpus.labels import chord_class, chord_classes, labels
 from kpop.corpus.score import DRUM_TRACKS, EFFECT_TRACKS, TRACKS, VOICE_TRACKS, Chord, Note, Score, Section
 from kpop.grid import N_CHORD_CLASSES, SIXTEENTHS_PER_BAR
@@ -101,7 +101,16 @@ def test_notes_come_in_order_and_at_three_levels_only(scores):
 
 
 @pytest.mark.parametrize(
-    ("track", "low", "high"), [("lead", 60, 79), ("bass", 28, 50), ("pad", 52, 76), ("pluck", 64, 88), ("chop", 55, 84)]
+    ("track", "low", "high"),
+    [
+        ("lead", 60, 79),
+        ("harmony2", 48, 84),
+        ("adlib", 55, 84),
+        ("bass", 28, 50),
+        ("pad", 52, 76),
+        ("pluck", 64, 88),
+        ("chop", 55, 84),
+    ],
 )
 def test_parts_stay_in_their_ranges(scores, track, low, high):
     pitches = [note.midi for score in scores for note in score.tracks[track]]
@@ -182,6 +191,39 @@ def test_harmony_sings_about_a_third_below_the_lead(scores):
         for section in (s for s in score.sections if s.kind == "chorus"):
             for note in notes_in(score, "harmony", section):
                 assert 3 <= lead[note.start_16th] - note.midi <= 6
+
+
+def test_every_group_keeps_to_its_own_keys_and_together_they_sing_in_all(scores):
+    assert all(score.sections[0].tonic in TONICS[score.palette] for score in scores)
+    assert {tonic for tonics in TONICS.values() for tonic in tonics} == set(range(12))
+    for one, other in combinations(TONICS.values(), 2):
+        assert len(set(one) & set(other)) <= 2
+
+
+def test_the_last_chorus_and_post_choruses_have_three_parts_on_chord_tones(scores):
+    for score in scores:
+        last = [section for section in score.sections if section.kind == "chorus"][-1]
+        for section in score.sections:
+            parts = [notes_in(score, track, section) for track in ("lead", "harmony", "harmony2")]
+            if section != last and section.kind != "postchorus":
+                assert not parts[2]
+                continue
+            assert len(parts[0]) == len(parts[1]) == len(parts[2])
+            for sung, second, third in zip(*parts, strict=True):
+                assert 3 <= third.midi - sung.midi <= 7 or 7 <= sung.midi - third.midi <= 12
+                assert third.midi != second.midi
+                assert third.midi % 12 in chord_tones(chord_at(score.chords, third.start_16th))
+
+
+def test_ad_libs_fill_rests_of_the_lead_at_the_end_of_the_song_only(scores):
+    for score in scores:
+        last = [section for section in score.sections if section.kind == "chorus"][-1]
+        sung = {n.start_16th + i / 2 for n in score.tracks["lead"] for i in range(int(2 * n.length_16ths))}
+        for section in score.sections:
+            notes = notes_in(score, "adlib", section)
+            assert not notes or section == last or section.kind == "outro"
+            assert not sung & {n.start_16th + i / 2 for n in notes for i in range(int(2 * n.length_16ths))}
+    assert all(score.tracks["adlib"] for score in scores)  # each outro leaves room for one
 
 
 def test_choruses_have_a_kick_and_a_backbeat(scores):

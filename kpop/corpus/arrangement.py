@@ -10,7 +10,7 @@ from kpop.corpus.drumming import Kit, choose_kit, drums
 from kpop.corpus.form import Scene
 from kpop.corpus.melody import Tunes
 from kpop.corpus.score import TRACKS, Note
-from kpop.corpus.vocals import Singers, choose_singers, chops, harmony, lead, shouts
+from kpop.corpus.vocals import Singers, adlibs, choose_singers, chops, harmony, lead, second_harmony, shouts
 from kpop.grid import SIXTEENTHS_PER_BAR
 
 Tracks = dict[str, tuple[Note, ...]]
@@ -50,6 +50,8 @@ def play_scene(scene: Scene, band: Band, tunes: Tunes) -> Tracks:
     voices = {
         "lead": melody,
         "harmony": harmony(scene, melody),
+        "harmony2": second_harmony(scene, melody),
+        "adlib": adlibs(scene, melody),
         "chop": chops(scene, band.singers, melody),
         "shout": shouts(scene, band.singers),
     }

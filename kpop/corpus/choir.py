@@ -1,4 +1,4 @@
-"""Who sings which vocal track: the doubled lead, the softer harmony, chops and gang shouts."""
+"""Who sings which vocal track: the doubled lead, the softer harmonies, ad-libs, chops and gang shouts."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +12,7 @@ from kpop.grid import SIXTEENTH_SAMPLES, STEP_SAMPLES
 
 DOUBLE_DELAY_S = 0.018
 DOUBLE_LEVEL = 0.40
+PHRASED_TRACKS = ("lead", "harmony", "harmony2", "adlib")  # sung in one breath where notes touch
 CHOP_GATE_16THS = 1.5  # chops are cut this short
 SHOUT_MIDI = 64  # where a shout without a pitch lies
 SHOUT_CENTS = (-480.0, -35.0, 40.0, 470.0)  # the gang: not quite together, not quite in tune
@@ -31,6 +32,17 @@ def _harmony(singer: Singer, phrase: tuple[Note, ...]) -> np.ndarray:
     """A softer second singer."""
     other = replace(singer, formant_scale=0.94 * singer.formant_scale, tilt=singer.tilt + 0.25, vibrato_cents=20.0)
     return sing(replace(other, breath=0.018, scoop_cents=30.0), phrase)
+
+
+def _second_harmony(singer: Singer, phrase: tuple[Note, ...]) -> np.ndarray:
+    """A third singer, lighter than the second."""
+    other = replace(singer, formant_scale=1.05 * singer.formant_scale, tilt=singer.tilt + 0.2, vibrato_cents=15.0)
+    return sing(replace(other, breath=0.018, scoop_cents=20.0), phrase)
+
+
+def _adlib(singer: Singer, phrase: tuple[Note, ...]) -> np.ndarray:
+    """The lead singer undoubled, sliding in from further below."""
+    return sing(replace(singer, scoop_cents=140.0), phrase)
 
 
 def _chop(singer: Singer, notes: tuple[Note, ...]) -> np.ndarray:
@@ -56,7 +68,14 @@ def performances(track: str, palette: str, notes: tuple[Note, ...]) -> Iterator[
     Voices start a code step early, so that vowels, not consonants, fall on the beat.
     """
     singer = LEADS[palette]
-    runs = phrases(notes) if track in ("lead", "harmony") else [(note,) for note in notes]
-    perform = {"lead": _lead, "harmony": _harmony, "chop": _chop, "shout": _shout}[track]
+    runs = phrases(notes) if track in PHRASED_TRACKS else [(note,) for note in notes]
+    perform = {
+        "lead": _lead,
+        "harmony": _harmony,
+        "harmony2": _second_harmony,
+        "adlib": _adlib,
+        "chop": _chop,
+        "shout": _shout,
+    }[track]
     for run in runs:
         yield round(run[0].start_16th * SIXTEENTH_SAMPLES) - STEP_SAMPLES, perform(singer, run)

@@ -24,6 +24,14 @@ NUMERALS = ("i", "ii", "iii", "iv", "v", "vi", "vii")
 PAD_RANGE = (52, 76)
 MINOR_SHARE = {"neon": 0.35, "velvet": 0.5, "bubblegum": 0.1, "noir": 0.9}
 
+# Each group sings in the keys that suit its voices, so that keys can be learnt with its sound.
+TONICS = {
+    "neon": (1, 4, 6, 9, 11),
+    "velvet": (1, 3, 5, 8, 10),
+    "bubblegum": (0, 2, 5, 7, 9),
+    "noir": (0, 2, 6, 8, 11),
+}
+
 # Loops of four bars; "-" joins two chords that share a bar.
 LOOPS = {
     ("major", "verse"): ("I V vi IV", "vi IV I V", "I vi ii7 V", "I iii vi IV", "vi7 ii7 V I", "I IVadd9 vi IV"),
@@ -66,7 +74,7 @@ def progression(text: str, tonic: int, mode: str) -> Bars:
 def choose_key(palette: str, rng: np.random.Generator) -> tuple[int, str]:
     """Tonic and mode in which a song of this palette starts."""
     mode = "minor" if rng.random() < MINOR_SHARE[palette] else "major"
-    return int(rng.integers(12)), mode
+    return pick(TONICS[palette], rng), mode
 
 
 def choose_loops(mode: str, rng: np.random.Generator) -> dict[str, str]:

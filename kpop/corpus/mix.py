@@ -5,10 +5,12 @@ from functools import lru_cache
 
 import numpy as np
 from scipy import signal
+from scipy.ndimage import uniform_filter1d
 
 from kpop.audio.loudness import normalise
+from kpop.corpus.score import Score, Section
 from kpop.corpus.waves import band, decay, n_samples, noise, ramped, times
-from kpop.grid import SAMPLE_RATE_HZ
+from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ
 
 LEVELS_DB = {
     "kick": -10.0,
@@ -23,19 +25,28 @@ LEVELS_DB = {
     "stab": -25.0,
     "lead": -14.0,
     "harmony": -19.0,
+    "harmony2": -21.0,
+    "adlib": -18.5,
     "chop": -17.5,
     "shout": -16.0,
     "riser": -25.0,
     "impact": -16.0,
 }
 SENDS = {"snare": 0.12, "clap": 0.12, "pad": 0.25, "pluck": 0.4, "stab": 0.35, "lead": 0.3, "harmony": 0.5, "chop": 0.5}
-SENDS |= {"shout": 0.5, "impact": 0.3}
-DUCKS = {"pad": 0.8, "bass": 0.75, "pluck": 0.35, "stab": 0.35, "harmony": 0.2, "riser": 0.4}
+SENDS |= {"harmony2": 0.5, "adlib": 0.6, "shout": 0.5, "impact": 0.3}
+DUCKS = {"pad": 0.8, "bass": 0.75, "pluck": 0.35, "stab": 0.35, "harmony": 0.2, "harmony2": 0.2, "riser": 0.4}
 DUCK_S = 0.24  # shorter than a beat, so that the ducking ends before the next kick
 REVERB_S = 0.40
 SLAP_S = 0.09
 SATURATION = 0.7
 AIR_DB = 1.5
+# Bottom and middle of each group, set so that its octave bands lie near those of produced recordings.
+BOTTOM_DB = {"neon": 2.5, "velvet": 2.0, "bubblegum": 4.5, "noir": 2.0}
+MIDDLE_DB = {"neon": -3.0, "velvet": -3.0, "bubblegum": -4.0, "noir": -2.5}
+BOTTOM_HZ = 80.0
+MIDDLE_HZ = (150.0, 4_500.0)
+FADER_DB = {"verse": -2.2, "prechorus": -1.0, "bridge": -1.0, "dance": -0.3}  # leaves the choruses room to lift
+FADE_S = 0.03
 
 
 @lru_cache(maxsize=1)
@@ -67,6 +78,22 @@ def _high_shelf(waveform: np.ndarray, gain_db: float, corner_hz: float) -> np.nd
     return waveform + (10 ** (gain_db / 20) - 1) * high
 
 
+def _tone(waveform: np.ndarray, palette: str) -> np.ndarray:
+    """The waveform with the bottom and the middle of its group, in gentle slopes (first order)."""
+    low = signal.sosfilt(signal.butter(1, BOTTOM_HZ, "lowpass", fs=SAMPLE_RATE_HZ, output="sos"), waveform)
+    middle = band(waveform, *MIDDLE_HZ, order=1)
+    return waveform + (10 ** (BOTTOM_DB[palette] / 20) - 1) * low + (10 ** (MIDDLE_DB[palette] / 20) - 1) * middle
+
+
+def fader(sections: Iterable[Section], n: int) -> np.ndarray:
+    """Gain of the whole mix by kind of section, constant within each, (n,) float64."""
+    gain = np.ones(n)
+    for section in sections:
+        first = section.first_bar * BAR_SAMPLES
+        gain[first : first + section.n_bars * BAR_SAMPLES] = 10 ** (FADER_DB.get(section.kind, 0.0) / 20)
+    return uniform_filter1d(gain, n_samples(FADE_S), mode="nearest")
+
+
 def _master(waveform: np.ndarray) -> np.ndarray:
     """No rumble, gentle saturation, air, -14 LUFS."""
     cleaned = signal.sosfilt(signal.butter(2, 42.0, "highpass", fs=SAMPLE_RATE_HZ, output="sos"), waveform)
@@ -75,8 +102,9 @@ def _master(waveform: np.ndarray) -> np.ndarray:
     return normalise(bright.astype(np.float32))
 
 
-def mix(stems: Iterable[tuple[str, np.ndarray]], kick_starts: Iterable[int], n: int) -> np.ndarray:
-    """The finished song from (track, waveform of n samples) pairs, (n,) float32, -14 LUFS."""
+def mix(stems: Iterable[tuple[str, np.ndarray]], kick_starts: Iterable[int], score: Score) -> np.ndarray:
+    """The finished song of a score from (track, waveform of n samples) pairs, (n,) float32, -14 LUFS."""
+    n = score.n_bars * BAR_SAMPLES
     duck = duck_gain(kick_starts, n)
     dry, send = np.zeros(n), np.zeros(n)
     for track, waveform in stems:
@@ -86,4 +114,4 @@ def mix(stems: Iterable[tuple[str, np.ndarray]], kick_starts: Iterable[int], n: 
         if track in SENDS:
             send += SENDS[track] * levelled
     wet = signal.oaconvolve(send, reverb_response())[:n]
-    return _master(dry + wet)
+    return _master(fader(score.sections, n) * _tone(dry + wet, score.palette))

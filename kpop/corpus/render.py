@@ -50,4 +50,4 @@ def render(score: Score) -> np.ndarray:
     n = score.n_bars * BAR_SAMPLES
     kick_starts = [_samples(note.start_16th) for note in score.tracks.get("kick", ())]
     stems = ((track, stem(track, score.palette, score.tracks[track], n)) for track in TRACKS if score.tracks.get(track))
-    return mix(stems, kick_starts, n)
+    return mix(stems, kick_starts, score)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 DRUM_TRACKS = ("kick", "snare", "clap", "hat", "open_hat", "crash")
 CHORD_TRACKS = ("pad", "pluck", "stab")
-VOICE_TRACKS = ("lead", "harmony", "chop", "shout")
+VOICE_TRACKS = ("lead", "harmony", "harmony2", "adlib", "chop", "shout")
 EFFECT_TRACKS = ("riser", "impact")
 TRACKS = (*DRUM_TRACKS, "bass", *CHORD_TRACKS, *VOICE_TRACKS, *EFFECT_TRACKS)
 

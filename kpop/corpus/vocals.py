@@ -1,4 +1,4 @@
-"""What the singers do with the tune: lead, harmony, choir, vocal chops and shouts."""
+"""What the singers do with the tune: lead, harmonies, choir, ad-libs, vocal chops and shouts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,6 +13,11 @@ from kpop.corpus.score import Note
 from kpop.grid import SIXTEENTHS_PER_BAR
 
 VOICE_RANGE = (55, 84)
+SECOND_RANGE = (48, 84)  # of the second harmony
+HIGHEST_UNDER = 76  # a lead that climbs above this leaves no room for a voice above it
+ADLIB_STEPS = (2, 3, 2, 1)  # scale steps of a run above the note that the lead ended on
+ADLIB_SYLLABLE = "o"
+LONGEST_ADLIB_16THS = 8
 CHOP_CENTRE = 74
 CHOP_BARS = ("x-x...x-..x-x...", "..x-..x-..x-..x-", "xx.x-.xx.x-...x-", "x-....x-x-....x-")
 CHOP_ANSWERS = ("............x-x-", ".............xx-")
@@ -54,12 +59,13 @@ def lead(scene: Scene, tunes: Tunes) -> tuple[Note, ...]:
 
 
 def harmony(scene: Scene, melody: tuple[Note, ...]) -> tuple[Note, ...]:
-    """A third below in choruses (only their second half the first time), and a choir of oohs in bridges."""
+    """A third below in choruses (in the first, only the second half) and post-choruses; a choir of oohs in bridges."""
     if scene.kind == "bridge":
         return tuple(_oohs(scene))
-    if scene.kind != "chorus":
+    if scene.kind not in ("chorus", "postchorus"):
         return ()
-    from_16th = scene.n_bars // 2 * SIXTEENTHS_PER_BAR if scene.occurrence == 0 else 0
+    joins_late = scene.kind == "chorus" and scene.occurrence == 0
+    from_16th = scene.n_bars // 2 * SIXTEENTHS_PER_BAR if joins_late else 0
     return tuple(_third_below(note, scene) for note in melody if note.start_16th >= from_16th)
 
 
@@ -71,6 +77,48 @@ def _third_below(note: Note, scene: Scene) -> Note:
     if is_strong(int(note.start_16th) % SIXTEENTHS_PER_BAR, int(note.length_16ths)):
         midi = nearest(note.midi - 4, tuple(p for p in ladder(chord_tones(chord), *VOICE_RANGE) if p <= note.midi - 3))
     return replace(note, midi=midi, velocity=0.6)
+
+
+def second_harmony(scene: Scene, melody: tuple[Note, ...]) -> tuple[Note, ...]:
+    """The third part in the last chorus and in post-choruses: a third above, or a sixth below a lead that lies high."""
+    if not (scene.is_last_chorus or scene.kind == "postchorus"):
+        return ()
+    above = max((note.midi for note in melody), default=0) <= HIGHEST_UNDER
+    return tuple(_outer_voice(note, scene, above) for note in melody)
+
+
+def _outer_voice(note: Note, scene: Scene, above: bool) -> Note:
+    """The chord tone a third or fourth above the note, or about a sixth below it, beyond the first harmony."""
+    tones = ladder(chord_tones(chord_at(scene.bars, note.start_16th)), *SECOND_RANGE)
+    if above:
+        midi = nearest(note.midi + 4, tuple(pitch for pitch in tones if pitch >= note.midi + 3))
+    else:
+        midi = nearest(note.midi - 9, tuple(pitch for pitch in tones if pitch <= note.midi - 7))
+    return replace(note, midi=midi, velocity=0.6)
+
+
+def adlibs(scene: Scene, melody: tuple[Note, ...]) -> tuple[Note, ...]:
+    """Runs on an open vowel where the lead rests for a beat or longer, in the last chorus and the outro."""
+    if not (scene.is_last_chorus or scene.kind == "outro"):
+        return ()
+    n_bars = scene.n_bars - (scene.kind == "outro")  # the last bar belongs to the final chord
+    starts = [*(note.start_16th for note in melody[1:]), n_bars * SIXTEENTHS_PER_BAR]
+    return tuple(run for note, stop in zip(melody, starts, strict=False) for run in _run(scene, note, stop))
+
+
+def _run(scene: Scene, before: Note, stop_16th: float) -> Iterator[Note]:
+    """A turn down the scale of the chord after a note of the lead, held at its end; nothing in a short rest."""
+    first_16th = before.start_16th + before.length_16ths
+    length_16ths = min(stop_16th - first_16th, LONGEST_ADLIB_16THS)
+    if length_16ths < len(ADLIB_STEPS):
+        return
+    chord = chord_at(scene.bars, first_16th)
+    scale = ladder(chord_scale(chord, scene.section.tonic, scene.section.mode), *VOICE_RANGE)
+    held_16ths = length_16ths - len(ADLIB_STEPS) + 1
+    for i, n_steps in enumerate(ADLIB_STEPS):
+        is_last = i == len(ADLIB_STEPS) - 1
+        midi = scale_step(before.midi, n_steps, scale)
+        yield Note(first_16th + i, held_16ths if is_last else 1, midi, 0.8, "" if i else ADLIB_SYLLABLE)
 
 
 def _oohs(scene: Scene) -> Iterator[Note]:
