@@ -22,17 +22,22 @@ from kpop.lstm.network import CodeLstm
 FORMAT = "twice4life-1"
 TRAINING_ONLY = (".counts", ".sums", ".seeded")  # a codebook's running averages: training goes on from its own state
 FULL_PRECISION = ("bin_mean", "bin_std")
+SCALE = ".row_scale"  # beside a matrix in int8: what each row is to be multiplied by
+LARGEST_INT8 = 127
 
 
 def save_checkpoint(path: Path, codec: Codec, lstm: CodeLstm | None, info: dict[str, Any]) -> None:
-    """Write the networks (weights as float16) to path, atomically. info: anything JSON can hold.
+    """Write the networks to path, atomically. info: anything JSON can hold.
 
+    The codec's weights are kept as float16, the LSTM's matrices as int8 with a scale a row, as they are stepped with.
     Without an LSTM it is a codec alone, which only load_codec() reads.
     """
     tensors, metadata = {}, {"format": FORMAT, "info": json.dumps(info)}
     for name, network in {"codec": codec, "lstm": lstm}.items():
         if network is not None:
-            tensors |= {f"{name}.{key}": _compact(key, t) for key, t in _weights(network).items()}
+            store = _in_eight_bits if network is lstm else _in_sixteen_bits
+            for key, t in _weights(network).items():
+                tensors |= store(f"{name}.{key}", t)
             metadata[name] = json.dumps(asdict(network.config))
     write_tensors(path, tensors, metadata)
 
@@ -102,8 +107,25 @@ def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: t for name, t in model.state_dict().items() if not name.endswith(TRAINING_ONLY)}
 
 
-def _compact(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    return tensor if name in FULL_PRECISION else tensor.half()
+def _in_sixteen_bits(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {name: tensor if name.endswith(FULL_PRECISION) else tensor.half()}
+
+
+def _in_eight_bits(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Symmetric quantisation of matrices, a scale a row (Jacob et al. 2018, "Quantization and training of neural
+    networks for efficient integer-arithmetic-only inference"); what is no matrix in sixteen bits."""
+    if tensor.ndim != 2:
+        return _in_sixteen_bits(name, tensor)
+    matrix = tensor.detach().float().cpu()
+    scale = matrix.abs().amax(1).clamp_min(1e-12) / LARGEST_INT8
+    return {name: (matrix / scale[:, None]).round().to(torch.int8), name + SCALE: scale}
+
+
+def _as_floats(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors of a file as float32, matrices in int8 multiplied out."""
+    scales = {name.removesuffix(SCALE): t for name, t in tensors.items() if name.endswith(SCALE)}
+    plain = {name: t.float() for name, t in tensors.items() if not name.endswith(SCALE)}
+    return {name: t * scales[name][:, None] if name in scales else t for name, t in plain.items()}
 
 
 def _config(kind: type, text: str) -> Any:
@@ -116,7 +138,7 @@ def _tuples(value: Any) -> Any:
 
 
 def _restore(model: nn.Module, prefix: str, tensors: dict[str, torch.Tensor]) -> None:
-    own = {name.removeprefix(prefix): t.float() for name, t in tensors.items() if name.startswith(prefix)}
+    own = {name.removeprefix(prefix): t for name, t in _as_floats(tensors).items() if name.startswith(prefix)}
     missing, unexpected = model.load_state_dict(own, strict=False)
     if unexpected or any(not name.endswith(TRAINING_ONLY) for name in missing):
         raise ValueError("weights and configuration do not belong together")

@@ -10,7 +10,6 @@ HOP_LENGTH = 240  # samples between STFT frames (15 ms)
 TEMPO_BPM = 125  # the tempo of our corpus, and of the metronome that the LSTM hears
 SIXTEENTHS_PER_BAR = 16
 FRAMES_PER_STEP = 2  # STFT frames merged into one code step
-N_CHORD_CLASSES = 25  # no chord, 12 like major, 12 like minor, each by its root
 
 
 def exact_div(numerator: int, denominator: int) -> int:
@@ -29,3 +28,13 @@ STEPS_PER_BAR = STEPS_PER_SIXTEENTH * SIXTEENTHS_PER_BAR
 BAR_SAMPLES = SIXTEENTH_SAMPLES * SIXTEENTHS_PER_BAR
 STEPS_PER_S = SAMPLE_RATE_HZ / STEP_SAMPLES
 FRAMES_PER_S = SAMPLE_RATE_HZ / HOP_LENGTH
+
+# Labels of a step: what is known of a song whose score is known. Class 0 of each is "none, or not known".
+N_SECTION_CLASSES = 17  # 8 kinds of section, the first four bars and the later ones of each apart
+N_KEY_CLASSES = 25  # 12 major, 12 minor, by the tonic
+N_CHORD_CLASSES = 25  # 12 like major, 12 like minor, by the root
+LOWEST_TUNE_MIDI, HIGHEST_TUNE_MIDI = 55, 84
+N_TUNE_CLASSES = 1 + 2 * (
+    HIGHEST_TUNE_MIDI - LOWEST_TUNE_MIDI + 1
+)  # a note of the tune as it begins, and as it goes on
+LABEL_SIZES = (N_SECTION_CLASSES, N_KEY_CLASSES, N_CHORD_CLASSES, N_TUNE_CLASSES)

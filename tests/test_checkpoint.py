@@ -8,16 +8,31 @@ from safetensors.torch import load_file, save_file
 
 from kpop.checkpoint import load_checkpoint, load_codec, save_checkpoint, write_tensors
 from kpop.errors import KpopError
+from kpop.grid import LABEL_SIZES
+from kpop.lstm.config import LstmConfig
+from kpop.lstm.network import CodeLstm
 
 
 def test_a_checkpoint_rebuilds_networks_and_statistics(tiny_model):
     codec, lstm, info = load_checkpoint(tiny_model)
     held = load_file(tiny_model)
     assert torch.equal(codec.bin_mean, held["codec.bin_mean"])
-    assert lstm.config.stream_sizes == (25, *codec.config.stream_sizes)
+    assert lstm.config.stream_sizes == (*LABEL_SIZES, *codec.config.stream_sizes)
     assert info["n_songs"] == 2
     assert not codec.training
     assert not lstm.training
+
+
+def test_the_lstm_is_kept_in_eight_bits_without_being_heard(tmp_path, tiny_model):
+    torch.manual_seed(0)
+    lstm = CodeLstm(LstmConfig((5, 7), 1, lookback_steps=(2,), embed=16, hidden=24, head_width=16))
+    path = tmp_path / "m.safetensors"
+    save_checkpoint(path, load_codec(tiny_model)[0], lstm, {})
+    matrices = {name: t for name, t in load_file(path).items() if name.startswith("lstm.") and t.ndim == 2}
+    assert all(t.dtype == torch.int8 for t in matrices.values())
+    for name, weight in load_checkpoint(path)[1].state_dict().items():
+        original = lstm.state_dict()[name]
+        assert (weight - original).abs().max() <= original.abs().max() / 127, name
 
 
 def test_missing_weights_are_one_clear_sentence(tmp_path):

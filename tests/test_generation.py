@@ -17,7 +17,7 @@ from kpop.generation.naming import song_file_name
 from kpop.generation.pulse import first_slot
 from kpop.generation.settings import Settings
 from kpop.generation.synthesis import sound
-from kpop.grid import SAMPLE_RATE_HZ, STEP_SAMPLES
+from kpop.grid import LABEL_SIZES, SAMPLE_RATE_HZ, STEP_SAMPLES
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_there_are_clips_to_choose_from():
         held = built_in_clip(info.name)
         assert len(held.waveform) == CLIP_SAMPLES
         assert abs(integrated_loudness(held.waveform) + 14) < 4
-        assert len(held.chords) == 256
+        assert held.labels.shape == (CLIP_SAMPLES // STEP_SAMPLES, len(LABEL_SIZES))
 
 
 def test_an_unknown_clip_is_one_clear_sentence():

@@ -34,6 +34,13 @@ def test_negative_temperature_is_refused():
         Sampler(-0.1, [])
 
 
+def test_what_is_much_less_likely_than_the_likeliest_is_never_drawn():
+    sampler = Sampler(2.0, [np.random.default_rng(0)], least=0.1)
+    drawn = {int(sampler(0, LOGITS)) for _ in range(2_000)}
+    assert drawn == {0, 1, 2}, "e^-2 is 0.14 of the likeliest, e^-3 only 0.05, whatever the temperature"
+    assert Sampler(0, [np.random.default_rng(0)], least=0.1)(0, LOGITS).tolist() == [0]
+
+
 def test_each_row_has_a_random_stream_of_its_own():
     together = Sampler(1.0, [np.random.default_rng(s) for s in (1, 2, 3)])
     alone = Sampler(1.0, [np.random.default_rng(2)])

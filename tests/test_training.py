@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from kpop.audio.spectrum import log_magnitude, stft
 from kpop.checkpoint import load_checkpoint, load_codec
 from kpop.errors import KpopError
-from kpop.grid import STEPS_PER_BEAT
-from kpop.training import baselines, features, folder_songs, loop, songs
+from kpop.grid import LABEL_SIZES, STEPS_PER_BEAT
+from kpop.training import baselines, features, folder_songs, loop, snapshots, songs
 from kpop.training.beats import metronome
 from kpop.training.sequences import Sequence
 from kpop.training.train import Plan, run
@@ -109,7 +109,30 @@ def test_steps_lower_the_held_out_error(tmp_path, songs_folder):
         info = load_checkpoint(out)[2]
         held_out.append((info["codec_curve"][-1]["held_out"], info["bits_per_step"]["lstm"]["all"]))
     assert held_out[1][0] < 0.7 * held_out[0][0]
-    assert held_out[1][1] < 0.97 * sum(np.log2(size) for size in (25, 32, 32, 32)), "better than any guess"
+    assert held_out[1][1] < 0.97 * sum(np.log2(size) for size in (*LABEL_SIZES, 32, 32, 32)), "better than any guess"
+
+
+def test_a_run_can_go_on_from_a_trained_model(tmp_path, songs_folder, tiny_model):
+    out = tmp_path / "m.safetensors"
+    run(tiny_plan(out, songs_folder, start=tiny_model, codec_steps=0, lstm_steps=1), lambda line: None)
+    before, after = load_checkpoint(tiny_model), load_checkpoint(out)
+    assert torch.equal(before[0].decoder.leave.weight, after[0].decoder.leave.weight)
+    moved = (before[1].lstm.weight_hh_l0 - after[1].lstm.weight_hh_l0).abs().max()
+    assert 0 < moved < 0.01
+    run(tiny_plan(out, songs_folder, start=tiny_model, codec_steps=40, lstm_steps=1), lambda line: None)
+    curve = load_checkpoint(out)[2]["codec_curve"]
+    scratch = tmp_path / "s.safetensors"
+    run(tiny_plan(scratch, songs_folder, codec_steps=40, lstm_steps=1), lambda line: None)
+    assert curve[-1]["held_out"] < load_checkpoint(scratch)[2]["codec_curve"][-1]["held_out"]
+
+
+def test_snapshots_tell_how_it_learnt(tmp_path, songs_folder):
+    out = tmp_path / "m.safetensors"
+    run(tiny_plan(out, songs_folder, codec_steps=2, lstm_steps=35), lambda line: None)
+    codes = load_file(tmp_path / "m.snapshots.safetensors")
+    assert set(codes) == {f"codes.{step}" for step in (0, 10, 30, 35)}
+    assert all(c.shape == (snapshots.N_STEPS, 3) for c in codes.values())
+    assert not torch.equal(codes["codes.0"], codes["codes.35"])
 
 
 def test_resuming_with_other_songs_is_one_clear_sentence(tmp_path, songs_folder, beat, monkeypatch):
@@ -167,7 +190,7 @@ def test_a_damaged_cache_is_made_again(tmp_path, songs_folder):
 
 
 def song(name: str) -> songs.Song:
-    return songs.Song(name, np.zeros(480, np.int16), np.zeros(1, np.int16), np.zeros(1, np.uint8))
+    return songs.Song(name, np.zeros(480, np.int16), np.zeros(1, np.int16), songs.no_labels(1))
 
 
 def test_the_split_is_by_song_and_does_not_depend_on_order():
@@ -188,7 +211,7 @@ def test_one_song_is_too_few_to_hold_one_out():
 
 
 def test_features_equal_the_spectrum_that_generation_sees(beat):
-    whole = songs.Song("beat", songs.to_int16(beat), np.zeros(len(beat) // 480, np.int16), np.zeros(1, np.uint8))
+    whole = songs.Song("beat", songs.to_int16(beat), np.zeros(len(beat) // 480, np.int16), songs.no_labels(1))
     expected = log_magnitude(np.abs(stft(beat)))
     piece = features.log_magnitude(torch.from_numpy(features.cut(whole, 100, 20)).unsqueeze(0))[0].numpy()
     loud = expected[200:240] > np.log(1e-2)
@@ -211,7 +234,7 @@ def test_the_metronome_stretches_with_the_tempo():
         clicks[start : start + 800] += np.sin(np.arange(800) * 0.1).astype(np.float32)
     slots, tempo = metronome(clicks)
     assert tempo == pytest.approx(100, rel=0.03)
-    stretched = songs.Song("clicks", np.zeros(0, np.int16), slots[100:500], np.zeros(0, np.uint8))
+    stretched = songs.Song("clicks", np.zeros(0, np.int16), slots[100:500], songs.no_labels(0))
     assert songs.metronome_rate([stretched]) == pytest.approx(100 / 125, rel=0.03)
 
 

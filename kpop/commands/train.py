@@ -13,6 +13,13 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "folder", nargs="?", type=Path, metavar="FOLDER", help="your songs; without it, our own corpus"
     )
     command.add_argument("--out", type=Path, required=True, help="checkpoint to write, as models/NAME")
+    command.add_argument(
+        "--from", dest="start", metavar="MODEL", help="go on from this checkpoint (a name in models/ or a file)"
+    )
+    command.add_argument("--remixes", type=int, default=0, help="versions to make of each song there as stems")
+    command.add_argument("--hold-out", metavar="SONG", help="with --remixes: the song to hold out, in all its versions")
+    command.add_argument("--title", default="", help="what the page shall call it")
+    command.add_argument("--about", default="", help="a sentence for the page: what it learnt from")
     command.add_argument("--songs", type=int, default=400, help="songs of our corpus to train on")
     command.add_argument("--minutes", type=float, default=60.0, help="wall-clock budget of the training")
     command.add_argument("--codec-steps", type=int, help="with --lstm-steps: a run of so many steps, repeatable")
@@ -24,6 +31,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train, with a line of held-out figures now and then."""
+    from kpop.generation.checkpoints import checkpoint_path
     from kpop.training import train
 
     if options.songs < 2 or options.jobs < 1:
@@ -31,6 +39,11 @@ def run(options: argparse.Namespace) -> None:
     plan = train.Plan(
         out=_checkpoint_file(options.out),
         folder=options.folder,
+        n_remixes=options.remixes,
+        held_out_work=options.hold_out,
+        start=checkpoint_path(options.start) if options.start else None,
+        title=options.title,
+        about=options.about,
         n_songs=options.songs,
         minutes=options.minutes,
         codec_steps=options.codec_steps,

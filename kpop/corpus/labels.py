@@ -3,11 +3,22 @@
 import numpy as np
 
 from kpop.corpus.score import Chord, Note, Score
-from kpop.grid import SAMPLE_RATE_HZ, SIXTEENTH_SAMPLES, SIXTEENTHS_PER_BAR, TEMPO_BPM
+from kpop.grid import (
+    HIGHEST_TUNE_MIDI,
+    LOWEST_TUNE_MIDI,
+    SAMPLE_RATE_HZ,
+    SIXTEENTH_SAMPLES,
+    SIXTEENTHS_PER_BAR,
+    STEPS_PER_BAR,
+    STEPS_PER_SIXTEENTH,
+    TEMPO_BPM,
+)
 
 FIRST_MAJOR = 1
 FIRST_MINOR = 13
 MINOR_QUALITIES = ("min", "min7", "dim")
+KINDS = ("intro", "verse", "prechorus", "chorus", "postchorus", "bridge", "dance", "outro")
+BLOCK_BARS = 4  # the first four bars of a section and the later ones are told apart
 PITCH_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
@@ -61,3 +72,26 @@ def chord_classes(score: Score) -> np.ndarray:
     """Class of the chord at each sixteenth, int64 of shape (n_bars * 16,), 0 to 24; 0, no chord, is not used yet."""
     halves = [chord_class(chord) for bar in score.chords for chord in bar]
     return np.repeat(np.array(halves, dtype=np.int64), SIXTEENTHS_PER_BAR // 2)
+
+
+def step_labels(score: Score) -> np.ndarray:
+    """Labels (n_bars * STEPS_PER_BAR, 4) uint8 of each step: classes of section, key, chord and tune (LABEL_SIZES)."""
+    steps = np.zeros((score.n_bars * STEPS_PER_BAR, 4), np.uint8)
+    for section in score.sections:
+        first, length = section.first_bar * STEPS_PER_BAR, section.n_bars * STEPS_PER_BAR
+        later = np.arange(length) >= BLOCK_BARS * STEPS_PER_BAR
+        steps[first : first + length, 0] = 1 + 2 * KINDS.index(section.kind) + later
+        steps[first : first + length, 1] = section.tonic + (FIRST_MINOR if section.mode == "minor" else FIRST_MAJOR)
+    steps[:, 2] = np.repeat(chord_classes(score), STEPS_PER_SIXTEENTH)
+    for note in score.tracks["lead"]:
+        first, stop = (
+            round(time * STEPS_PER_SIXTEENTH) for time in (note.start_16th, note.start_16th + note.length_16ths)
+        )
+        steps[first:stop, 3] = tune_class(note.midi, begins=False)
+        steps[first, 3] = tune_class(note.midi, begins=True)
+    return steps
+
+
+def tune_class(midi: int, begins: bool) -> int:
+    """1, 3, 5 ... for a note as it begins, 2, 4, 6 ... as it goes on, from LOWEST_TUNE_MIDI up."""
+    return 1 + 2 * (min(max(midi, LOWEST_TUNE_MIDI), HIGHEST_TUNE_MIDI) - LOWEST_TUNE_MIDI) + (not begins)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from kpop.corpus.compose import compose
-from kpop.corpus.labels import chord_classes
+from kpop.corpus.labels import step_labels
 from kpop.corpus.render import render
 from kpop.corpus.score import Score, Section
-from kpop.generation.clips import CLIP_SAMPLES, SEED_BARS
-from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, SIXTEENTHS_PER_BAR
+from kpop.generation.clips import CLIP_SAMPLES, SEED_BARS, packed
+from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, STEP_SAMPLES, STEPS_PER_BAR
 
 FIRST_UNHEARD_NUMBER = 1_000_000  # training takes songs from 0 on
 PLAN = (  # title, palette, kind of section, mode
@@ -66,6 +66,6 @@ def _story(palette: str, section: Section) -> str:
 
 
 def _labels(score: Score, section: Section) -> dict:
-    first = section.first_bar * SIXTEENTHS_PER_BAR
-    chords: np.ndarray = chord_classes(score)[first : first + SEED_BARS * SIXTEENTHS_PER_BAR]
-    return {"song_number": score.number, "first_bar": section.first_bar, "chords_per_sixteenth": chords.tolist()}
+    first = section.first_bar * STEPS_PER_BAR
+    labels = step_labels(score)[first : first + CLIP_SAMPLES // STEP_SAMPLES]
+    return {"song_number": score.number, "first_bar": section.first_bar, "labels": packed(labels)}

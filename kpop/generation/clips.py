@@ -11,7 +11,7 @@ import numpy as np
 from kpop.audio.files import read_audio
 from kpop.errors import KpopError
 from kpop.generation.checkpoints import MODELS_DIR
-from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, SIXTEENTH_SAMPLES, STEPS_PER_BAR, STEPS_PER_SIXTEENTH
+from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, SIXTEENTH_SAMPLES, STEPS_PER_BAR
 
 CLIPS_DIR = MODELS_DIR / "clips"
 SEED_BARS = 4
@@ -38,14 +38,14 @@ class SeedClip:
 
     waveform: (n_samples,) float32, 16 kHz, -14 LUFS, at most CLIP_SAMPLES long
     first_slot: metronome position of its first step
-    chords: (n_steps,) uint8 chord classes, or None where they are not known
+    labels: (n_steps, len(LABEL_SIZES)) uint8 classes of section, key, chord and tune, or None where they are not known
     """
 
     name: str
     title: str
     waveform: np.ndarray
     first_slot: int = 0
-    chords: np.ndarray | None = None
+    labels: np.ndarray | None = None
 
 
 @lru_cache(maxsize=1)
@@ -72,8 +72,18 @@ def built_in_clip(name: str) -> SeedClip:
             f"There is no seed clip called {name}: choose one of {', '.join(_catalogue())} or a sound file."
         )
     waveform = read_audio(CLIPS_DIR / f"{name}.flac")
-    chords = np.repeat(np.array(entry["chords_per_sixteenth"], np.uint8), STEPS_PER_SIXTEENTH)
-    return SeedClip(name, entry["title"], waveform, 0, chords)
+    return SeedClip(name, entry["title"], waveform, 0, _unpacked(entry["labels"]))
+
+
+def packed(labels: np.ndarray) -> list[list[int]]:
+    """Labels (n_steps, n_labels) as runs for JSON: each [length, classes ...]."""
+    edges = np.flatnonzero(np.any(np.diff(labels, axis=0), axis=1)) + 1
+    starts, stops = [0, *edges], [*edges, len(labels)]
+    return [[int(stop - start), *labels[start].tolist()] for start, stop in zip(starts, stops, strict=True)]
+
+
+def _unpacked(runs: list[list[int]]) -> np.ndarray:
+    return np.repeat(np.array([run[1:] for run in runs], np.uint8), [run[0] for run in runs], axis=0)
 
 
 def clip_from_file(source: BinaryIO | str | Path, name: str) -> SeedClip:

@@ -37,9 +37,11 @@ class Instrument:
     def __init__(self, codec: Codec, lstm: CodeLstm, info: dict) -> None:
         self.codec, self.lstm, self.info = codec, lstm, info
         self.metronome_rate = info.get("metronome_rate", 1.0)  # slots a step: the tempo of what it was trained on
-        self.knows_chords = info.get("knows_chords", True)
+        self.knows_labels = info.get("knows_labels", True)
+        self.n_labels = lstm.config.n_labels
         self._stepping, self._stepping_layers = for_stepping(lstm)
-        self.layers = [0] + [1 + band for band in codec.config.stream_bands]  # the chord is a layer of its own
+        # the labels are a layer together
+        self.layers = [0] * self.n_labels + [1 + band for band in codec.config.stream_bands]
 
     @classmethod
     def load(cls, checkpoint: Path) -> "Instrument":
@@ -63,7 +65,7 @@ class Instrument:
             streams = self._dream(settings, seed, n_steps, report)
         with watch.lap("decode"):
             report(DREAMING_SHARE, "Painting the spectrum")
-            log_magnitudes = seed.keep_clip(decode(self.codec, streams[:, 1:]))
+            log_magnitudes = seed.keep_clip(decode(self.codec, streams[:, self.n_labels :]))
         with watch.lap("invert"):
             report(DREAMING_SHARE + 0.1, "Turning the spectrum into sound")
             waveform = sound(log_magnitudes, n_samples, settings.seed_number)
@@ -121,11 +123,14 @@ class Seed:
         self.streams = streams
 
     def _clip_streams(self, instrument: Instrument, clip: SeedClip, codes: np.ndarray) -> np.ndarray:
-        chords = np.full(len(codes), instrument.lstm.config.stream_sizes[0])  # "not known"
-        if clip.chords is not None and instrument.knows_chords:
-            known = clip.chords[: len(codes)]
-            chords[: len(known)] = known
-        return np.concatenate([chords[:, None], codes], 1)
+        sizes = instrument.lstm.config.stream_sizes[: instrument.n_labels]
+        labels = np.tile(np.array(sizes), (len(codes), 1))  # a stream's size: "not known"
+        if clip.labels is not None and instrument.knows_labels:
+            early = clip.labels[
+                1 : 1 + len(codes), slice(None) if instrument.n_labels > 1 else [2]
+            ]  # a step's labels are those of the step that follows
+            labels[: len(early)] = early
+        return np.concatenate([labels, codes], 1)
 
     def keep_clip(self, decoded: np.ndarray) -> np.ndarray:
         """The song's log-magnitudes, with the clip itself instead of its copy where it was not given to chance."""

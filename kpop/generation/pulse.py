@@ -31,15 +31,21 @@ def _downbeat(bass: np.ndarray, harmony: np.ndarray, beat: int) -> int:
     beats = harmony[beat * FRAMES_PER_STEP :]
     beats = beats[: len(beats) // length * length].reshape(-1, length, harmony.shape[1]).mean(1)
     change = np.abs(np.diff(beats, axis=0, prepend=beats[:1])).sum(1)
-    in_harmony = np.array([change[first::BEATS_PER_BAR].mean() for first in range(BEATS_PER_BAR)])
+    firsts = (BEATS_PER_BAR, *range(1, BEATS_PER_BAR))  # nothing is known of the change to the first beat of all
+    in_harmony = np.array([_mean(change[first::BEATS_PER_BAR]) for first in firsts])
     return int(np.argmax(in_bass / max(in_bass.sum(), TINY) + 2 * in_harmony / max(in_harmony.sum(), TINY)))
+
+
+def _mean(values: np.ndarray) -> float:
+    """Their mean, 0 when there are none."""
+    return float(values.mean()) if len(values) else 0.0
 
 
 def _by_phase(flux: np.ndarray, period_steps: int) -> np.ndarray:
     """(period_steps,) mean flux at and around each phase of a period; phases that the clip does not reach have none."""
     n_steps = len(flux) // FRAMES_PER_STEP
     steps = flux[: n_steps * FRAMES_PER_STEP].reshape(n_steps, FRAMES_PER_STEP).sum(1)
-    phases = np.arange(n_steps) % period_steps
+    steps, phases = steps[1:], np.arange(1, n_steps) % period_steps  # what the first rises from is not known
     total = np.bincount(phases, steps, minlength=period_steps)
     mean = total / np.maximum(np.bincount(phases, minlength=period_steps), 1)
     return mean + 0.5 * (np.roll(mean, 1) + np.roll(mean, -1))

@@ -12,19 +12,21 @@ N_METRONOME_SLOTS = STEPS_PER_BAR * METRONOME_BARS
 class LstmConfig:
     """Everything the LSTM is built from.
 
-    stream_sizes: how many values each stream of a step has. Stream 0 is the chord (N_CHORD_CLASSES); the codec's codes
-        follow, band by band, coarse first
+    stream_sizes: how many values each stream of a step has. Labels come first (what is known of a song from its score;
+        the LSTM writes its own as it goes on), then the codec's codes, band by band, coarse first
+    n_labels: how many of the streams are labels
     lookback_steps: how long before the step it predicts the network is also shown the codes (1 bar, 4 bars)
     embed, hidden, n_layers, head_width: widths and depth
     dropout, corruption: shares of activations dropped, and of input codes replaced by chance, while training
     """
 
     stream_sizes: tuple[int, ...]
+    n_labels: int = 1
     lookback_steps: tuple[int, ...] = (STEPS_PER_BAR, 4 * STEPS_PER_BAR)
     embed: int = 256
     hidden: int = 512
     n_layers: int = 2
-    head_width: int = 256
+    head_width: int = 192
     dropout: float = 0.1
     corruption: float = 0.06
 

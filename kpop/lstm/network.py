@@ -88,10 +88,10 @@ class StreamHeads(nn.Module):
 
     def forward(self, hidden: torch.Tensor, lookbacks: list[torch.Tensor], targets: torch.Tensor) -> list[torch.Tensor]:
         """hidden (batch, n_steps, hidden), lookbacks and targets as table rows -> logits of each stream."""
-        features = self.features(hidden, lookbacks)
+        features = self.features(hidden, lookbacks).unbind(-2)  # the gradient of indexing would be a tensor for each
         prefix, logits = None, []
-        for stream in range(len(self.to_logits)):
-            logits.append(self.logits(stream, features[..., stream, :], prefix))
+        for stream, feature in enumerate(features):
+            logits.append(self.logits(stream, feature, prefix))
             prefix = self.extend(prefix, targets[..., stream])
         return logits
 

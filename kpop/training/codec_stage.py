@@ -15,7 +15,7 @@ BATCH = 24
 PIECE_STEPS = 48  # 1.44 s
 COMMITMENT = 0.25  # weight of the latents' distance from their codes (VQ-VAE's beta)
 MEL_WEIGHT = 5.0  # what the ear resolves counts most
-LINEAR_WEIGHT = 10.0  # square-root magnitudes are small numbers
+LINEAR_WEIGHT = 30.0  # on square-root magnitudes, which are small numbers: the loud bins, that decide pitch
 DB_PER_NEPER = 20 / np.log(10)
 EVALUATION_PIECES = 40
 EVALUATION_STEPS = 400  # 12 s a piece: enough steps to tell the use of a codebook
@@ -28,13 +28,24 @@ class CodecStage:
     learning_rate = 1.5e-3
     evaluate_every = 250
 
-    def __init__(self, songs: list[Song], held_out: list[Song], device: torch.device, config: CodecConfig) -> None:
+    def __init__(
+        self,
+        songs: list[Song],
+        held_out: list[Song],
+        device: torch.device,
+        config: CodecConfig,
+        start: Codec | None = None,
+    ) -> None:
+        """start: a trained codec of the same shape to go on from."""
         torch.manual_seed(0)
         self.songs_id = songs_id(songs, held_out)
         self.songs, self.held_out, self.device = songs, held_out, device
         self.model = Codec(config).to(device)
         self._mel = torch.from_numpy(mel_filterbank().T * np.float32(BIN_WIDTH_HZ)).to(device)
-        self._set_statistics()
+        if start is None:
+            self._set_statistics()
+        else:
+            self._go_on_from(start)
         self._latents: list[torch.Tensor] = []
 
     def loss(self, step: int) -> torch.Tensor:
@@ -90,6 +101,12 @@ class CodecStage:
     def _mel_db(self, log_magnitudes: torch.Tensor) -> torch.Tensor:
         power = (2 * log_magnitudes).exp() @ self._mel
         return 10 * power.clamp_min(10 ** (FLOOR_DB / 10)).log10()
+
+    def _go_on_from(self, start: Codec) -> None:
+        self.model.load_state_dict(start.state_dict())
+        for quantiser in self.model.quantisers:
+            for codebook in quantiser.codebooks:
+                codebook.go_on()
 
     def _set_statistics(self) -> None:
         features = self._batch(self.songs, 64, PIECE_STEPS, np.random.default_rng(0)).flatten(0, 1)

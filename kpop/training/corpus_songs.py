@@ -1,16 +1,17 @@
 """Songs of our own corpus, rendered in all processes and cached."""
 
+import hashlib
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+import kpop.corpus
 from kpop.corpus.collection import song_name
 from kpop.corpus.compose import compose
-from kpop.corpus.labels import chord_classes
+from kpop.corpus.labels import step_labels
 from kpop.corpus.render import render
-from kpop.grid import STEPS_PER_SIXTEENTH
 from kpop.lstm.config import N_METRONOME_SLOTS
 from kpop.training.songs import Song, cached_song, to_int16
 
@@ -26,13 +27,20 @@ def corpus_songs(n_songs: int, cache: Path, n_jobs: int, report: Callable[[str],
     return [cached_song(_cache_file(number, cache), lambda n=number: corpus_song(n)) for number in range(n_songs)]
 
 
+def corpus_version() -> str:
+    """Changes with the code that our songs come from, so that a stale cache is never used."""
+    room = Path(kpop.corpus.__file__).parent
+    sources = [*sorted(room.glob("*.py")), room.parent / "grid.py", room.parent / "audio" / "loudness.py"]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
+
+
 def corpus_song(number: int) -> Song:
-    """One song of our corpus, with its chords."""
+    """One song of our corpus, with its labels."""
     score = compose(number)
     waveform = to_int16(render(score))
-    chords = np.repeat(chord_classes(score).astype(np.uint8), STEPS_PER_SIXTEENTH)
-    slots = (np.arange(len(chords)) % N_METRONOME_SLOTS).astype(np.int16)
-    return Song(song_name(number), waveform, slots, chords)
+    labels = step_labels(score)
+    slots = (np.arange(len(labels)) % N_METRONOME_SLOTS).astype(np.int16)
+    return Song(song_name(number), waveform, slots, labels)
 
 
 def _prepare(task: tuple[int, Path]) -> None:

@@ -27,7 +27,9 @@ class Budget:
 
     def share_used(self, step: int, elapsed_s: float) -> float:
         """0 at the start, 1 or more when it is used up."""
-        return step / max(self.steps, 1) if self.steps is not None else elapsed_s / max(self.seconds, 1e-9)
+        if self.steps is not None:
+            return step / self.steps if self.steps else 1.0
+        return elapsed_s / max(self.seconds, 1e-9)
 
 
 class Stage(Protocol):

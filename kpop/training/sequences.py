@@ -30,9 +30,17 @@ class Batch:
 
 
 def encode_song(song: Song, codec: Codec, device: torch.device) -> Sequence:
-    """The song's chords and codes."""
+    """The song's labels, each a step early, and its codes.
+
+    A step's labels are those of the step that follows, so that the LSTM has taken them in before it must sound them.
+    """
     codes = codec.encode(song_log_magnitude(song, device))[0].cpu().numpy()
-    return Sequence(np.concatenate([song.chords[:, None], codes], 1).astype(np.int16), song.slots)
+    return Sequence(np.concatenate([early(song.labels), codes], 1).astype(np.int16), song.slots)
+
+
+def early(labels: np.ndarray) -> np.ndarray:
+    """Labels (n_steps, n_labels) moved to one step before they hold; the last step's hold on."""
+    return np.concatenate([labels[1:], labels[-1:]])
 
 
 def window(sequence: Sequence, first: int, n_steps: int, config: LstmConfig) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""The songs of a training run: waveform, metronome and chords, prepared once and kept in a cache folder."""
+"""The songs of a training run: waveform, metronome and labels, prepared once and kept in a cache folder."""
 
 import hashlib
 import os
@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from kpop.errors import KpopError
-from kpop.grid import STEP_SAMPLES
+from kpop.grid import LABEL_SIZES, STEP_SAMPLES
 from kpop.lstm.config import N_METRONOME_SLOTS
 
 HELD_OUT_SHARE = 0.05
-UNKNOWN_CHORD = 0
 
 
 @dataclass(frozen=True)
@@ -23,18 +22,23 @@ class Song:
 
     name: what to call it; waveform: (n_steps * STEP_SAMPLES,) int16, 16 kHz
     slots: (n_steps,) int16, metronome position 0..255 of each step
-    chords: (n_steps,) uint8, chord class 0..24 of each step, 0 where it is not known
+    labels: (n_steps, len(LABEL_SIZES)) uint8, classes of section, key, chord and tune, 0 where they are not known
     """
 
     name: str
     waveform: np.ndarray
     slots: np.ndarray
-    chords: np.ndarray
+    labels: np.ndarray
 
     @property
     def n_steps(self) -> int:
         """Length in code steps."""
         return len(self.slots)
+
+
+def no_labels(n_steps: int) -> np.ndarray:
+    """Labels (n_steps, len(LABEL_SIZES)) uint8 of a song of which nothing is known."""
+    return np.zeros((n_steps, len(LABEL_SIZES)), np.uint8)
 
 
 def metronome_rate(songs: Iterable[Song]) -> float:
@@ -47,13 +51,13 @@ def cached_song(cache_file: Path, prepare: Callable[[], Song]) -> Song:
     """The song in cache_file, or else what prepare() makes, which is then kept there."""
     try:
         with np.load(cache_file, allow_pickle=False) as held:
-            return Song(str(held["name"]), held["waveform"], held["slots"], held["chords"])
+            return Song(str(held["name"]), held["waveform"], held["slots"], held["labels"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # not there yet, or half written: make it again
     song = prepare()
     cache_file.parent.mkdir(parents=True, exist_ok=True)
     beside = cache_file.with_suffix(f".{os.getpid()}.npz")
-    np.savez(beside, name=song.name, waveform=song.waveform, slots=song.slots, chords=song.chords)
+    np.savez(beside, name=song.name, waveform=song.waveform, slots=song.slots, labels=song.labels)
     beside.replace(cache_file)
     return song
 

@@ -1,6 +1,5 @@
 """From songs to a checkpoint: codec first, then the LSTM over its codes."""
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -9,19 +8,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import kpop.corpus
-from kpop.checkpoint import load_codec, save_checkpoint
+from kpop.checkpoint import load_checkpoint, load_codec, save_checkpoint
 from kpop.codec.config import CodecConfig
 from kpop.codec.network import Codec
 from kpop.errors import KpopError
-from kpop.grid import N_CHORD_CLASSES
+from kpop.grid import LABEL_SIZES
 from kpop.lstm.config import LstmConfig
 from kpop.training import baselines
 from kpop.training.codec_stage import CodecStage
+from kpop.training.corpus_songs import corpus_songs, corpus_version
 from kpop.training.loop import Budget, Report, train
 from kpop.training.lstm_stage import LstmStage, bits_by_stream
 from kpop.training.machine import best_device
 from kpop.training.sequences import Sequence, encode_song
+from kpop.training.snapshots import Snapshots
 from kpop.training.songs import Song, metronome_rate, songs_id, split
 
 CODEC_SHARE = 0.25  # of the minutes; the LSTM gets the rest
@@ -33,11 +33,20 @@ class Plan:
 
     out: the checkpoint to write, models/NAME.safetensors; its state is kept beside it in NAME.work/
     folder: songs of the user's own; None: our corpus, songs number 0 to n_songs - 1
+    n_remixes: versions made of each song in the folder that is there as stems
+    held_out_work: the song of the folder that is held out in all its versions; None: drawn by lot
+    start: a checkpoint to go on from instead of from nothing; its networks keep their shapes
+    title, about: the model's name for listeners, and an honest sentence on what it learnt from
     minutes: wall-clock budget of both stages; or codec_steps and lstm_steps, and then the run is reproducible
     """
 
     out: Path
     folder: Path | None = None
+    n_remixes: int = 0
+    held_out_work: str | None = None
+    start: Path | None = None
+    title: str = ""
+    about: str = ""
     n_songs: int = 400
     minutes: float | None = 60.0
     codec_steps: int | None = None
@@ -66,27 +75,34 @@ class Plan:
 def run(plan: Plan, report: Report = print) -> None:
     """Train both networks as planned and write the checkpoint. KpopError when there are no usable songs."""
     _prepare_work(plan)
-    songs, held_out = split(_songs(plan, report))
+    songs, held_out = _songs(plan, report)
     report(f"{len(songs)} songs to train on, {len(held_out)} held out")
     device = best_device()
     codec, codec_curve = _train_codec(plan, songs, held_out, device, report)
-    sequences = [encode_song(song, codec, device) for song in songs]
-    held_sequences = [encode_song(song, codec, device) for song in held_out]
-    config = LstmConfig(stream_sizes=(N_CHORD_CLASSES, *codec.config.stream_sizes), **plan.lstm_shape)
     facts = _facts(plan, songs, held_out, codec_curve)
+    snapshots = Snapshots(plan.work / "snapshots.safetensors", plan.resume)
     stage = LstmStage(
-        sequences,
-        held_sequences,
+        *([encode_song(song, codec, device) for song in side] for side in (songs, held_out)),
         device,
-        config,
+        _lstm_config(plan, codec),
         songs_id(songs, held_out),
         lambda lstm, curve: save_checkpoint(plan.out, codec, lstm, facts | {"lstm_curve": curve}),
+        load_checkpoint(plan.start)[1] if plan.start else None,
+        snapshots.look,
+        codec.config.stream_is_fine,
     )
     curve = train(stage, plan.budget(plan.lstm_steps, 1 - CODEC_SHARE), plan.work / "lstm.state", plan.resume, report)
-    info = facts | {"lstm_curve": curve} | _bits(stage, held_sequences)
+    info = facts | {"lstm_curve": curve} | _bits(stage)
     save_checkpoint(plan.out, codec, stage.model, info)
+    snapshots.finish(plan.out.with_suffix(".snapshots.safetensors"), curve[-1]["step"], stage.model)
     report(json.dumps(info["bits_per_step"]))
     report(f"wrote {plan.out}")
+
+
+def _lstm_config(plan: Plan, codec: Codec) -> LstmConfig:
+    if plan.start:
+        return load_checkpoint(plan.start)[1].config
+    return LstmConfig((*LABEL_SIZES, *codec.config.stream_sizes), len(LABEL_SIZES), **plan.lstm_shape)
 
 
 def _prepare_work(plan: Plan) -> None:
@@ -100,47 +116,44 @@ def _prepare_work(plan: Plan) -> None:
         raise KpopError(f"{plan.work} cannot be written ({error.strerror}): choose another --out.") from error
 
 
-def _songs(plan: Plan, report: Report) -> list[Song]:
-    if plan.folder is not None:
-        from kpop.training.folder_songs import folder_songs  # needs soundfile and librosa; our own corpus does not
+def _songs(plan: Plan, report: Report) -> tuple[list[Song], list[Song]]:
+    """(training songs, held-out songs)."""
+    if plan.folder is None:
+        return split(corpus_songs(plan.n_songs, plan.work / f"corpus-{corpus_version()}", plan.n_jobs, report))
+    from kpop.training import folder_songs, remixes  # need soundfile and librosa; our own corpus does not
 
-        return folder_songs(plan.folder, plan.work / "songs", report)
-    from kpop.training.corpus_songs import corpus_songs
-
-    return corpus_songs(plan.n_songs, plan.work / f"corpus-{_corpus_version()}", plan.n_jobs, report)
-
-
-def _corpus_version() -> str:
-    """Changes with the code that our songs come from, so that a stale cache is never used."""
-    room = Path(kpop.corpus.__file__).parent
-    sources = [*sorted(room.glob("*.py")), room.parent / "grid.py", room.parent / "audio" / "loudness.py"]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
+    if plan.n_remixes:
+        songs = remixes.remixed_songs(plan.folder, plan.n_remixes, plan.work / "songs", report)
+        return remixes.split_by_work(songs, plan.held_out_work)
+    return split(folder_songs.folder_songs(plan.folder, plan.work / "songs", report))
 
 
 def _train_codec(
     plan: Plan, songs: list[Song], held_out: list[Song], device: torch.device, report: Report
 ) -> tuple[Codec, list[dict[str, float]]]:
     """The codec as the checkpoint will hold it, so that the LSTM learns the very codes it will meet."""
-    stage = CodecStage(songs, held_out, device, plan.codec_config)
     done = plan.work / "codec.safetensors"
     if plan.resume and done.exists():
         codec, info = load_codec(done)
         return codec.to(device), info["codec_curve"]
+    start = load_codec(plan.start)[0] if plan.start else None
+    stage = CodecStage(songs, held_out, device, start.config if start else plan.codec_config, start)
     curve = train(stage, plan.budget(plan.codec_steps, CODEC_SHARE), plan.work / "codec.state", plan.resume, report)
     save_checkpoint(done, stage.model, None, {"codec_curve": curve})
     return load_codec(done)[0].to(device), curve
 
 
-def _bits(stage: LstmStage, held_out: list[Sequence]) -> dict:
-    """The table of bits a step on held-out songs, LSTM and baselines, chord and codes together and apart."""
+def _bits(stage: LstmStage) -> dict:
+    """The table of bits a step on held-out songs, LSTM and baselines, labels and codes together and apart."""
     stage.model.eval()
-    sizes = stage.model.config.stream_sizes
+    held_out, sizes = stage.all_held_out, stage.model.config.stream_sizes
     rows = {
         "lstm": _mean_over_steps(stage, held_out),
         "unigram": baselines.unigram_bits(stage.sequences, held_out, sizes),
         "same as one bar ago": baselines.bar_ago_bits(stage.sequences, held_out, sizes),
     }
-    table = {name: {"all": bits.sum(), "codes": bits[1:].sum(), "streams": bits} for name, bits in rows.items()}
+    n_labels = stage.model.config.n_labels
+    table = {name: {"all": bits.sum(), "codes": bits[n_labels:].sum(), "streams": bits} for name, bits in rows.items()}
     return {"bits_per_step": json.loads(json.dumps(table, default=lambda value: value.round(3).tolist()))}
 
 
@@ -153,10 +166,12 @@ def _mean_over_steps(stage: LstmStage, held_out: list[Sequence]) -> np.ndarray:
 
 def _facts(plan: Plan, songs: list[Song], held_out: list[Song], codec_curve: list) -> dict:
     return {
-        "data": str(plan.folder.name) if plan.folder else f"own corpus, version {_corpus_version()}",
+        "data": str(plan.folder.name) if plan.folder else f"own corpus, version {corpus_version()}",
+        "title": plan.title,
+        "about": plan.about,
         "n_songs": len(songs),
         "held_out": [song.name for song in held_out],
         "metronome_rate": metronome_rate(songs),
-        "knows_chords": any(song.chords.any() for song in songs),
+        "knows_labels": any(song.labels.any() for song in songs),
         "codec_curve": codec_curve,
     }
