@@ -12,10 +12,11 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from kpop.errors import KpopError
-from kpop.generation.checkpoints import available_models, checkpoint_path
+from kpop.generation.checkpoints import available_models, checkpoint_path, voice
 from kpop.generation.clips import SeedClip, built_in_clips, clip_from_file
 from kpop.generation.settings import LENGTH_RANGE_S, RANDOMNESS_RANGE, TEMPERATURE_RANGE, Settings
 from kpop.show.background import BackgroundTask, Report
+from kpop.show.closeness import Closeness
 from kpop.show.performance import Performance, perform
 
 DEFAULTS = Settings()
@@ -50,7 +51,12 @@ def page() -> None:
         pressed = st.button("Generate", type="primary", width="stretch", icon=":material/auto_awesome:")
         news = st.empty()
     with stage:
-        show_performance(st.session_state.get("performance"))
+        performance = st.session_state.get("performance")
+        place = show_performance(performance)
+    comparing = performance and performance.closeness
+    known = comparing and comparing.finished
+    if known:
+        show_closeness(comparing, place)
     loading = start_loading(settings.model)
     if pressed:
         start_performance(loading, settings, own_clip)
@@ -58,6 +64,8 @@ def page() -> None:
         finish_performance(st.session_state.job, news)
     elif follow(loading, news) and "performance" in st.session_state:
         news.html('<a class="jump" href="#song">Your song is ready &darr;</a>')
+    if comparing and not known:
+        show_closeness(comparing, place)
 
 
 def choose_settings() -> tuple[Settings, SeedClip | None]:
@@ -125,8 +133,12 @@ def roll_dice() -> None:
 
 def choose_model() -> str:
     """The only voice there is, or the listener's choice of several."""
-    models = available_models() or (DEFAULTS.model,)
-    return models[0] if len(models) == 1 else st.selectbox("Voice", models, key="model", **QUIET)
+    voices = {name: voice(name) for name in available_models() or (DEFAULTS.model,)}
+    if len(voices) == 1:
+        return next(iter(voices))
+    name = st.selectbox("Voice", voices, format_func=lambda name: voices[name].title, key="model", bind="query-params")
+    st.caption(voices[name].about)
+    return name
 
 
 def start_loading(model: str) -> BackgroundTask:
@@ -157,15 +169,38 @@ def start_performance(loading: BackgroundTask, settings: Settings, own_clip: See
     st.session_state.job = BackgroundTask(partial(perform, loading, settings, own_clip))
 
 
-def show_performance(performance: Performance | None) -> None:
+def show_performance(performance: Performance | None) -> DeltaGenerator | None:
+    """Shows the song, if there is one, and returns the place below it."""
     if not performance:
         st.html(WELCOME.format(bars=dancing_bars()))
-        return
+        return None
     title = html.escape(performance.title)
     st.html(f'<h2 class="now" id="song">{title}</h2><p class="facts">{performance.facts}</p>')
     st.plotly_chart(performance.figure, config=STILL, key="spectrogram", alt=f"Spectrogram of {performance.title}")
     st.audio(performance.wav, alt=performance.title)
     st.download_button("Download WAV", performance.wav, performance.file_name, "audio/wav", on_click="ignore")
+    return st.container()
+
+
+def show_closeness(comparing: BackgroundTask[Closeness | None], place: DeltaGenerator) -> None:
+    """How new the song is, and both moments to listen to, as soon as that is known; nothing where it cannot be."""
+    progress = place.empty()
+    while not comparing.wait(POLL_S):
+        progress.caption("Comparing with the training music…")
+    progress.empty()
+    closeness = None if comparing.error else comparing.result()
+    if not closeness:
+        return
+    place.caption(closeness.words)
+    with place.expander("Hear both moments", icon=":material/compare_arrows:"):
+        here, there = st.columns(2)
+        here.caption("Here, in your song")
+        here.audio(closeness.here)
+        if closeness.there:
+            there.caption("There, in the training song")
+            there.audio(closeness.there)
+        else:
+            there.caption("The training song itself is not here.")
 
 
 def dancing_bars() -> str:

@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from kpop.commands import clips, corpus, evaluate, generate, resynthesize, train
+from kpop.commands import clips, corpus, evaluate, first_design, generate, index, resynthesize, train
 from kpop.errors import KpopError
 
-COMMANDS = (generate, train, corpus, resynthesize, evaluate, clips)
+COMMANDS = (generate, train, corpus, resynthesize, evaluate, first_design, index, clips)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -114,7 +114,7 @@ class Visit:
 
     def generate(self) -> None:
         self.generate_button.click()
-        self.tab.locator("audio").wait_for(timeout=SONG_MS)
+        self.tab.locator("audio").first.wait_for(timeout=SONG_MS)
 
     def slide(self, label: str, *keys: str) -> None:
         thumb = self.tab.get_by_role("slider", name=label)
@@ -179,7 +179,7 @@ def check_spectrogram(page: Visit) -> None:
     page.tab.locator(".js-plotly-plot .nsewdrag").hover()
     reading = page.tab.locator(".hoverlayer .hovertext").text_content(timeout=SONG_MS)
     assert re.search(r"\d s\s*[\d.]+ Hz\s*[-−]?\d+ dB", reading), reading
-    chart, player = page.tab.locator(".js-plotly-plot").bounding_box(), page.tab.locator("audio").bounding_box()
+    chart, player = page.tab.locator(".js-plotly-plot").bounding_box(), page.tab.locator("audio").first.bounding_box()
     assert chart["y"] + chart["height"] <= player["y"]
 
 
@@ -261,7 +261,7 @@ def test_the_whole_song_can_be_made_with_the_keyboard_alone(visit):
         if page.generate_button.evaluate("button => button === document.activeElement"):
             break
     page.tab.keyboard.press("Enter")
-    page.tab.locator("audio").wait_for(timeout=SONG_MS)
+    page.tab.locator("audio").first.wait_for(timeout=SONG_MS)
 
 
 def test_an_upload_that_is_no_sound_is_answered_with_one_sentence(visit):

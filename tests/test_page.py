@@ -1,6 +1,7 @@
 """Journeys over the page without a browser: what a visitor does, and what they then see."""
 
 import io
+import json
 import sys
 import threading
 import wave
@@ -14,8 +15,13 @@ from kpop.audio.files import wav_bytes
 from kpop.errors import KpopError
 from kpop.generation import checkpoints, clips
 from kpop.generation.settings import GeneratedSong, Settings
-from kpop.grid import FRAMES_PER_S, SAMPLE_RATE_HZ
+from kpop.grid import FRAMES_PER_S, SAMPLE_RATE_HZ, STEP_SAMPLES
+from kpop.nearness import build as build_room
+from kpop.nearness import moments
+from kpop.nearness.build import build, described
+from kpop.nearness.index import NearnessIndex
 from kpop.show import performance
+from kpop.training.songs import Song, no_labels, to_int16
 
 st = pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest  # noqa: E402
@@ -32,6 +38,7 @@ class FakeInstrument:
         self.asked: list[Settings] = []
         self.heard: list[clips.SeedClip] = []
         self.error: KpopError | None = None
+        self.info = {"data": "my songs"}
 
     def load(self, checkpoint: Path) -> "FakeInstrument":
         return self
@@ -287,6 +294,69 @@ def test_one_model_needs_no_choice_and_several_are_offered(instrument, tmp_path)
     page.selectbox[1].set_value("my-band")
     press_generate(page)
     assert instrument.asked[0].model == "my-band"
+
+
+def write_header(path: Path, info: dict) -> None:
+    """As much of a checkpoint as can be read without loading it."""
+    header = json.dumps({"__metadata__": {"info": json.dumps(info)}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+def test_a_voice_goes_by_its_title_and_says_what_it_is(instrument, tmp_path):
+    write_header(tmp_path / "twice4life.safetensors", {"title": "The group", "about": "Sings of everything."})
+    write_header(tmp_path / "mine.safetensors", {"n_songs": 12, "data": "demos"})
+    page = visit()
+    assert page.selectbox[1].options == ["The group", "mine"]
+    assert "Sings of everything." in [caption.value for caption in page.caption]
+    page.selectbox[1].set_value("mine").run()
+    assert "Has learnt from 12 songs: demos." in [caption.value for caption in page.caption]
+
+
+def test_what_lies_beside_a_model_is_no_voice(instrument, tmp_path):
+    for name in ("twice4life", "twice4life.index", "twice4life.snapshots", "first-design", "v1.5"):
+        (tmp_path / f"{name}.safetensors").touch()
+    assert checkpoints.available_models() == ("twice4life", "v1.5")
+
+
+def index_of(waveforms: dict[str, np.ndarray], data: str) -> NearnessIndex:
+    songs = []
+    for name, waveform in waveforms.items():
+        samples = to_int16(waveform)
+        n_steps = len(samples) // STEP_SAMPLES
+        songs.append(described(Song(name, samples, (np.arange(n_steps) % 256).astype(np.int16), no_labels(n_steps))))
+    return build(songs, songs[:1], data)
+
+
+def melody(seed: int, length_s: float = 20.0) -> np.ndarray:
+    midi = np.random.default_rng(seed).integers(60, 80, 400)
+    hz = np.repeat(440 * 2 ** ((midi - 69) / 12), SAMPLE_RATE_HZ // 4)[: round(length_s * SAMPLE_RATE_HZ)]
+    return (0.5 * np.sin(2 * np.pi * np.cumsum(hz) / SAMPLE_RATE_HZ)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("data", "told"), [("my songs", True), ("other songs", False)])
+def test_a_song_tells_its_closest_moment_if_the_index_is_of_its_model(instrument, tmp_path, monkeypatch, data, told):
+    index_of({"a.mp3": melody(1), "b.mp3": melody(2), "c.mp3": melody(3)}, data).save(
+        tmp_path / "twice4life.index.safetensors"
+    )
+    monkeypatch.setitem(globals(), "sine", lambda length_s: melody(2, length_s))
+    page = visit()
+    slider(page, "Length").set_value(12.0)
+    press_generate(page)
+    assert sentences(page) == []
+    said = " ".join(caption.value for caption in page.caption)
+    assert ("Closest moment in training: b.mp3 at 0:03, 100% alike – an unheard" in said) is told
+    assert len(page.get("audio")) == (2 if told else 1)  # we don't have the songs of others
+
+
+def test_our_own_training_songs_can_be_heard_beside_the_new_one(instrument, tmp_path, monkeypatch):
+    instrument.info["data"] = build_room.corpus_data()
+    monkeypatch.setattr(moments, "training_moment", lambda name, start_s: sine(3.84))
+    index_of({"song-00214": melody(1), "song-00215": melody(2)}, build_room.corpus_data()).save(
+        tmp_path / "twice4life.index.safetensors"
+    )
+    page = press_generate(visit())
+    assert "Closest moment in training: song 21" in " ".join(caption.value for caption in page.caption)
+    assert len(page.get("audio")) == 3
 
 
 def test_without_seed_clips_the_page_says_so_in_one_sentence(instrument, monkeypatch):

@@ -19,7 +19,7 @@ from kpop.audio.spectrum import log_magnitude, stft
 from kpop.checkpoint import load_checkpoint, load_codec
 from kpop.errors import KpopError
 from kpop.grid import LABEL_SIZES, STEPS_PER_BEAT
-from kpop.training import baselines, features, folder_songs, loop, snapshots, songs
+from kpop.training import baselines, corpus_songs, features, folder_songs, loop, snapshots, songs
 from kpop.training.beats import metronome
 from kpop.training.sequences import Sequence
 from kpop.training.train import Plan, run
@@ -203,6 +203,14 @@ def test_the_split_is_by_song_and_does_not_depend_on_order():
     more = songs.split([*all_songs, *(song(f"t{i}") for i in range(200))])
     assert {s.name for s in held_out} <= {s.name for s in more[1]}
     assert {s.name for s in train} <= {s.name for s in more[0]}
+
+
+def test_the_corpus_is_the_same_whatever_its_comments_and_another_with_other_code():
+    def code(text: str) -> str:
+        return corpus_songs.NOT_CODE.sub("", text)
+
+    assert code("A = 1  # one\n\nB = 2\n") == code("A  =  1\nB = 2  # two\n")
+    assert code("A = 1\n") != code("A = 2\n")
 
 
 def test_one_song_is_too_few_to_hold_one_out():

@@ -1,16 +1,15 @@
-"""The figures of a model, each from songs that it has never heard."""
+"""Figures of a model's parts and of its speed, from songs that it has never heard."""
 
 import time
 
 import numpy as np
 import torch
 
-from kpop.audio.loudness import integrated_loudness
 from kpop.audio.measures import band_energy_db, crest_factor_db, log_mel_error_db
 from kpop.audio.spectrum import from_log_magnitude, log_mel_db
 from kpop.codec.network import Codec
-from kpop.evaluation.music import onset_rate_hz, pulse_clarity
-from kpop.generation.clips import built_in_clip, built_in_clips
+from kpop.evaluation.streams import CPU, sequence_of
+from kpop.generation.clips import built_in_clip
 from kpop.generation.copying import codec_copy
 from kpop.generation.instrument import Instrument
 from kpop.generation.settings import Settings
@@ -21,12 +20,12 @@ from kpop.training import baselines
 from kpop.training.codec_stage import perplexity_shares
 from kpop.training.corpus_songs import corpus_song
 from kpop.training.lstm_stage import bits_by_stream
-from kpop.training.sequences import Sequence, encode_song
+from kpop.training.sequences import Sequence
 from kpop.training.songs import Song
 
 FIRST_NUMBER = 2_000_000  # no training and no seed clip reaches these songs
-STEPPED = 1_000
-CPU = torch.device("cpu")
+STEPPED = 1_000  # steps of a song
+INT16_SCALE = np.float32(32_767)
 
 
 def unheard_songs(n_songs: int) -> list[Song]:
@@ -37,9 +36,9 @@ def unheard_songs(n_songs: int) -> list[Song]:
 def codec_figures(codec: Codec, songs: list[Song]) -> dict[str, float]:
     """Means over songs: log-mel error, and absolute differences in treble energy and crest factor, in dB; and
     the smallest perplexity of a codebook's use, as a share of its size."""
-    rows = [_copy_row(song.waveform / np.float32(32_767), codec) for song in songs]
+    rows = [_copy_row(song.waveform / INT16_SCALE, codec) for song in songs]
     means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-    codes = np.concatenate([encode_song(song, codec, CPU).streams[:, 1:] for song in songs]).astype(np.int64)
+    codes = np.concatenate([encode(codec, analyse(song.waveform / INT16_SCALE)) for song in songs])
     return means | {"least_codebook_use": min(perplexity_shares(torch.from_numpy(codes), codec.config.stream_sizes))}
 
 
@@ -59,7 +58,7 @@ def _copy_row(waveform: np.ndarray, codec: Codec) -> dict[str, float]:
 
 def bits_figures(codec: Codec, lstm: CodeLstm, songs: list[Song]) -> dict[str, float]:
     """Bits a step on the songs: the LSTM's, and those of two baselines that are fitted to these very songs."""
-    sequences = [encode_song(song, codec, CPU) for song in songs]
+    sequences = [sequence_of(song, codec, lstm) for song in songs]
     sizes = lstm.config.stream_sizes
     return {
         "lstm": _lstm_bits(lstm, sequences),
@@ -70,7 +69,7 @@ def bits_figures(codec: Codec, lstm: CodeLstm, songs: list[Song]) -> dict[str, f
 
 def stepping_figures(instrument: Instrument, songs: list[Song]) -> dict[str, float]:
     """Bits a step on the first STEPPED steps of the songs: of the network, and of its stepping in eight bits."""
-    sequences = [encode_song(song, instrument.codec, CPU) for song in songs]
+    sequences = [sequence_of(song, instrument.codec, instrument.lstm) for song in songs]
     whole = [bits_by_stream(instrument.lstm, [sequence], STEPPED, CPU).sum() for sequence in sequences]
     stepped = [_stepped_bits(instrument, sequence) for sequence in sequences]
     return {"whole pass in float32": float(np.mean(whole)), "stepping in int8": float(np.mean(stepped))}
@@ -102,35 +101,6 @@ def speed_figures(instrument: Instrument) -> dict[str, float]:
     songs = [instrument.generate(Settings(seed_number=number), clip) for number in range(5)]
     stages = {name: float(np.median([song.seconds_taken[name] for song in songs])) for name in songs[0].seconds_taken}
     return {"song_of_30_s": float(np.median([sum(song.seconds_taken.values()) for song in songs]))} | stages
-
-
-def steadiness_figures(instrument: Instrument, n_songs: int, length_s: float) -> dict[str, float]:
-    """How the last quarter of songs compares with the first, and their pulse as a whole; medians over songs."""
-    clips = built_in_clips()
-    rows = []
-    for number in range(n_songs):
-        clip = built_in_clip(clips[number % len(clips)].name)
-        settings = Settings(length_s=length_s, seed_number=number, clip=clip.name)
-        rows.append(_quarters(instrument.generate(settings, clip).waveform))
-    return {name: float(np.median([row[name] for row in rows])) for name in rows[0]}
-
-
-def _quarters(waveform: np.ndarray) -> dict[str, float]:
-    quarter = len(waveform) // 4
-    first, last = waveform[:quarter], waveform[-quarter:]
-    return {
-        "level_change_lu": abs(integrated_loudness(last) - integrated_loudness(first)),
-        "pulse_clarity_first": pulse_clarity(first),
-        "pulse_clarity_last": pulse_clarity(last),
-        "onsets_per_s_first": onset_rate_hz(first),
-        "onsets_per_s_last": onset_rate_hz(last),
-    }
-
-
-def corpus_figures(songs: list[Song]) -> dict[str, float]:
-    """What the unheard songs themselves are like, for comparison; medians over songs."""
-    rows = [_quarters(song.waveform / np.float32(32_767)) for song in songs]
-    return {name: float(np.median([row[name] for row in rows])) for name in rows[0]}
 
 
 def timed_corpus(n_songs: int) -> tuple[list[Song], float]:

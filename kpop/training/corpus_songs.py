@@ -2,6 +2,7 @@
 
 import hashlib
 import multiprocessing
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from kpop.corpus.labels import step_labels
 from kpop.corpus.render import render
 from kpop.lstm.config import N_METRONOME_SLOTS
 from kpop.training.songs import Song, cached_song, to_int16
+
+NOT_CODE = re.compile(r"#.*|\s+")
 
 
 def corpus_songs(n_songs: int, cache: Path, n_jobs: int, report: Callable[[str], None]) -> list[Song]:
@@ -28,10 +31,14 @@ def corpus_songs(n_songs: int, cache: Path, n_jobs: int, report: Callable[[str],
 
 
 def corpus_version() -> str:
-    """Changes with the code that our songs come from, so that a stale cache is never used."""
+    """Changes with the code that our songs come from, but not with its comments or layout.
+
+    A stale cache is never used, and nobody is played a song as what a model has learnt that it has not.
+    """
     room = Path(kpop.corpus.__file__).parent
     sources = [*sorted(room.glob("*.py")), room.parent / "grid.py", room.parent / "audio" / "loudness.py"]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
+    code = "".join(NOT_CODE.sub("", path.read_text(encoding="utf-8")) for path in sources)
+    return hashlib.sha256(code.encode()).hexdigest()[:8]
 
 
 def corpus_song(number: int) -> Song:
