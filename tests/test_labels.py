@@ -43,7 +43,7 @@ def test_sections_keys_and_chords_change_where_the_score_says():
         first = section.first_bar * STEPS_PER_BAR
         assert labels[first, 1] % 12 == (1 + section.tonic) % 12
         assert (first == 0) or labels[first, 0] != labels[first - 1, 0]
-    later = [section for section in score.sections if section.n_bars == 8][0]
+    later = next(section for section in score.sections if section.n_bars == 8)
     first = later.first_bar * STEPS_PER_BAR
     assert labels[first + 4 * STEPS_PER_BAR, 0] == labels[first, 0] + 1
 

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LOW_TO_HIGH = "errors grid audio corpus codec lstm checkpoint training generation nearness firstdesign evaluation show commands __main__"
+LOW_TO_HIGH = (
+    "errors grid audio corpus codec lstm checkpoint training generation nearness firstdesign evaluation show commands "
+    "__main__"
+)
 ORDER = LOW_TO_HIGH.split()  # a room may import those before it
 FILES = sorted((ROOT / "kpop").rglob("*.py"))
 

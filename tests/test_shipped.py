@@ -10,14 +10,23 @@ from kpop.audio.inversion_report import report
 from kpop.audio.loudness import integrated_loudness, true_peak_db
 from kpop.audio.measures import crest_factor_db
 from kpop.audio.spectrum import log_mel_db, stft
+from kpop.checkpoint import read_tensors
+from kpop.corpus.collection import song_name
+from kpop.evaluation import rows
 from kpop.evaluation.figures import codec_figures, unheard_songs
+from kpop.evaluation.hearing import Heard, hear
 from kpop.evaluation.music import onset_rate_hz, pulse_clarity
-from kpop.generation.checkpoints import DEFAULT_MODEL, available_models, checkpoint_path
+from kpop.generation.checkpoints import DEFAULT_MODEL, available_models, checkpoint_path, index_path, voice
 from kpop.generation.clips import built_in_clip, built_in_clips
+from kpop.generation.copying import codec_copy
 from kpop.generation.instrument import Instrument
 from kpop.generation.settings import GeneratedSong, Settings
-from kpop.grid import SAMPLE_RATE_HZ
+from kpop.generation.synthesis import decode, sound
+from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, STEP_SAMPLES
+from kpop.nearness.index import NearnessIndex
+from kpop.training.corpus_songs import corpus_song
 
+LEAST_PROGRESSION = 0.5
 MODELS = Path(__file__).parents[1] / "models"
 
 
@@ -38,7 +47,7 @@ def long_song(instrument) -> GeneratedSong:
 
 def test_the_weights_are_there_and_small_enough():
     assert available_models()[0] == DEFAULT_MODEL
-    assert sum(file.stat().st_size for file in MODELS.glob("*.safetensors")) < 40e6
+    assert sum(file.stat().st_size for file in MODELS.glob("*.safetensors")) <= 60e6
 
 
 def test_the_lstm_beats_both_baselines_on_songs_it_was_not_trained_on(instrument):
@@ -48,10 +57,67 @@ def test_the_lstm_beats_both_baselines_on_songs_it_was_not_trained_on(instrument
 
 def test_the_codec_keeps_what_is_heard_of_songs_it_has_never_heard(instrument):
     figures = codec_figures(instrument.codec, unheard_songs(3))
-    assert figures["log_mel_error_db"] <= 1.5
+    assert figures["log_mel_error_db"] <= 1.4
     assert abs(figures["treble_difference_db"]) < 1.5
     assert abs(figures["crest_difference_db"]) < 2
     assert figures["least_codebook_use"] > 0.4
+
+
+def test_generated_songs_stand_beside_unheard_ones(instrument):
+    """The bounds are wider than what is measured over 20 songs (models/README.md): these are only eight."""
+    plan = rows.Plan(n_songs=8, seconds=31.0)
+    unheard = [hear(waveform) for waveform in rows.unheard(unheard_songs(8), plan.n_samples)]
+    ours = [hear(waveform) for waveform in rows.generated(instrument, 8, plan.seconds, 1.0, 0.3)]
+
+    def mean(songs: list[Heard], name: str) -> float:
+        return float(np.mean([song.values[name] for song in songs]))
+
+    assert mean(ours, "pulse_clarity") > 0.9 * mean(unheard, "pulse_clarity")
+    assert mean(ours, "key_clarity") > 0.9 * mean(unheard, "key_clarity")
+    assert mean(ours, "progression_bars") > LEAST_PROGRESSION
+    assert mean(ours, "tempo_error_percent") < 1
+    balance = [np.mean([song.octaves_db for song in songs], axis=0) for songs in (ours, unheard)]
+    assert np.abs(balance[0] - balance[1]).max() < 2.5
+    assert abs(mean(ours, "crest_db") - mean(unheard, "crest_db")) < 2
+
+
+def test_the_second_voice_plays_real_music_and_says_what_it_learnt_from(instrument):
+    assert available_models() == (DEFAULT_MODEL, "everything-is-free")
+    assert "CC0" in voice("everything-is-free").about
+    other = Instrument.load(checkpoint_path("everything-is-free"))
+    song = other.generate(Settings(length_s=25, model="everything-is-free"), built_in_clip("first-snow"))
+    dreamt = song.waveform[round(song.seed_end_s * SAMPLE_RATE_HZ) :]
+    assert pulse_clarity(dreamt) > 0.25
+    assert crest_factor_db(dreamt) < 18
+    assert integrated_loudness(dreamt) > -20
+
+
+def test_a_training_song_is_found_and_an_unheard_one_is_not(instrument):
+    index = NearnessIndex.load(index_path(DEFAULT_MODEL))
+    held_out = set(instrument.info["held_out"])
+    number = next(n for n in range(40, 60) if song_name(n) not in held_out)
+    known = corpus_song(number).waveform[16 * BAR_SAMPLES : 28 * BAR_SAMPLES] / np.float32(32_767)
+    match = index.nearest(codec_copy(known, instrument.codec))
+    assert match.song == song_name(number)
+    unknown = unheard_songs(1)[0].waveform[16 * BAR_SAMPLES : 28 * BAR_SAMPLES] / np.float32(32_767)
+    assert index.nearest(codec_copy(unknown, instrument.codec)).similarity < match.similarity - 0.05
+
+
+def test_the_answer_to_how_new_a_song_is_comes_at_once(long_song):
+    index = NearnessIndex.load(index_path(DEFAULT_MODEL))
+    assert index_path(DEFAULT_MODEL).stat().st_size <= 5e6
+    index.nearest(long_song.waveform[: 30 * SAMPLE_RATE_HZ])
+    started = time.process_time()
+    index.nearest(long_song.waveform[: 30 * SAMPLE_RATE_HZ])
+    assert time.process_time() - started < 0.6, "0.3 s are wanted, on one core; the machine may be busy"
+
+
+def test_snapshots_go_from_noise_to_music(instrument):
+    tensors, _ = read_tensors(MODELS / "twice4life.snapshots.safetensors")
+    by_step = [tensors[name] for name in sorted(tensors, key=lambda name: int(name.removeprefix("codes.")))]
+    assert len(by_step) == 10
+    songs = [sound(decode(instrument.codec, codes.long().numpy()), len(codes) * STEP_SAMPLES, 0) for codes in by_step]
+    assert pulse_clarity(songs[0]) < 0.3 < pulse_clarity(songs[-1])
 
 
 @pytest.mark.parametrize(("seed_number", "clip"), list(enumerate(info.name for info in built_in_clips()))[:3])

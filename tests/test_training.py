@@ -19,7 +19,7 @@ from kpop.audio.spectrum import log_magnitude, stft
 from kpop.checkpoint import load_checkpoint, load_codec
 from kpop.errors import KpopError
 from kpop.grid import LABEL_SIZES, STEPS_PER_BEAT
-from kpop.training import baselines, corpus_songs, features, folder_songs, loop, snapshots, songs
+from kpop.training import baselines, corpus_songs, features, folder_songs, loop, sequences, snapshots, songs
 from kpop.training.beats import metronome
 from kpop.training.sequences import Sequence
 from kpop.training.train import Plan, run
@@ -119,11 +119,9 @@ def test_a_run_can_go_on_from_a_trained_model(tmp_path, songs_folder, tiny_model
     assert torch.equal(before[0].decoder.leave.weight, after[0].decoder.leave.weight)
     moved = (before[1].lstm.weight_hh_l0 - after[1].lstm.weight_hh_l0).abs().max()
     assert 0 < moved < 0.01
-    run(tiny_plan(out, songs_folder, start=tiny_model, codec_steps=40, lstm_steps=1), lambda line: None)
-    curve = load_checkpoint(out)[2]["codec_curve"]
-    scratch = tmp_path / "s.safetensors"
-    run(tiny_plan(scratch, songs_folder, codec_steps=40, lstm_steps=1), lambda line: None)
-    assert curve[-1]["held_out"] < load_checkpoint(scratch)[2]["codec_curve"][-1]["held_out"]
+    run(tiny_plan(out, None, n_songs=3, start=tiny_model, codec_steps=40, lstm_steps=1), lambda line: None)
+    after = load_checkpoint(out)[2]["codec_curve"]
+    assert after[-1]["held_out"] < before[2]["codec_curve"][-1]["held_out"]
 
 
 def test_snapshots_tell_how_it_learnt(tmp_path, songs_folder):
@@ -133,6 +131,21 @@ def test_snapshots_tell_how_it_learnt(tmp_path, songs_folder):
     assert set(codes) == {f"codes.{step}" for step in (0, 10, 30, 35)}
     assert all(c.shape == (snapshots.N_STEPS, 3) for c in codes.values())
     assert not torch.equal(codes["codes.0"], codes["codes.35"])
+
+
+def test_codes_are_made_once_for_a_codec_and_a_song(tmp_path, tiny_model, beat, monkeypatch):
+    codec, cpu = load_codec(tiny_model)[0], torch.device("cpu")
+    whole = songs.Song(
+        "a", songs.to_int16(beat), np.zeros(len(beat) // 480, np.int16), songs.no_labels(len(beat) // 480)
+    )
+    first = sequences.encode_songs([whole], codec, cpu, tmp_path)[0]
+    other = replace(whole, waveform=whole.waveform // 2)
+    assert not np.array_equal(sequences.encode_songs([other], codec, cpu, tmp_path)[0].streams, first.streams)
+    monkeypatch.setattr(sequences, "encode", lambda *rest: pytest.fail("encoded again"))
+    assert np.array_equal(sequences.encode_songs([whole], codec, cpu, tmp_path)[0].streams, first.streams)
+    codec.bin_mean += 1
+    with pytest.raises(pytest.fail.Exception):
+        sequences.encode_songs([whole], codec, cpu, tmp_path)
 
 
 def test_resuming_with_other_songs_is_one_clear_sentence(tmp_path, songs_folder, beat, monkeypatch):

@@ -18,9 +18,16 @@ def test_partials_are_found():
 
 
 def test_a_copy_that_is_eight_cents_sharp_is_eight_cents_off():
-    expected = np.array([220.0, 554.4, 1_760.0])
-    assert cents_off(tones(*(expected * 2 ** (8 / 1_200))), expected) == pytest.approx([8, 8, 8], abs=0.3)
-    assert cents_off(tones(*expected), expected) == pytest.approx([0, 0, 0], abs=0.3)
+    hz = np.array([220.0, 554.4, 1_760.0])
+    assert cents_off(tones(*hz), tones(*(hz * 2 ** (8 / 1_200))), hz) == pytest.approx([8, 8, 8], abs=0.3)
+    assert cents_off(tones(*hz), 0.5 * tones(*hz), hz) == pytest.approx([0, 0, 0], abs=0.01)
+
+
+def test_detuned_oscillators_are_one_pitch():
+    low, high = 440 * 2 ** (-6 / 1_200), 440 * 2 ** (6 / 1_200)
+    pair = tones(low, high)
+    other_phases = (0.1 * np.sin(2 * np.pi * low * TIME_S + 1) + 0.1 * np.cos(2 * np.pi * high * TIME_S)).astype("f4")
+    assert abs(cents_off(pair, other_phases, np.array([440.0]))[0]) < 1
 
 
 def test_a_wavering_copy_warbles_and_a_softer_one_does_not():

@@ -68,12 +68,15 @@ def _evaluate(instrument, songs: list, times_real_time: float, options: argparse
 
 
 def _figures(instrument, songs: list, times_real_time: float) -> dict[str, dict[str, float]]:
+    from kpop.corpus.compose import PALETTES
     from kpop.evaluation import figures
+    from kpop.evaluation.tuning import tuning_figures
 
     print("Measuring codec, LSTM and speed")
     return {
         "corpus": {"times_real_time_per_core": times_real_time},
         "codec, on unheard songs": figures.codec_figures(instrument.codec, songs),
+        "codec, on held chords": tuning_figures(instrument.codec, PALETTES),
         "bits per step, on unheard songs": figures.bits_figures(instrument.codec, instrument.lstm, songs),
         "bits per step, as stepped": figures.stepping_figures(instrument, songs),
         "seconds for a song of 30 s": figures.speed_figures(instrument),

@@ -17,7 +17,7 @@ LOWEST_HZ, HIGHEST_HZ = 100.0, 3_000.0
 APART_HZ = 20.0
 AUDIBLE = 10 ** (-45 / 20)  # partials softer than this, against the strongest, do not count
 LONG_FFT = 1 << 18
-NEAR_CENTS = 45.0  # a copy's partial is looked for this far from where it was
+NEAR_CENTS = 45.0  # this far around its peak lies a partial's power
 CHORDS = ((48, 60, 64, 67), (45, 57, 60, 64), (41, 57, 60, 65), (43, 59, 62, 67))  # midi: bass, then pad
 
 
@@ -38,14 +38,22 @@ def partials_hz(waveform: np.ndarray) -> np.ndarray:
     return np.sort(hz[strongest])
 
 
-def cents_off(waveform: np.ndarray, expected_hz: np.ndarray) -> np.ndarray:
-    """How far, in cents, the strongest frequency near each expected one lies from it."""
+def cents_off(reference: np.ndarray, copy: np.ndarray, partials_hz: np.ndarray) -> np.ndarray:
+    """By how many cents each of the reference's partials is moved in the copy.
+
+    A partial is the centre of gravity of the power near its peak: detuned oscillators make one pitch of many peaks.
+    """
+    before, after = (_centres_hz(sound, partials_hz) for sound in (reference, copy))
+    return 1_200 * np.log2(after / before)
+
+
+def _centres_hz(waveform: np.ndarray, partials_hz: np.ndarray) -> np.ndarray:
     hz, level = _long_spectrum(waveform)
-    found = []
-    for target in expected_hz:
-        near = np.flatnonzero(np.abs(1_200 * np.log2(np.maximum(hz, 1.0) / target)) < NEAR_CENTS)
-        found.append(hz[near[np.argmax(level[near])]])
-    return 1_200 * np.log2(np.array(found) / expected_hz)
+    centres = []
+    for partial_hz in partials_hz:
+        near = np.abs(1_200 * np.log2(np.maximum(hz, 1.0) / partial_hz)) < NEAR_CENTS
+        centres.append(np.average(hz[near], weights=level[near] ** 2))
+    return np.array(centres)
 
 
 def warble_db(reference: np.ndarray, copy: np.ndarray, expected_hz: np.ndarray) -> float:
@@ -58,19 +66,21 @@ def warble_db(reference: np.ndarray, copy: np.ndarray, expected_hz: np.ndarray) 
 
 
 def tuning_figures(codec: Codec, palettes: tuple[str, ...]) -> dict[str, float]:
-    """Cents by which partials of held chords move (median, 95th percentile of the absolute), and their warble."""
+    """Cents by which partials of held chords move (median and 95th percentile of the absolute, share within 5), and
+    their warble."""
     cents, warbles = [], []
     for palette in palettes:
         for chord in CHORDS:
             reference = held_chord(palette, chord)
             copy = codec_copy(reference, codec)
             expected = partials_hz(reference)
-            cents.append(np.abs(cents_off(copy, expected)))
+            cents.append(np.abs(cents_off(reference, copy, expected)))
             warbles.append(warble_db(reference, copy, expected))
     everything = np.concatenate(cents)
     return {
         "median_cents_off": float(np.median(everything)),
         "p95_cents_off": float(np.percentile(everything, 95)),
+        "share_within_5_cents": float(np.mean(everything < 5)),
         "warble_db": float(np.mean(warbles)),
     }
 

@@ -4,8 +4,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from kpop.corpus.compose import compose
 from kpop.corpus.labels import step_labels
 from kpop.corpus.render import render

@@ -1,6 +1,10 @@
-"""Songs as sequences of streams for the LSTM: the chord and the codec's codes of each step, and what preceded them."""
+"""Songs as sequences of streams for the LSTM: labels and the codec's codes of each step, and what preceded them."""
 
+import hashlib
+import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,13 +33,45 @@ class Batch:
     targets: torch.Tensor
 
 
+def encode(song: Song, codec: Codec, device: torch.device) -> np.ndarray:
+    """The song's codes (n_steps, n_codes) int16."""
+    return codec.encode(song_log_magnitude(song, device))[0].cpu().numpy().astype(np.int16)
+
+
 def encode_song(song: Song, codec: Codec, device: torch.device) -> Sequence:
+    """The song's labels and codes."""
+    return as_sequence(song, encode(song, codec, device))
+
+
+def as_sequence(song: Song, codes: np.ndarray) -> Sequence:
     """The song's labels, each a step early, and its codes.
 
     A step's labels are those of the step that follows, so that the LSTM has taken them in before it must sound them.
     """
-    codes = codec.encode(song_log_magnitude(song, device))[0].cpu().numpy()
     return Sequence(np.concatenate([early(song.labels), codes], 1).astype(np.int16), song.slots)
+
+
+def encode_songs(songs: list[Song], codec: Codec, device: torch.device, cache: Path) -> list[Sequence]:
+    """Every song's labels and codes; codes are kept in the cache folder, by codec and sound, for the next sitting."""
+    codec_id = hashlib.sha256()
+    for tensor in codec.state_dict().values():
+        codec_id.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    cache.mkdir(parents=True, exist_ok=True)
+    return [_cached_sequence(song, codec, device, cache, codec_id) for song in songs]
+
+
+def _cached_sequence(song: Song, codec: Codec, device: torch.device, cache: Path, codec_id: Any) -> Sequence:
+    key = codec_id.copy()
+    key.update(song.waveform.tobytes())
+    file = cache / f"{key.hexdigest()[:24]}.npy"
+    try:
+        codes = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # not there yet, or half written
+        codes = encode(song, codec, device)
+        beside = file.with_suffix(f".{os.getpid()}.npy")
+        np.save(beside, codes)
+        beside.replace(file)
+    return as_sequence(song, codes)
 
 
 def early(labels: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from kpop.training.corpus_songs import corpus_songs, corpus_version
 from kpop.training.loop import Budget, Report, train
 from kpop.training.lstm_stage import LstmStage, bits_by_stream
 from kpop.training.machine import best_device
-from kpop.training.sequences import Sequence, encode_song
+from kpop.training.sequences import Sequence, encode_songs
 from kpop.training.snapshots import Snapshots
 from kpop.training.songs import Song, metronome_rate, songs_id, split
 
@@ -82,7 +82,7 @@ def run(plan: Plan, report: Report = print) -> None:
     facts = _facts(plan, songs, held_out, codec_curve)
     snapshots = Snapshots(plan.work / "snapshots.safetensors", plan.resume)
     stage = LstmStage(
-        *([encode_song(song, codec, device) for song in side] for side in (songs, held_out)),
+        *(encode_songs(side, codec, device, plan.work / "codes") for side in (songs, held_out)),
         device,
         _lstm_config(plan, codec),
         songs_id(songs, held_out),
