@@ -41,6 +41,13 @@ def test_what_is_much_less_likely_than_the_likeliest_is_never_drawn():
     assert Sampler(0, [np.random.default_rng(0)], least=0.1)(0, LOGITS).tolist() == [0]
 
 
+def test_labels_are_drawn_more_surely():
+    sampler = Sampler(1.0, [np.random.default_rng(0)], n_labels=1)
+    label, code = (np.mean([int(sampler(stream, LOGITS)) == 0 for _ in range(4_000)]) for stream in (0, 1))
+    assert abs(code - torch.softmax(LOGITS[0], 0)[0].item()) < 0.03
+    assert abs(label - torch.softmax(2 * LOGITS[0], 0)[0].item()) < 0.03
+
+
 def test_each_row_has_a_random_stream_of_its_own():
     together = Sampler(1.0, [np.random.default_rng(s) for s in (1, 2, 3)])
     alone = Sampler(1.0, [np.random.default_rng(2)])

@@ -28,6 +28,7 @@ N_DISPLAY_MELS = 128
 DREAMING_SHARE = 0.7  # of the time that a song takes, for the progress bar
 PROGRESS_EVERY_STEPS = 16
 ALL_THREADS = torch.get_num_threads()
+LEAST = 0.03  # see Sampler: without it pulse, key and chords of whole songs are a little less clear
 CHANCE_TEMPERATURE = 1.0  # chance must not depend on the listener's temperature, else the seed would
 
 
@@ -79,7 +80,7 @@ class Instrument:
         """All streams of the song (n_steps, n_streams): the seed, and what the LSTM makes of it."""
         stepper = self.stepper()
         stepper.hear(torch.from_numpy(seed.streams).unsqueeze(0), self.slots(seed.first_slot, 0, seed.n_steps))
-        choose = Sampler(settings.temperature, [np.random.default_rng([settings.seed_number, 2])])
+        choose = self._sampler(settings.temperature, settings.seed_number, 2)
         n_new = n_steps - seed.n_steps
         new = np.empty((n_new, seed.streams.shape[1]), np.int64)
         for step, slot in enumerate(self.slots(seed.first_slot, seed.n_steps, n_steps)):
@@ -92,6 +93,10 @@ class Instrument:
         """A song in the making that has heard nothing yet."""
         return Stepper(self._stepping, layers=self._stepping_layers)
 
+    def _sampler(self, temperature: float, seed_number: int, stage: int) -> Sampler:
+        """Chance of its own for each stage of a song."""
+        return Sampler(temperature, [np.random.default_rng([seed_number, stage])], LEAST, self.n_labels)
+
     def slots(self, first_slot: int, start: int, stop: int) -> torch.Tensor:
         """Metronome slots (stop - start,) int64 of steps start to stop of a song whose first step is at first_slot."""
         return (first_slot + self.metronome_rate * torch.arange(start, stop)).long() % N_METRONOME_SLOTS
@@ -99,7 +104,7 @@ class Instrument:
     def chance(self, first_slot: int, n_steps: int, seed_number: int) -> np.ndarray:
         """Streams (n_steps, n_streams) that know of no clip but its metronome: what the LSTM dreams up from nothing."""
         stepper = self.stepper()
-        choose = Sampler(CHANCE_TEMPERATURE, [np.random.default_rng([seed_number, 1])])
+        choose = self._sampler(CHANCE_TEMPERATURE, seed_number, 1)
         return np.concatenate([stepper.next(slot, choose).numpy() for slot in self.slots(first_slot, 0, n_steps)])
 
 
