@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from kpop.audio.spectrum import log_mel_db, mel_centres_hz, stft
 from kpop.checkpoint import load_checkpoint
 from kpop.codec.network import Codec
 from kpop.generation.clips import SEED_STEPS, SeedClip
+from kpop.generation.form_rules import SECTION_STREAM, FormRules
 from kpop.generation.seed import chance_mask, mix
 from kpop.generation.settings import GeneratedSong, Settings
 from kpop.generation.synthesis import analyse, decode, encode, master, sound
@@ -81,12 +83,15 @@ class Instrument:
         stepper = self.stepper()
         stepper.hear(torch.from_numpy(seed.streams).unsqueeze(0), self.slots(seed.first_slot, 0, seed.n_steps))
         choose = self._sampler(settings.temperature, settings.seed_number, 2)
+        rules = FormRules(choose, int(seed.streams[-1, SECTION_STREAM])) if self.knows_labels else None
         n_new = n_steps - seed.n_steps
         new = np.empty((n_new, seed.streams.shape[1]), np.int64)
-        for step, slot in enumerate(self.slots(seed.first_slot, seed.n_steps, n_steps)):
+        for step, (slot, following) in enumerate(pairwise(self.slots(seed.first_slot, seed.n_steps, n_steps + 1))):
+            if rules:
+                rules.before(ends_four_bars=bool(following < slot), n_steps_left=n_new - step)
             if step % PROGRESS_EVERY_STEPS == 0:
                 report(DREAMING_SHARE * step / n_new, "Dreaming up the song")
-            new[step] = stepper.next(slot, choose)[0].numpy()
+            new[step] = stepper.next(slot, rules or choose)[0].numpy()
         return np.concatenate([seed.streams, new])
 
     def stepper(self) -> Stepper:
