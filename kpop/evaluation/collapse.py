@@ -37,12 +37,13 @@ class LongSong:
 
 
 def limits(songs: list[Song]) -> Limits:
-    """Half-way between the highest entropy of unheard songs and the lowest of pink noise, and the most that unheard
-    songs repeat a bar."""
+    """Half-way between what unheard songs do at most and the collapse itself: in entropy, the lowest of pink noise; in
+    repetition, 1, one bar again and again."""
     courses = [course(unheard([song], len(song.waveform), 0)[0]) for song in songs]
     noise = course(pink_noise(30 * SAMPLE_RATE_HZ, np.random.default_rng(0)))
     music_entropy = max(float(song.entropy.max()) for song in courses)
-    return Limits((music_entropy + float(noise.entropy.min())) / 2, max(song.repetition for song in courses))
+    most_repetition = max(song.repetition for song in courses)
+    return Limits((music_entropy + float(noise.entropy.min())) / 2, (most_repetition + 1) / 2)
 
 
 def long_songs(

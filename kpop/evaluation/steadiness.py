@@ -62,7 +62,7 @@ def repetition(level_db: np.ndarray) -> float:
 
 def verdict(song: Course, noise_entropy: float, most_repetition: float) -> str:
     """ "steady", or what the song collapses to: silence (ten seconds under -35 LUFS), noise (ten seconds with more
-    spectral entropy than noise_entropy) or one bar (repetition above that of every unheard song)."""
+    spectral entropy than noise_entropy) or one bar (repetition above most_repetition)."""
     if song.level_lufs.min() < QUIETEST_LUFS:
         return "silence"
     if song.entropy.max() > noise_entropy:

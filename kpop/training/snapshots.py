@@ -14,7 +14,7 @@ from kpop.lstm.network import CodeLstm
 from kpop.lstm.sampler import Sampler
 from kpop.lstm.stepper import Stepper
 
-MOMENTS = (0, 10, 30, 60, 120, 250, 500, 1_000, 2_000)  # training steps; the tenth is the finished model
+MOMENTS = (0, 10, 30, 60, 120, 250, 500, 1_000, 1_500)  # training steps; the tenth is the finished model
 N_STEPS = 6 * STEPS_PER_BAR
 _PREFIX = "codes."
 CHANCE = 4  # the same in all snapshots, so that only the weights differ
