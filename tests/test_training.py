@@ -124,6 +124,18 @@ def test_a_run_can_go_on_from_a_trained_model(tmp_path, songs_folder, tiny_model
     assert after[-1]["held_out"] < before[2]["codec_curve"][-1]["held_out"]
 
 
+def test_some_of_the_start_can_be_kept(tmp_path, songs_folder, tiny_model):
+    weights = []
+    for keep in (0.0, 0.5, 1.0):
+        plan = tiny_plan(tmp_path / "m", songs_folder, start=tiny_model, keep=keep, codec_steps=0, lstm_steps=40)
+        run(replace(plan, out=tmp_path / f"{keep}.safetensors"), lambda line: None)
+        weights.append(load_checkpoint(tmp_path / f"{keep}.safetensors")[1].lstm.bias_hh_l0)
+    start = load_checkpoint(tiny_model)[1].lstm.bias_hh_l0
+    assert torch.allclose(weights[2], start, atol=1e-3)
+    assert torch.allclose(weights[1], (weights[0] + start) / 2, atol=1e-3)
+    assert (weights[0] - start).abs().max() > 2e-3
+
+
 def test_snapshots_tell_how_it_learnt(tmp_path, songs_folder):
     out = tmp_path / "m.safetensors"
     run(tiny_plan(out, songs_folder, codec_steps=2, lstm_steps=35), lambda line: None)

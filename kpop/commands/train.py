@@ -18,6 +18,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("--remixes", type=int, default=0, help="versions to make of each song there as stems")
     command.add_argument("--hold-out", metavar="SONG", help="with --remixes: the song to hold out, in all its versions")
+    command.add_argument("--keep", type=float, default=0.0, help="with --from: share 0..1 of its LSTM in the result")
     command.add_argument("--title", default="", help="what the page shall call it")
     command.add_argument("--about", default="", help="a sentence for the page: what it learnt from")
     command.add_argument("--songs", type=int, default=400, help="songs of our corpus to train on")
@@ -42,6 +43,7 @@ def run(options: argparse.Namespace) -> None:
         n_remixes=options.remixes,
         held_out_work=options.hold_out,
         start=checkpoint_path(options.start) if options.start else None,
+        keep=options.keep,
         title=options.title,
         about=options.about,
         n_songs=options.songs,

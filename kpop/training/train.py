@@ -14,6 +14,7 @@ from kpop.codec.network import Codec
 from kpop.errors import KpopError
 from kpop.grid import LABEL_SIZES
 from kpop.lstm.config import LstmConfig
+from kpop.lstm.network import CodeLstm
 from kpop.training import baselines
 from kpop.training.codec_stage import CodecStage
 from kpop.training.corpus_songs import corpus_songs, corpus_version
@@ -36,6 +37,9 @@ class Plan:
     n_remixes: versions made of each song in the folder that is there as stems
     held_out_work: the song of the folder that is held out in all its versions; None: drawn by lot
     start: a checkpoint to go on from instead of from nothing; its networks keep their shapes
+    keep: with start, how much of the starting LSTM remains in the result, 0..1: its weights and the trained ones are
+        averaged (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"), which keeps songs from falling apart
+        when there was little to learn from
     title, about: the model's name for listeners, and an honest sentence on what it learnt from
     minutes: wall-clock budget of both stages; or codec_steps and lstm_steps, and then the run is reproducible
     """
@@ -45,6 +49,7 @@ class Plan:
     n_remixes: int = 0
     held_out_work: str | None = None
     start: Path | None = None
+    keep: float = 0.0
     title: str = ""
     about: str = ""
     n_songs: int = 400
@@ -92,11 +97,20 @@ def run(plan: Plan, report: Report = print) -> None:
         codec.config.stream_is_fine,
     )
     curve = train(stage, plan.budget(plan.lstm_steps, 1 - CODEC_SHARE), plan.work / "lstm.state", plan.resume, report)
+    _keep_some_of_the_start(plan, stage.model)
     info = facts | {"lstm_curve": curve} | _bits(stage)
     save_checkpoint(plan.out, codec, stage.model, info)
     snapshots.finish(plan.out.with_suffix(".snapshots.safetensors"), curve[-1]["step"], stage.model)
     report(json.dumps(info["bits_per_step"]))
     report(f"wrote {plan.out}")
+
+
+@torch.no_grad()
+def _keep_some_of_the_start(plan: Plan, lstm: CodeLstm) -> None:
+    if plan.start and plan.keep:
+        before = load_checkpoint(plan.start)[1].to(next(lstm.parameters()).device)
+        for parameter, earlier in zip(lstm.parameters(), before.parameters(), strict=True):
+            parameter.lerp_(earlier, plan.keep)
 
 
 def _lstm_config(plan: Plan, codec: Codec) -> LstmConfig:
