@@ -1,50 +1,39 @@
 """Songs move on, and end only at their end."""
 
-import torch
+import numpy as np
 
-from kpop.generation.form_rules import ENDING_STEPS, OUTRO, FormRules
+from kpop.generation.form_rules import ENDING_STEPS, GRAMMARS, OUTRO, kinds
 from kpop.grid import N_SECTION_CLASSES
 
+NOT_KNOWN = N_SECTION_CLASSES
+WITHIN_FOUR_BARS, END_OF_FOUR_BARS = np.array([3, 4]), np.array([255, 0])
 
-def likeliest(stream: int, logits: torch.Tensor) -> torch.Tensor:
-    return logits.argmax(1)
 
-
-def wish(*values: int) -> torch.Tensor:
-    """Logits of a section that wants the first of the values most, then the second, and so on."""
-    logits = torch.zeros(1, N_SECTION_CLASSES)
-    for height, value in enumerate(reversed(values), 1):
-        logits[0, value] = height
-    return logits
+def may_follow(last: int, slots: np.ndarray, n_steps_left: int | None) -> set[int]:
+    return set(np.flatnonzero(GRAMMARS[kinds(slots, n_steps_left)[0], last]).tolist())
 
 
 def test_a_section_moves_on_every_four_bars_and_only_there():
-    rules = FormRules(likeliest, section=5)
-    rules.before(ends_four_bars=False, n_steps_left=9_999)
-    assert rules(0, wish(7, 5)) == 5
-    rules.before(ends_four_bars=True, n_steps_left=9_999)
-    assert rules(0, wish(5, 7)) == 7
-    rules.before(ends_four_bars=False, n_steps_left=9_999)
-    assert rules(0, wish(5, 7)) == 7
-    rules.before(ends_four_bars=True, n_steps_left=9_999)
-    assert rules(0, wish(7, 5)) == 5, "what came before may come again"
+    everything = set(range(N_SECTION_CLASSES))
+    assert may_follow(5, WITHIN_FOUR_BARS, 9_999) == {5}
+    assert may_follow(5, END_OF_FOUR_BARS, 9_999) == everything - {5, *OUTRO}
+    assert may_follow(5, END_OF_FOUR_BARS, 1) == everything - {5}
 
 
 def test_there_is_no_outro_before_the_last_eight_bars():
-    rules = FormRules(likeliest, section=3)
-    rules.before(ends_four_bars=True, n_steps_left=ENDING_STEPS + 1)
-    assert rules(0, wish(*OUTRO, 7)) == 7
-    rules.before(ends_four_bars=True, n_steps_left=ENDING_STEPS)
-    assert rules(0, wish(*OUTRO, 7)) == OUTRO[0]
+    assert not may_follow(3, END_OF_FOUR_BARS, ENDING_STEPS + 1) & set(OUTRO)
+    assert may_follow(3, END_OF_FOUR_BARS, ENDING_STEPS) >= set(OUTRO)
+    assert kinds(np.zeros(3, int), ENDING_STEPS + 1).tolist() == [1, 3], "the ending begins at its step, not its stride"
 
 
-def test_other_streams_are_the_lstms_own_choice():
-    rules = FormRules(likeliest, section=5)
-    rules.before(ends_four_bars=True, n_steps_left=9_999)
-    assert rules(1, wish(5, 7)) == 5
+def test_a_song_that_never_ends_has_no_outro():
+    assert not may_follow(3, END_OF_FOUR_BARS, None) & set(OUTRO)
 
 
 def test_after_a_seed_of_unknown_sections_any_may_begin():
-    rules = FormRules(likeliest, section=N_SECTION_CLASSES)
-    rules.before(ends_four_bars=False, n_steps_left=9_999)
-    assert rules(0, wish(5)) == 5
+    assert may_follow(NOT_KNOWN, WITHIN_FOUR_BARS, 9_999) == set(range(N_SECTION_CLASSES)) - set(OUTRO)
+
+
+def test_every_kind_of_step_leaves_something_to_choose_and_the_first_leaves_all():
+    assert GRAMMARS[0].all()
+    assert GRAMMARS.any(2).all()

@@ -12,12 +12,14 @@ from kpop.audio.loudness import integrated_loudness, true_peak_db
 from kpop.audio.measures import log_mel_error_db
 from kpop.errors import KpopError
 from kpop.generation.clips import CLIP_SAMPLES, SeedClip, built_in_clip, built_in_clips, clip_from_file, find_clip
-from kpop.generation.instrument import Instrument, Seed
+from kpop.generation.dream import STRIDE_STEPS, Dream
+from kpop.generation.instrument import Instrument
 from kpop.generation.naming import song_file_name
 from kpop.generation.pulse import first_slot
+from kpop.generation.seed import Seed
 from kpop.generation.settings import Settings
 from kpop.generation.synthesis import sound
-from kpop.grid import LABEL_SIZES, SAMPLE_RATE_HZ, STEP_SAMPLES
+from kpop.grid import LABEL_SIZES, N_BINS, SAMPLE_RATE_HZ, STEP_SAMPLES
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,14 @@ def other_clip() -> SeedClip:
 
 def make(instrument: Instrument, clip: SeedClip, **changes):
     return instrument.generate(Settings(**({"length_s": 16.0} | changes)), clip)
+
+
+def seed_of(instrument: Instrument, clip: SeedClip, **changes) -> Seed:
+    """The seed of a song of 30 s, with its chance dreamt up."""
+    dream, places = Dream(instrument, Settings(**changes), clip), instrument.places(1)
+    for _ in range(dream.seed.n_steps // STRIDE_STEPS if dream.seed.needs_chance else 0):
+        dream.take(places.run([dream.next_stride(places, 0)])[0], 0.0)
+    return dream.seed
 
 
 def seed_part(song) -> np.ndarray:
@@ -79,10 +89,10 @@ def test_the_seed_moves_steadily_away_from_the_clip(instrument, clip):
     """In codes, since a model this small makes chance and clip sound much alike; the shipped model is held to sound."""
 
     def share_changed(randomness: float) -> float:
-        seeds = [Seed(instrument, Settings(randomness=randomness, seed_number=n), clip, 256) for n in range(3)]
+        seeds = [seed_of(instrument, clip, randomness=randomness, seed_number=n) for n in range(3)]
         return float(np.mean([seed.streams[:, 1:] != untouched.streams[:, 1:] for seed in seeds]))
 
-    untouched = Seed(instrument, Settings(randomness=0), clip, 256)
+    untouched = seed_of(instrument, clip, randomness=0)
     shares = [share_changed(randomness) for randomness in (0.0, 0.25, 0.5, 0.75, 1.0)]
     assert shares[0] == 0
     assert np.allclose(np.diff(shares), shares[-1] / 4, atol=0.06)
@@ -105,7 +115,7 @@ def test_diversity_grows_with_temperature(instrument, clip):
         ]
         return np.mean([np.abs(a - b)[600:].mean() for i, a in enumerate(songs) for b in songs[:i]])
 
-    assert spread(0.0) < spread(0.3) < spread(2.0)
+    assert spread(0.0) < spread(0.01) < spread(1.0)  # so little trained, it is unsure of everything at once
 
 
 def test_a_song_is_finished(instrument, clip):
@@ -121,7 +131,7 @@ def test_a_song_is_finished(instrument, clip):
 
 def test_progress_is_real_and_can_cancel(instrument, clip):
     shares = []
-    instrument.generate(Settings(length_s=12), clip, lambda share, words: shares.append(share))
+    instrument.generate(Settings(length_s=30), clip, lambda share, words: shares.append(share))
     assert shares == sorted(shares)
     assert shares[0] == 0
     assert shares[-1] == 1
@@ -205,13 +215,15 @@ def test_chance_keeps_time_with_a_clip_of_ones_own(tiny_model, clip, monkeypatch
     slots = instrument.slots
     monkeypatch.setattr(instrument, "slots", lambda first, *span: starts.append(first) or slots(first, *span))
     make(instrument, SeedClip("late", "Late", clip.waveform, first_slot=37), randomness=0.5)
-    assert starts == [37, 37, 37], "chance, seed and dream are on the clip's metronome"
+    assert set(starts) == {37}, "chance, seed and dream are on the clip's metronome"
 
 
 def test_the_end_of_a_short_seed_is_no_cut(instrument, clip):
     """What the LSTM hears last is what the clip has there, not the splatter of an edit."""
-    short, whole = (Seed(instrument, Settings(randomness=0), clip, n_steps) for n_steps in (64, 128))
-    assert np.array_equal(short.log_magnitudes, whole.log_magnitudes[:128])
+    rng = np.random.default_rng(0)
+    short, whole = (instrument.seed(Settings(randomness=0), clip, n_steps, rng) for n_steps in (64, 128))
+    silence = np.zeros((256, N_BINS), np.float32)
+    assert np.array_equal(short.keep_clip(0, silence.copy())[:128], whole.keep_clip(0, silence.copy())[:128])
     assert np.array_equal(short.streams, whole.streams[:64])
 
 

@@ -12,7 +12,7 @@ from kpop.audio.spectrum import frame_count, stft
 from kpop.grid import BAR_SAMPLES, N_BINS, SAMPLE_RATE_HZ, SIXTEENTH_SAMPLES
 
 
-def _band() -> np.ndarray:
+def band() -> np.ndarray:
     """Two bars of bass, chords with harmonics, kick and hat."""
     t = np.arange(2 * BAR_SAMPLES) / SAMPLE_RATE_HZ
     notes_hz = [(55, 0.2), (261.6, 0.06), (329.6, 0.06), (392, 0.06)]
@@ -36,7 +36,7 @@ def _smooth_bursts_magnitude() -> tuple[np.ndarray, int]:
 
 
 def test_reconstruction_is_nearer_than_librosas_griffin_lim():
-    figures = report(_band())
+    figures = report(band())
     assert figures["ours_db"] < -26
     assert figures["ours_db"] <= figures["librosa_db"] - 3.5
     assert abs(figures["ours_crest_db"] - figures["original_crest_db"]) < 1.5
@@ -45,13 +45,13 @@ def test_reconstruction_is_nearer_than_librosas_griffin_lim():
 def test_heap_integration_alone_knows_where_a_drum_hit_falls():
     sound = np.zeros(8000, np.float32)
     sound[4100:4300] = np.sin(np.arange(200) * 0.3) * np.exp(-np.arange(200) / 40)
-    rebuilt = reconstruct(np.abs(stft(sound)), sound.size, n_iterations=0)
-    assert abs(int(np.abs(rebuilt).argmax()) - int(np.abs(sound).argmax())) < 40
-    assert np.sum(rebuilt[4000:4400] ** 2) > 0.9 * np.sum(rebuilt**2)
+    tries = [reconstruct(np.abs(stft(sound)), sound.size, seed, n_iterations=0) for seed in range(9)]
+    assert all(abs(int(np.abs(rebuilt).argmax()) - int(np.abs(sound).argmax())) < 40 for rebuilt in tries)
+    assert np.median([np.sum(rebuilt[4000:4400] ** 2) / np.sum(rebuilt**2) for rebuilt in tries]) > 0.89
 
 
 def test_more_iterations_come_closer():
-    sound = _band()
+    sound = band()
     magnitude = np.abs(stft(sound))
     errors_db = [spectral_convergence_db(magnitude, reconstruct(magnitude, sound.size, 0, n)) for n in (0, 4, 16)]
     assert errors_db == sorted(errors_db, reverse=True)
@@ -59,7 +59,7 @@ def test_more_iterations_come_closer():
 
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_does_not():
-    magnitude = np.abs(stft(_band()[:SAMPLE_RATE_HZ]))
+    magnitude = np.abs(stft(band()[:SAMPLE_RATE_HZ]))
     first, again, other = (reconstruct(magnitude, SAMPLE_RATE_HZ, seed) for seed in (5, 5, 6))
     assert first.tobytes() == again.tobytes()
     assert first.tobytes() != other.tobytes()

@@ -4,52 +4,82 @@ import numpy as np
 import pytest
 import torch
 
-from kpop.lstm.sampler import Sampler
+from kpop.lstm.choice import choose
+from kpop.lstm.config import LstmConfig
+from kpop.lstm.network import CodeLstm
+from kpop.lstm.places import LABEL_CALM, Places, Stride
 
-LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
+HEIGHTS = np.array([2.0, 1.0, 0.0, -1.0], np.float32)
 
 
-def shares(temperature: float, n: int = 20_000) -> np.ndarray:
-    sampler = Sampler(temperature, [np.random.default_rng(0)])
-    drawn = [int(sampler(0, LOGITS)) for _ in range(n)]
-    return np.bincount(drawn, minlength=4) / n
+def drawn(temperature: float, least: float = 0.0, n: int = 20_000, heights: np.ndarray = HEIGHTS) -> np.ndarray:
+    """n values, drawn by chance from logits that stand in the second row, behind which there is nothing to choose."""
+    n_vectors = -(-len(heights) // 16)
+    logits = np.full((2, n_vectors * 16), -np.inf, np.float32)
+    logits[1, : len(heights)] = heights
+    room, places = np.zeros(n_vectors * 16), np.zeros(n_vectors * 16, np.int64)
+    log_least = np.log(least) if least else -np.inf
+    draws = np.random.default_rng(0).random(n)
+    return np.array([choose(logits, 1, n_vectors, temperature, log_least, draw, room, places) for draw in draws])
+
+
+def softmax(heights: np.ndarray) -> np.ndarray:
+    powers = np.exp(heights - heights.max())
+    return powers / powers.sum()
+
+
+def shares(values: np.ndarray, n: int = 4) -> np.ndarray:
+    return np.bincount(values, minlength=n) / len(values)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_probabilities_are_raised_to_one_over_temperature(temperature):
-    expected = torch.softmax(LOGITS[0] / temperature, 0).numpy()
-    assert np.abs(shares(temperature) - expected).max() < 0.015
+    assert np.abs(shares(drawn(temperature)) - softmax(HEIGHTS / temperature)).max() < 0.015
+
+
+def test_many_values_are_each_drawn_as_often_as_they_are_likely():
+    heights = np.random.default_rng(1).standard_normal(61).astype(np.float32)
+    assert np.abs(shares(drawn(1.0, heights=heights, n=40_000), 61) - softmax(heights)).max() < 0.006
 
 
 def test_temperature_zero_takes_the_likeliest():
-    assert Sampler(0, [np.random.default_rng(0)])(0, LOGITS).tolist() == [0]
+    assert set(drawn(0, n=50)) == {0}
+    assert set(drawn(0, n=50, heights=HEIGHTS[::-1])) == {3}
 
 
-def test_a_tiny_temperature_is_nearly_zero_and_breaks_nothing():
-    assert shares(1e-6, 50)[0] == 1
-
-
-def test_negative_temperature_is_refused():
-    with pytest.raises(ValueError, match="negative"):
-        Sampler(-0.1, [])
+@pytest.mark.parametrize("temperature", [1e-6, 1e-300, 5e-324])
+def test_a_tiny_temperature_is_nearly_zero_and_breaks_nothing(temperature):
+    assert set(drawn(temperature, n=50)) == {0}
 
 
 def test_what_is_much_less_likely_than_the_likeliest_is_never_drawn():
-    sampler = Sampler(2.0, [np.random.default_rng(0)], least=0.1)
-    drawn = {int(sampler(0, LOGITS)) for _ in range(2_000)}
-    assert drawn == {0, 1, 2}, "e^-2 is 0.14 of the likeliest, e^-3 only 0.05, whatever the temperature"
-    assert Sampler(0, [np.random.default_rng(0)], least=0.1)(0, LOGITS).tolist() == [0]
+    assert set(drawn(2.0, least=0.1, n=2_000)) == {0, 1, 2}, (
+        "e^-2 is 0.14 of the likeliest, e^-3 only 0.05, whatever the temperature"
+    )
+    assert set(drawn(0, least=0.1, n=50)) == {0}
 
 
-def test_labels_are_drawn_more_surely():
-    sampler = Sampler(1.0, [np.random.default_rng(0)], n_labels=1)
-    label, code = (np.mean([int(sampler(stream, LOGITS)) == 0 for _ in range(4_000)]) for stream in (0, 1))
-    assert abs(code - torch.softmax(LOGITS[0], 0)[0].item()) < 0.03
-    assert abs(label - torch.softmax(2 * LOGITS[0], 0)[0].item()) < 0.03
+def test_what_is_forbidden_is_never_drawn_whatever_the_draw():
+    logits = np.full((1, 16), -np.inf, np.float32)
+    logits[0, [3, 5]] = 1, 1
+    for draw, expected in ((0.0, 3), (0.4999, 3), (0.5001, 5), (np.nextafter(1, 0), 5)):
+        assert choose(logits, 0, 1, 1.0, -np.inf, draw, np.zeros(16), np.zeros(16, np.int64)) == expected
 
 
-def test_each_row_has_a_random_stream_of_its_own():
-    together = Sampler(1.0, [np.random.default_rng(s) for s in (1, 2, 3)])
-    alone = Sampler(1.0, [np.random.default_rng(2)])
-    for _ in range(50):
-        assert together(0, LOGITS.expand(3, -1))[1] == alone(0, LOGITS)[0]
+def test_a_network_that_gives_no_numbers_still_gives_a_value():
+    stale = np.full(16, 15)
+    assert choose(np.full((1, 16), np.nan, np.float32), 0, 1, 1.0, -1.0, 0.5, np.zeros(16), stale) == 0
+
+
+def test_places_draw_with_the_networks_probabilities_and_labels_more_surely():
+    torch.manual_seed(0)
+    network = CodeLstm(
+        LstmConfig(stream_sizes=(4, 4), n_labels=1, lookback_steps=(2,), embed=8, hidden=8, head_width=8)
+    )
+    for logits in network.heads.to_logits:
+        logits.weight.data.zero_()
+        logits.bias.data = torch.from_numpy(HEIGHTS.copy())
+    draws = np.random.default_rng(0).random((20_000, 2))
+    values = Places(network, 1).run([Stride(0, np.zeros(20_000, np.int64), draws=draws, temperature=0.8)])[0]
+    assert np.abs(shares(values[:, 0]) - softmax(HEIGHTS / (0.8 * LABEL_CALM))).max() < 0.015
+    assert np.abs(shares(values[:, 1]) - softmax(HEIGHTS / 0.8)).max() < 0.015

@@ -45,15 +45,19 @@ def wav_bytes(waveform: np.ndarray) -> bytes:
         raise ValueError(f"a mono waveform has one axis, this one has shape {waveform.shape}")
     if not (np.abs(waveform) <= 1).all():  # also false for NaN
         raise ValueError("the waveform leaves -1..1 or holds NaN; normalise it before writing")
-    # 16 bits have no +1, hence the minimum.
-    samples = np.minimum(np.rint(waveform * float(PCM_SCALE)), PCM_SCALE - 1).astype("<i2")
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(SAMPLE_WIDTH_BYTES)
         file.setframerate(SAMPLE_RATE_HZ)
-        file.writeframes(samples.tobytes())
+        file.writeframes(pcm_bytes(waveform))
     return buffer.getvalue()
+
+
+def pcm_bytes(waveform: np.ndarray) -> bytes:
+    """16-bit little-endian PCM of a waveform (n_samples,); what leaves -1..1 is cut off there."""
+    # 16 bits have no +1, hence the limit.
+    return np.clip(np.rint(waveform * float(PCM_SCALE)), -PCM_SCALE, PCM_SCALE - 1).astype("<i2").tobytes()
 
 
 def write_wav(path: str | Path, waveform: np.ndarray) -> None:

@@ -1,23 +1,28 @@
 """Magnitudes to sound: a phase is made up that fits them.
 
 First guess by phase-gradient heap integration (Prusa, Balazs & Sondergaard 2017, "A noniterative method for
-reconstruction of phase from STFT magnitude"), then fast Griffin-Lim (Perraudin, Balazs & Sondergaard 2013).
+reconstruction of phase from STFT magnitude"), then fast Griffin-Lim.
 """
 
 import numpy as np
 from numba import njit
-from scipy.ndimage import uniform_filter1d
 
-from kpop.audio.spectrum import frame_count, istft, stft
+from kpop.audio.griffin_lim import ROWS_BEFORE_CENTRE, SHARED_ROWS, approach, overlapped, row_weights
+from kpop.audio.spectrum import frame_count
 from kpop.grid import HOP_LENGTH, N_BINS, N_FFT
 
 N_ITERATIONS = 24
-MOMENTUM = 0.99
 GAMMA = 0.25645 * N_FFT**2  # width of the Gaussian nearest to a Hann window, in samples squared (Prusa et al.)
-TOLERANCE = 3e-4  # relative to the largest magnitude; below, phase is noise and random does as well
+TOLERANCE = 3e-4  # relative to the level; below, phase is noise and random does as well
 FLAT_BINS = 15
 FLATNESS = 0.85  # geometric over arithmetic mean of power above which a neighbourhood counts as smooth noise
-TINY = np.float32(1e-10)
+RANKS_PER_NAT = 64  # how finely loudness decides what comes first
+NO_RANK = NOTHING = -1
+CENTRED = np.where(np.arange(N_BINS) % 2, np.float32(-1), np.float32(1))  # our frames start, not centre, on phase 0
+TWO_PI = 2 * np.pi
+RADIANS_PER_HOP_AND_BIN = TWO_PI * HOP_LENGTH / N_FFT
+PULL = HOP_LENGTH * N_FFT / GAMMA  # radians a hop, per nat by which one neighbour in frequency is louder
+DELAY = GAMMA / (HOP_LENGTH * N_FFT)  # radians a bin, per nat by which one neighbour in time is louder
 
 
 def reconstruct(magnitude: np.ndarray, n_samples: int, seed: int = 0, n_iterations: int = N_ITERATIONS) -> np.ndarray:
@@ -26,26 +31,27 @@ def reconstruct(magnitude: np.ndarray, n_samples: int, seed: int = 0, n_iteratio
     n_frames must be 1 + n_samples // HOP_LENGTH, and magnitudes finite and not negative: ValueError otherwise. More
     iterations, at least 0, come closer. The same seed gives the same bytes.
     """
-    magnitude = _checked(magnitude, n_samples)
-    spectrum = magnitude * np.exp(1j * first_phase(magnitude, seed)).astype(np.complex64)
-    return istft(_griffin_lim(spectrum, magnitude, n_samples, n_iterations), n_samples)
+    magnitude = checked(magnitude)
+    if len(magnitude) != frame_count(n_samples):
+        shape = magnitude.shape
+        raise ValueError(f"{n_samples} samples have {frame_count(n_samples)} x {N_BINS} bins, not {shape}")
+    phase = random_phase(magnitude.shape, np.random.default_rng(seed))
+    integrate(magnitude, float(magnitude.max()), phase)
+    spectrum = with_phase(magnitude, phase)
+    before, weights = np.zeros((SHARED_ROWS, HOP_LENGTH), np.float32), row_weights(len(magnitude), n_samples=n_samples)
+    approach(spectrum, magnitude, before, weights, n_iterations)
+    samples = (overlapped(spectrum, before) * weights).reshape(-1)
+    return samples[ROWS_BEFORE_CENTRE * HOP_LENGTH :][:n_samples].copy()
 
 
-def first_phase(magnitude: np.ndarray, seed: int) -> np.ndarray:
-    """Phase in radians, float32 (n_frames, N_BINS), of magnitudes of that shape, without any iteration.
-
-    Heap integration makes an impulse of a smooth noise burst, so smooth places get random phase, as near-silence does.
-    """
-    phase = np.random.default_rng(seed).uniform(-np.pi, np.pi, magnitude.shape).astype(np.float32)
-    level = magnitude.max(initial=0.0)
-    if level > 0:
-        log_mag = np.log(np.maximum(magnitude, TOLERANCE * level * 0.1))
-        todo = (magnitude > TOLERANCE * level) & (_flatness(log_mag) < FLATNESS)
-        order = np.flatnonzero(todo)
-        order = order[np.argsort(-log_mag.ravel()[order], kind="stable")]
-        _integrate(log_mag, todo, order.astype(np.int32), phase)
-        phase[:, 1::2] += np.float32(np.pi)  # our frames start, not centre, on the sample that phase 0 refers to
-    return phase
+def checked(magnitude: np.ndarray) -> np.ndarray:
+    """Magnitudes as contiguous float32 (n_frames, N_BINS); ValueError unless they are finite and not negative."""
+    magnitude = np.ascontiguousarray(magnitude, np.float32)
+    if magnitude.ndim != 2 or magnitude.shape[1] != N_BINS:
+        raise ValueError(f"magnitudes have {N_BINS} bins a frame, these have shape {magnitude.shape}")
+    if magnitude.size and not (magnitude.min() >= 0 and magnitude.max() < np.inf):  # false for NaN, too
+        raise ValueError("magnitudes must be finite and not negative")
+    return magnitude
 
 
 def warm_up() -> None:
@@ -53,121 +59,158 @@ def warm_up() -> None:
     reconstruct(np.ones((2, N_BINS), np.float32), HOP_LENGTH, n_iterations=1)
 
 
-def _flatness(log_mag: np.ndarray) -> np.ndarray:
-    """Geometric over arithmetic mean of power (n_frames, N_BINS) over FLAT_BINS bins around each."""
-    arithmetic = uniform_filter1d(np.exp(2 * log_mag), FLAT_BINS, axis=1, mode="nearest")
-    geometric = uniform_filter1d(2 * log_mag, FLAT_BINS, axis=1, mode="nearest")
-    return np.exp(geometric) / arithmetic
+def random_phase(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Radians, float32, of that shape."""
+    return (rng.random(shape, np.float32) - np.float32(0.5)) * np.float32(TWO_PI)
 
 
-def _griffin_lim(spectrum: np.ndarray, magnitude: np.ndarray, n_samples: int, n_iterations: int) -> np.ndarray:
-    """Spectrum with these magnitudes, `n_iterations` nearer to one that a waveform can have; `spectrum` is reused."""
-    previous = None
-    for _ in range(n_iterations):
-        consistent = stft(istft(spectrum, n_samples))
-        before = consistent if previous is None else previous
-        _accelerate(consistent, before, magnitude, np.float32(MOMENTUM), spectrum)
-        previous = consistent
+def integrate(magnitude: np.ndarray, level: float, phase: np.ndarray, n_known: int = 0) -> None:
+    """Replace random `phase`, radians float32 (n_frames, N_BINS), by one that fits magnitudes of that shape.
+
+    level: magnitude of the loudest bin there is, or was of late. n_known: so many frames at the start have their phase
+    already, from which the others' goes on. Heap integration makes an impulse of a smooth noise burst, so smooth places
+    keep their random phase, as near-silence does. Phases are those that `with_phase` takes.
+    """
+    if level <= 0:
+        return
+    log_mag = np.log(np.maximum(magnitude, np.float32(TOLERANCE * level * 0.1)))
+    mean_power, mean_log = np.empty_like(log_mag), np.empty_like(log_mag)
+    _neighbourhoods(np.exp(2 * log_mag), 2 * log_mag, mean_power, mean_log)
+    rank = np.empty(log_mag.shape, np.int16)
+    _rank(log_mag, np.float32(np.log(TOLERANCE * level)), np.log(mean_power * np.float32(FLATNESS)), mean_log, rank)
+    _integrate(log_mag, rank, n_known, phase)
+
+
+def with_phase(magnitude: np.ndarray, phase: np.ndarray) -> np.ndarray:
+    """Spectrum complex64 with magnitudes and phases float32 (n_frames, N_BINS), in radians at the frames' centres."""
+    signed, spectrum = magnitude * CENTRED, np.empty(magnitude.shape, np.complex64)
+    np.multiply(signed, np.cos(phase), out=spectrum.real)
+    np.multiply(signed, np.sin(phase), out=spectrum.imag)
     return spectrum
 
 
-@njit(cache=True)
-def _accelerate(consistent, previous, magnitude, momentum, spectrum):
-    """spectrum = magnitude with the phase of consistent + momentum * (consistent - previous); one shape for all."""
-    for t in range(magnitude.shape[0]):
-        for k in range(magnitude.shape[1]):
-            new, old = consistent[t, k], previous[t, k]
-            real = new.real + momentum * (new.real - old.real)
-            imag = new.imag + momentum * (new.imag - old.imag)
-            scale = magnitude[t, k] / (np.sqrt(real * real + imag * imag) + TINY)
-            spectrum[t, k] = complex(real * scale, imag * scale)
+def phase_of(spectrum: np.ndarray) -> np.ndarray:
+    """Inverse of `with_phase`: radians float32 of a spectrum (n_frames, N_BINS)."""
+    phase = np.angle(spectrum)
+    phase[:, 1::2] += np.float32(np.pi)
+    return phase
 
 
-@njit(cache=True)
-def _integrate(log_mag, todo, order, phase):
-    """Fill `phase` where `todo`, loudest first, each bin from a neighbour already done; `todo` ends up all False.
+@njit(cache=True, nogil=True)
+def _neighbourhoods(power, log_power, mean_power, mean_log):
+    """Means of power and of its logarithm (n_frames, N_BINS) over FLAT_BINS bins around each."""
+    for t in range(power.shape[0]):
+        sum_power, sum_log = 0.0, 0.0  # 64 bits: what is added leaves nothing behind when it is taken away again
+        for k in range(-FLAT_BINS, N_BINS):
+            comes, goes = min(max(k + FLAT_BINS // 2, 0), N_BINS - 1), max(k - FLAT_BINS // 2 - 1, 0)
+            sum_power += power[t, comes]
+            sum_log += log_power[t, comes]
+            if k >= 0:
+                sum_power -= power[t, goes]
+                sum_log -= log_power[t, goes]
+                mean_power[t, k] = sum_power / FLAT_BINS
+                mean_log[t, k] = sum_log / FLAT_BINS
 
-    `order` (n,) int32 holds the flat indices of what is to do, loudest first: where a new island starts.
+
+@njit(cache=True, nogil=True)
+def _rank(log_mag, quiet, smoothest, mean_log, rank):
+    """How early a bin's turn comes, louder ones first, or NO_RANK; all (n_frames, N_BINS)."""
+    for t in range(rank.shape[0]):
+        for k in range(N_BINS):
+            left = mean_log[t, k] >= smoothest[t, k] or log_mag[t, k] <= quiet
+            rank[t, k] = NO_RANK if left else np.int16((log_mag[t, k] - quiet) * RANKS_PER_NAT)
+
+
+@njit(cache=True, nogil=True)
+def _integrate(log_mag, rank, n_known, phase):
+    """Fill `phase` where there is a rank, highest first, each bin from a neighbour already done; then no rank is left.
+
+    Instead of a heap one list for each rank, linked through the bins: as good, and no sorting.
     """
-    n_bins = log_mag.shape[1]
-    heap = np.empty(order.size + 1, np.int32)
-    for start in order:
-        if not todo[start // n_bins, start % n_bins]:
+    heads = np.full(rank.max() + 1, NOTHING, np.int32)
+    links = np.empty(rank.size, np.int32)
+    if n_known:
+        rank[: n_known - 1] = NO_RANK
+        for k in range(N_BINS):
+            _put(n_known - 1, k, rank, heads, links)
+        _drain(log_mag, rank, phase, heads, links, heads.size - 1)
+    for start in _loudest_first(rank):
+        t, k = start // N_BINS, start % N_BINS
+        if rank[t, k] != NO_RANK:  # its random phase stays: islands owe each other nothing
+            top = _put(t, k, rank, heads, links)
+            _drain(log_mag, rank, phase, heads, links, top)
+
+
+@njit(cache=True, nogil=True)
+def _loudest_first(rank):
+    """Flat indices int32 of what has a rank, highest first: where new islands start."""
+    ranks = rank.reshape(-1)
+    ends = np.zeros(max(ranks.max(), 0) + 2, np.int32)
+    for own in ranks:
+        if own != NO_RANK:
+            ends[own] += 1
+    for j in range(ends.size - 2, -1, -1):
+        ends[j] += ends[j + 1]
+    order = np.empty(ends[0], np.int32)
+    for i in range(ranks.size - 1, -1, -1):
+        if ranks[i] != NO_RANK:
+            ends[ranks[i]] -= 1
+            order[ends[ranks[i]]] = i
+    return order
+
+
+@njit(cache=True, nogil=True)
+def _put(t, k, rank, heads, links):
+    """Move bin (t, k) from its rank, which it loses, to the list for that rank; returns the rank."""
+    own = rank[t, k]
+    if own != NO_RANK:
+        index = t * N_BINS + k
+        links[index] = heads[own]
+        heads[own] = index
+        rank[t, k] = NO_RANK
+    return own
+
+
+@njit(cache=True, nogil=True)
+def _drain(log_mag, rank, phase, heads, links, top):
+    """Integrate from every bin in the lists, none over `top`, until nothing that has a rank can be reached any more."""
+    while top >= 0:
+        index = heads[top]
+        if index == NOTHING:
+            top -= 1
             continue
-        todo[start // n_bins, start % n_bins] = False  # its random phase stays: islands owe each other nothing
-        size = _push(heap, 0, start, log_mag)
-        while size:
-            index = heap[0]
-            size = _pop(heap, size, log_mag)
-            size = _spread(index // n_bins, index % n_bins, heap, size, log_mag, todo, phase)
+        heads[top] = links[index]
+        t, k = index // N_BINS, index % N_BINS
+        for dt, dk in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            u, j = t + dt, k + dk
+            if 0 <= u < rank.shape[0] and 0 <= j < N_BINS and rank[u, j] != NO_RANK:
+                phase[u, j] = _turned(phase[t, k] + _step(log_mag, t, k, u, j))
+                top = max(top, _put(u, j, rank, heads, links))
 
 
-@njit(cache=True)
-def _spread(t, k, heap, size, log_mag, todo, phase):
-    """Integrate from bin (t, k) to its four neighbours; returns the size of the heap."""
-    n_frames, n_bins = log_mag.shape
-    for dt, dk in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-        u, j = t + dt, k + dk
-        if u < 0 or u >= n_frames or j < 0 or j >= n_bins or not todo[u, j]:
-            continue
-        if dt:
-            step = dt * 0.5 * (_per_frame(log_mag, t, k) + _per_frame(log_mag, u, k))
-        else:
-            step = dk * 0.5 * (_per_bin(log_mag, t, k) + _per_bin(log_mag, t, j))
-        phase[u, j] = (phase[t, k] + step) % (2 * np.pi)
-        todo[u, j] = False
-        size = _push(heap, size, u * n_bins + j, log_mag)
-    return size
+@njit(cache=True, nogil=True)
+def _turned(phase):
+    """The same angle within -pi..pi."""
+    return phase - TWO_PI * np.rint(phase * (1 / TWO_PI))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
+def _step(log_mag, t, k, u, j):
+    """How much further the phase of bin (u, j) is than that of its neighbour (t, k): the mean of both gradients."""
+    if u != t:
+        return (u - t) * 0.5 * (_per_frame(log_mag, t, k) + _per_frame(log_mag, u, k))
+    return (j - k) * 0.5 * (_per_bin(log_mag, t, k) + _per_bin(log_mag, t, j))
+
+
+@njit(cache=True, nogil=True)
 def _per_frame(log_mag, t, k):
     """Phase gradient along time in radians a hop: the bin's own frequency, pulled towards the louder neighbour."""
-    low, high = max(k - 1, 0), min(k + 1, log_mag.shape[1] - 1)
-    slope = (log_mag[t, high] - log_mag[t, low]) * 0.5
-    return HOP_LENGTH * N_FFT / GAMMA * slope + 2 * np.pi * HOP_LENGTH * k / N_FFT
+    low, high = max(k - 1, 0), min(k + 1, N_BINS - 1)
+    return PULL * 0.5 * (log_mag[t, high] - log_mag[t, low]) + RADIANS_PER_HOP_AND_BIN * k
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _per_bin(log_mag, t, k):
     """Phase gradient along frequency in radians a bin: the delay of the energy from the frame's centre."""
     before, after = max(t - 1, 0), min(t + 1, log_mag.shape[0] - 1)
-    return -GAMMA / (HOP_LENGTH * N_FFT) * (log_mag[after, k] - log_mag[before, k]) * 0.5
-
-
-@njit(cache=True)
-def _push(heap, size, index, log_mag):
-    """Add a flat index to the binary heap, loudest on top; returns the new size."""
-    keys = log_mag.reshape(-1)
-    key, place = keys[index], size
-    while place and keys[heap[(place - 1) >> 1]] < key:
-        heap[place] = heap[(place - 1) >> 1]
-        place = (place - 1) >> 1
-    heap[place] = index
-    return size + 1
-
-
-@njit(cache=True)
-def _pop(heap, size, log_mag):
-    """Remove the loudest from the heap; returns the new size."""
-    keys = log_mag.reshape(-1)
-    size -= 1
-    last, place, child = heap[size], 0, 1
-    while child < size:
-        if child + 1 < size and keys[heap[child + 1]] > keys[heap[child]]:
-            child += 1
-        if keys[heap[child]] <= keys[last]:
-            break
-        heap[place] = heap[child]
-        place, child = child, 2 * child + 1
-    heap[place] = last
-    return size
-
-
-def _checked(magnitude: np.ndarray, n_samples: int) -> np.ndarray:
-    magnitude = np.ascontiguousarray(magnitude, np.float32)
-    if magnitude.shape != (frame_count(n_samples), N_BINS):
-        raise ValueError(f"{n_samples} samples have {frame_count(n_samples)} x {N_BINS} bins, not {magnitude.shape}")
-    if not (np.isfinite(magnitude) & (magnitude >= 0)).all():
-        raise ValueError("magnitudes must be finite and not negative")
-    return magnitude
+    return -DELAY * 0.5 * (log_mag[after, k] - log_mag[before, k])

@@ -30,18 +30,15 @@ def run(options: argparse.Namespace) -> None:
         options.randomness, options.temperature, options.seconds, options.seed, options.clip, options.model
     )
     from kpop.audio.files import write_wav
-    from kpop.generation.checkpoints import checkpoint_path
+    from kpop.engine.process import engine
     from kpop.generation.clips import find_clip
-    from kpop.generation.instrument import Instrument
 
-    clip = find_clip(settings.clip)
-    song = Instrument.load(checkpoint_path(settings.model)).generate(settings, clip)
+    song = engine().submit(settings, find_clip(settings.clip)).result()
     write_wav(options.out, song.waveform)
     print(f"{options.out}: {_summary(song)}")
 
 
 def _summary(song: GeneratedSong) -> str:
     stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in song.seconds_taken.items())
-    total_s = sum(song.seconds_taken.values())
     length_s = song.settings.length_s
-    return f"{length_s:g} s of song in {total_s:.2f} s ({stages}); the seed ends at {song.seed_end_s:.2f} s"
+    return f"{length_s:g} s of song in {song.taken_s:.2f} s ({stages}); the seed ends at {song.seed_end_s:.2f} s"

@@ -16,6 +16,7 @@ from kpop.generation.settings import Settings
 from kpop.generation.synthesis import analyse, decode, encode
 from kpop.grid import SAMPLE_RATE_HZ
 from kpop.lstm.network import CodeLstm
+from kpop.lstm.places import Stride
 from kpop.training import baselines
 from kpop.training.codec_stage import perplexity_shares
 from kpop.training.corpus_songs import corpus_song
@@ -76,16 +77,9 @@ def stepping_figures(instrument: Instrument, songs: list[Song]) -> dict[str, flo
 
 
 def _stepped_bits(instrument: Instrument, sequence: Sequence) -> float:
-    stepper, bits = instrument.stepper(), []
-
-    def teacher(stream: int, logits: torch.Tensor) -> torch.Tensor:
-        value = int(sequence.streams[stepper.step, stream])
-        bits.append(-torch.log_softmax(logits[0].double(), 0)[value].item() / np.log(2))
-        return torch.tensor([value])
-
-    for slot in sequence.slots[:STEPPED]:
-        stepper.next(torch.tensor(int(slot)), teacher)
-    return float(np.sum(bits) / STEPPED)
+    known = sequence.streams[:STEPPED].astype(np.int64)
+    nats = instrument.places(1).nats(Stride(0, sequence.slots[:STEPPED].astype(np.int64), known=known))
+    return float(-nats.sum() / np.log(2) / len(known))
 
 
 def _lstm_bits(lstm: CodeLstm, sequences: list[Sequence]) -> float:
@@ -100,7 +94,7 @@ def speed_figures(instrument: Instrument) -> dict[str, float]:
     instrument.generate(Settings(length_s=4), clip)  # compiles what is compiled at first use
     songs = [instrument.generate(Settings(seed_number=number), clip) for number in range(5)]
     stages = {name: float(np.median([song.seconds_taken[name] for song in songs])) for name in songs[0].seconds_taken}
-    return {"song_of_30_s": float(np.median([sum(song.seconds_taken.values()) for song in songs]))} | stages
+    return {"song_of_30_s": float(np.median([song.taken_s for song in songs]))} | stages
 
 
 def timed_corpus(n_songs: int) -> tuple[list[Song], float]:

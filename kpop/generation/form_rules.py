@@ -1,42 +1,43 @@
-"""Two rules of form that every song of our corpus keeps, and that an LSTM forgets in a long song."""
+"""Two rules of form that every song of our corpus keeps, and that an LSTM forgets in a long song.
 
-import torch
+What a section is changes every four bars and only there, and there is no outro until the song's last eight bars. All
+else is the LSTM's own choice.
+"""
+
+import numpy as np
 
 from kpop.corpus.labels import KINDS
-from kpop.grid import STEPS_PER_BAR
-from kpop.lstm.stepper import Choose
+from kpop.grid import N_SECTION_CLASSES, STEPS_PER_BAR
 
-SECTION_STREAM = 0
 OUTRO = [1 + 2 * KINDS.index("outro") + later for later in (0, 1)]
 ENDING_STEPS = 8 * STEPS_PER_BAR
+WITHIN, BETWEEN, WITHIN_ENDING, BETWEEN_ENDING = 1, 2, 3, 4  # kinds of step: within four bars or between, 0 is unruled
 
 
-class FormRules:
-    """Stands between the LSTM and chance, for one song: what a section is changes every four bars and only there, and
-    there is no outro until the song's last eight bars. All else is the LSTM's own choice."""
+def _grammars() -> np.ndarray:
+    changes = np.ones((N_SECTION_CLASSES + 1, N_SECTION_CLASSES), bool)  # after a section that is not known: any
+    np.fill_diagonal(changes, False)
+    early = changes.copy()
+    early[:, OUTRO] = False
+    stays = np.eye(N_SECTION_CLASSES, dtype=bool)
+    grammars = np.ones((5, *changes.shape), bool)
+    grammars[BETWEEN], grammars[BETWEEN_ENDING] = early, changes
+    grammars[WITHIN], grammars[WITHIN_ENDING] = np.vstack([stays, early[-1:]]), np.vstack([stays, changes[-1:]])
+    return grammars
 
-    def __init__(self, choose: Choose, section: int) -> None:
-        """section: class of section at the last step of the seed; none of them where it is not known."""
-        self.choose, self.section = choose, section
-        self.ends_four_bars, self.may_end = False, False
 
-    def before(self, ends_four_bars: bool, n_steps_left: int) -> None:
-        """Where the next step stands. Its section label is that of the step after it."""
-        self.ends_four_bars, self.may_end = ends_four_bars, n_steps_left <= ENDING_STEPS
+GRAMMARS = _grammars()
+"""bool (n_kinds, N_SECTION_CLASSES + 1, N_SECTION_CLASSES): may this label follow that one? As Places takes it."""
 
-    def __call__(self, stream: int, logits: torch.Tensor) -> torch.Tensor:
-        """(1, size) logits -> value (1,) int64, as a Choose."""
-        if stream != SECTION_STREAM:
-            return self.choose(stream, logits)
-        value = self.choose(stream, logits.masked_fill(~self._allowed(logits.shape[1]), -torch.inf))
-        self.section = int(value)
-        return value
 
-    def _allowed(self, n_classes: int) -> torch.Tensor:
-        """(1, n_classes) bool."""
-        classes = torch.arange(n_classes)
-        here = classes == self.section
-        if here.any() and not self.ends_four_bars:
-            return here.unsqueeze(0)
-        outro = torch.isin(classes, torch.tensor(OUTRO))
-        return (~here & ~(outro & (not self.may_end))).unsqueeze(0)
+def kinds(slots: np.ndarray, n_steps_left: int | None) -> np.ndarray:
+    """Kinds int64 (n_steps,) of steps at metronome slots (n_steps + 1,), the slot after the last of them included.
+
+    n_steps_left: of the song, from the first of these steps on; None if it never ends. A step's section label is that
+    of the step after it.
+    """
+    between = slots[1:] < slots[:-1]
+    ending = np.zeros(len(between), bool)
+    if n_steps_left is not None:
+        ending = n_steps_left - np.arange(len(between)) <= ENDING_STEPS
+    return 1 + between + 2 * ending

@@ -54,7 +54,8 @@ class GeneratedSong:
     mel_centres_hz: (n_mels,) centre frequency of each mel band
     seed_end_s: where the seed ends and the machine goes on alone
     settings: what it was made with
-    seconds_taken: wall-clock seconds of each stage
+    seconds_taken: wall-clock seconds of each stage; stages overlap, and passes are shared with other songs
+    taken_s: wall-clock seconds from the beginning to the finished song
     """
 
     waveform: np.ndarray
@@ -63,3 +64,4 @@ class GeneratedSong:
     seed_end_s: float
     settings: Settings
     seconds_taken: dict[str, float] = field(default_factory=dict)
+    taken_s: float = 0.0

@@ -1,6 +1,5 @@
 """What the LSTM dreams up at ten moments of its training, kept as codes: from noise to music."""
 
-import copy
 import json
 from pathlib import Path
 
@@ -11,8 +10,7 @@ from kpop.checkpoint import read_tensors, write_tensors
 from kpop.grid import STEPS_PER_BAR
 from kpop.lstm.config import N_METRONOME_SLOTS
 from kpop.lstm.network import CodeLstm
-from kpop.lstm.sampler import Sampler
-from kpop.lstm.stepper import Stepper
+from kpop.lstm.places import Places, Stride
 
 MOMENTS = (0, 10, 30, 60, 120, 250, 500, 1_000, 1_500)  # training steps; the tenth is the finished model
 N_STEPS = 6 * STEPS_PER_BAR
@@ -48,11 +46,8 @@ def _name(step: int) -> str:
     return f"{_PREFIX}{step}"
 
 
-@torch.inference_mode()
 def dream(lstm: CodeLstm) -> torch.Tensor:
     """Codes (N_STEPS, n_codes) int16 that the LSTM dreams up from nothing, at temperature 1."""
-    stepper = Stepper(copy.deepcopy(lstm).cpu().float().eval())
-    choose = Sampler(1.0, [np.random.default_rng(CHANCE)])
-    slots = torch.arange(N_STEPS) % N_METRONOME_SLOTS
-    streams = torch.cat([stepper.next(slot, choose) for slot in slots])
-    return streams[:, lstm.config.n_labels :].to(torch.int16)
+    draws = np.random.default_rng(CHANCE).random((N_STEPS, lstm.config.n_streams))
+    streams = Places(lstm, 1).run([Stride(0, np.arange(N_STEPS) % N_METRONOME_SLOTS, draws=draws)])[0]
+    return torch.from_numpy(streams[:, lstm.config.n_labels :]).to(torch.int16)

@@ -1,0 +1,1 @@
+"""One generator for the whole process, which all listeners share."""
