@@ -1,23 +1,30 @@
-"""Twice4Life: the page. Run with `streamlit run app.py`."""
+"""Twice4Life: the page, and the server of its sound. Run with `streamlit run app.py`."""
 
 import html
 import random
 import secrets
-import time
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from kpop.errors import KpopError
-from kpop.generation.checkpoints import available_models, checkpoint_path, voice
+from kpop.generation.checkpoints import available_models, voice
 from kpop.generation.clips import SeedClip, built_in_clips, clip_from_file
 from kpop.generation.settings import LENGTH_RANGE_S, RANDOMNESS_RANGE, TEMPERATURE_RANGE, Settings
-from kpop.show.background import BackgroundTask, Report
+from kpop.serve.audience import audience
+from kpop.serve.lifespan import is_served, lifespan
+from kpop.serve.live import live_route, state_route
+from kpop.show import player
+from kpop.show.background import BackgroundTask
 from kpop.show.closeness import Closeness
-from kpop.show.performance import Performance, perform
+from kpop.show.visit import Visit
+from kpop.show.warming import engine_state, find_job, warming
+
+if TYPE_CHECKING:
+    from kpop.engine.job import Job
+    from kpop.engine.voices import Loading
 
 DEFAULTS = Settings()
 LOOKS = Path(__file__).parent / ".streamlit"
@@ -25,20 +32,10 @@ AUDIO_TYPES = ("wav", "flac", "ogg", "mp3")
 MAX_UPLOAD_MB = 20
 DICE_SIDES = 10_000
 MAX_SEED_NUMBER = 2**32 - 1
-POLL_S = 0.1
-HEAD_START_S = 1.0  # the page reaches the browser first: importing torch holds the interpreter's lock
+POLL_S = 0.25
 N_BARS = 36
 STILL = {"displayModeBar": False, "scrollZoom": False}  # a picture to point at, which lets a finger scroll past
 QUIET = {"on_change": "ignore", "bind": "query-params"}  # no rerun while tweaking; the address remembers the wishes
-
-WELCOME = """
-<section class="welcome">
-  <h2>Kevin needs new songs.</h2>
-  <p>He knows every real one by heart. Pick the first few seconds, decide how much of them the machine may forget,
-  press <b>Generate</b> &ndash; and it dreams up the rest of a song that nobody has ever heard.</p>
-  <div class="bars" aria-hidden="true">{bars}</div>
-</section>
-"""
 
 
 def page() -> None:
@@ -46,39 +43,92 @@ def page() -> None:
     st.html(LOOKS / "page.css")
     st.html('<h1 class="wordmark">twice<b>4</b>life</h1><p class="tagline">K-pop that never existed, until now.</p>')
     wishes, stage = st.columns([5, 8], gap="large")
+    live = stage.container(key="live")
     with wishes:
-        settings, own_clip = choose_settings()
+        settings, own_clip, endless = choose_settings()
         pressed = st.button("Generate", type="primary", width="stretch", icon=":material/auto_awesome:")
         news = st.empty()
+    visit = st.session_state.setdefault("visit", Visit())
+    if pressed:
+        visit.wish(settings, own_clip, endless)
+    warmed = warming()
+    asked = warmed.finished and not warmed.error and visit.ask(warmed.result(), base_path())
+    if asked:
+        if is_served():
+            audience().expect(visit.job)  # it may be done before its listener is there
+        show_live(visit, live)  # before all else: its sound is on the way already
     with stage:
-        performance = st.session_state.get("performance")
-        place = show_performance(performance)
-    comparing = performance and performance.closeness
+        place = show_performance(visit)
+    if not asked:
+        show_live(visit, live)  # after the song's own player, which may have to take over
+    follow_up(visit, settings.model, place, news)
+
+
+def show_live(visit: Visit, live: DeltaGenerator) -> None:
+    """The live player, on every run at the same place: taken away, it would fall silent."""
+    if is_served():
+        with live:
+            parts = {"html": player.HTML, "css": player.CSS, "js": player.JS, "isolate_styles": False}
+            st.components.v2.component("live_player", **parts)(key="player", data=visit.live)
+
+
+def follow_up(visit: Visit, model: str, place: DeltaGenerator | None, news: DeltaGenerator) -> None:
+    """What comes after the page is drawn: waiting, with news for whoever waits."""
+    comparing = visit.performance and visit.performance.closeness
     known = comparing and comparing.finished
     if known:
         show_closeness(comparing, place)
-    loading = start_loading(settings.model)
-    if pressed:
-        start_performance(loading, settings, own_clip)
-    if "job" in st.session_state:
-        finish_performance(st.session_state.job, news)
-    elif follow(loading, news) and "performance" in st.session_state:
+    if visit.sentence:
+        news.error(visit.sentence, icon=":material/error:")
+        visit.sentence = None
+    elif performing := visit.performing:
+        follow(performing, visit.job or performing, visit, news)
+        let_a_rerun_in()
+        visit.end_waiting(performing)
+        st.rerun()
+    elif visit.job:
+        follow_endless(visit, news)
+    elif warm_up(visit, model, news) and visit.performance:
         news.html('<a class="jump" href="#song">Your song is ready &darr;</a>')
     if comparing and not known:
         show_closeness(comparing, place)
 
 
-def choose_settings() -> tuple[Settings, SeedClip | None]:
+def warm_up(visit: Visit, model: str, news: DeltaGenerator) -> bool:
+    """Waits for the engine, which a wish may wait for as well, and the voice; True once they are there."""
+    warmed = warming()
+    follow(warmed, warmed, visit, news)
+    if visit.wishes and not warmed.error:
+        st.rerun()
+    loading = warmed if warmed.error else warmed.result().voices.get(model)
+    follow(loading, loading, visit, news)
+    if loading.error:
+        news.error(f"{loading.error}", icon=":material/error:")
+    return not loading.error
+
+
+def choose_settings() -> tuple[Settings, SeedClip | None, bool]:
+    """The settings, the listener's own clip, and whether the song is never to end."""
     built_in_name, own_clip = choose_clip()
+    randomness = slider("Seed randomness", "Kevin’s memory", "pure chance", "randomness", RANDOMNESS_RANGE, "%.2f")
+    length_s, endless = choose_length()
     settings = Settings(
-        randomness=slider("Seed randomness", "Kevin’s memory", "pure chance", "randomness", RANDOMNESS_RANGE, "%.2f"),
-        length_s=slider("Length", "a hook", "a whole song", "length_s", LENGTH_RANGE_S, "%d s", step=1.0),
+        randomness=randomness,
+        length_s=length_s,
         temperature=slider("Temperature", "safe", "wild", "temperature", TEMPERATURE_RANGE, "%.2f"),
         seed_number=choose_seed_number(),
         clip=own_clip.name if own_clip else built_in_name,
         model=choose_model(),
     )
-    return settings, own_clip
+    return settings, own_clip, endless
+
+
+def choose_length() -> tuple[float, bool]:
+    """Seconds, and whether the song is never to end, which only a page that sends sound as it is made can offer."""
+    length = st.container()
+    endless = is_served() and st.toggle("Endless – the machine just goes on", key="endless", bind="query-params")
+    with length:
+        return slider("Length", "a hook", "a whole song", "length_s", LENGTH_RANGE_S, "%d s", 1.0, endless), endless
 
 
 def choose_clip() -> tuple[str, SeedClip | None]:
@@ -94,7 +144,8 @@ def choose_own_clip() -> SeedClip | None:
     if not file:
         return None
     try:
-        clip = read_clip(file, file.file_id)
+        read = st.cache_data(read_clip, max_entries=8, show_spinner="Listening to your file…")
+        clip = read(file, file.file_id)
     except KpopError as error:
         st.error(f"{error}", icon=":material/music_off:")
         st.caption("Until then, your song starts from the seed clip above.")
@@ -103,17 +154,23 @@ def choose_own_clip() -> SeedClip | None:
     return clip
 
 
-@st.cache_data(max_entries=8, show_spinner="Listening to your file…")
 def read_clip(_file: BinaryIO, file_id: str) -> SeedClip:
     """Read once: file_id tells files apart, and the leading underscore keeps Streamlit from hashing the content."""
     return clip_from_file(_file, _file.name)
 
 
 def slider(
-    label: str, low_words: str, high_words: str, key: str, span: tuple[float, float], shape: str, step: float = 0.05
+    label: str,
+    low_words: str,
+    high_words: str,
+    key: str,
+    span: tuple[float, float],
+    shape: str,
+    step: float = 0.05,
+    disabled: bool = False,
 ) -> float:
     """A slider with words a listener understands under its ends."""
-    value = st.slider(label, *span, getattr(DEFAULTS, key), step, shape, key=key, **QUIET)
+    value = st.slider(label, *span, getattr(DEFAULTS, key), step, shape, key=key, disabled=disabled, **QUIET)
     st.html(f'<p class="ends"><span>{low_words}</span><span>{high_words}</span></p>')
     return value
 
@@ -141,43 +198,19 @@ def choose_model() -> str:
     return name
 
 
-def start_loading(model: str) -> BackgroundTask:
-    """Loads the weights in the background, once a process; again when their file has changed."""
-    checkpoint = checkpoint_path(model)
-    changed_at_ns = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
-    loading = load_in_background(checkpoint, changed_at_ns)
-    if loading.error:
-        load_in_background.clear()  # the next run tries again: what was wrong may have been put right
-    return loading
-
-
-@st.cache_resource(max_entries=2, show_spinner=False)
-def load_in_background(checkpoint: Path, changed_at_ns: int | None) -> BackgroundTask:
-    def load(report: Report) -> object:
-        report(0.0, "Warming up")
-        time.sleep(HEAD_START_S)
-        from kpop.generation.instrument import Instrument  # brings torch: the page must not wait for it
-
-        return Instrument.load(checkpoint)
-
-    return BackgroundTask(load)
-
-
-def start_performance(loading: BackgroundTask, settings: Settings, own_clip: SeedClip | None) -> None:
-    if "job" in st.session_state:
-        st.session_state.job.cancel()
-    st.session_state.job = BackgroundTask(partial(perform, loading, settings, own_clip))
-
-
-def show_performance(performance: Performance | None) -> DeltaGenerator | None:
+def show_performance(visit: Visit) -> DeltaGenerator | None:
     """Shows the song, if there is one, and returns the place below it."""
+    performance = visit.performance
     if not performance:
-        st.html(WELCOME.format(bars=dancing_bars()))
+        place = st.empty()
+        if not visit.live or not is_served():
+            welcome = (LOOKS / "welcome.html").read_text(encoding="utf-8")
+            place.html(welcome.format(bars=dancing_bars()))
         return None
     title = html.escape(performance.title)
     st.html(f'<h2 class="now" id="song">{title}</h2><p class="facts">{performance.facts}</p>')
     st.plotly_chart(performance.figure, config=STILL, key="spectrogram", alt=f"Spectrogram of {performance.title}")
-    st.audio(performance.wav, alt=performance.title)
+    st.container(key="song").audio(performance.wav, alt=performance.title)
     st.download_button("Download WAV", performance.wav, performance.file_name, "audio/wav", on_click="ignore")
     return st.container()
 
@@ -185,8 +218,10 @@ def show_performance(performance: Performance | None) -> DeltaGenerator | None:
 def show_closeness(comparing: BackgroundTask[Closeness | None], place: DeltaGenerator) -> None:
     """How new the song is, and both moments to listen to, as soon as that is known; nothing where it cannot be."""
     progress = place.empty()
-    while not comparing.wait(POLL_S):
+    if not comparing.finished:
         progress.caption("Comparing with the training music…")
+    while not comparing.wait(POLL_S):
+        let_a_rerun_in()
     progress.empty()
     closeness = None if comparing.error else comparing.result()
     if not closeness:
@@ -210,28 +245,72 @@ def dancing_bars() -> str:
     return "".join(bar.format(chance.uniform(15, 95), chance.uniform(0, 5)) for _ in range(N_BARS))
 
 
-def finish_performance(job: BackgroundTask[Performance], news: DeltaGenerator) -> None:
-    """Shows the new song once it is there; until then, and if it fails, the old one stays."""
-    if not follow(job, news):
-        return
-    st.session_state.performance = job.result()
-    del st.session_state.job
-    st.rerun()
+def follow_endless(visit: Visit, news: DeltaGenerator) -> None:
+    """News until the first notes of a song that never ends; the rest is between the live player and the engine."""
+    job, told = visit.job, None
+    while not job.finished and not job.pieces(0):
+        told = tell(job, visit, news, told)
+        job.wait(POLL_S)
+        let_a_rerun_in()
+    news.empty()
+    if job.error and not job.cancelled:
+        visit.live = None
+        news.error(f"{job.error}", icon=":material/error:")
 
 
-def follow(task: BackgroundTask, news: DeltaGenerator) -> bool:
-    """Progress until the task is done, then one sentence if it failed; True if it went well.
+def follow(
+    task: "BackgroundTask | Loading", teller: "BackgroundTask | Loading | Job", visit: Visit, news: DeltaGenerator
+) -> None:
+    """Progress, as the teller has it, until the task is done.
 
     A rerun cuts this short, and the next run comes back to it: the task itself goes on.
     """
+    told = None
     while not task.wait(POLL_S):
-        if task.fraction:
-            news.progress(task.fraction, task.words)
-        else:
-            news.caption(f"{task.words}…")
-    if task.error:
-        news.error(f"{task.error}", icon=":material/error:")
-    return not task.error
+        told = tell(teller, visit, news, told)
+        let_a_rerun_in()
+    if told:
+        news.empty()
 
 
-page()
+def tell(
+    teller: "BackgroundTask | Loading | Job", visit: Visit, news: DeltaGenerator, told: tuple | None
+) -> tuple[str, int]:
+    """Sends what is going on, if that is something new: many listeners may be waiting. Returns what was told."""
+    live = is_served() and visit.live
+    now = (teller.words, 0 if live else round(100 * teller.fraction))
+    if now == told:
+        return told
+    words = html.escape(teller.words)
+    if live:
+        news.html(f'<p class="live-news">{words}…</p>')  # the live player shows it, and its own progress
+    elif teller.fraction:
+        news.progress(teller.fraction, words)
+    else:
+        news.caption(f"{words}…")
+    return now
+
+
+def let_a_rerun_in() -> None:
+    """Streamlit ends a run that is out of date only when it is spoken to."""
+    st.session_state.get("visit")
+
+
+def base_path() -> str:
+    """Where the page lives on its server: "" for the root."""
+    path = (st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"/{path}" if path else ""
+
+
+def address() -> str | None:
+    """Of the page, for the listener's browser; None where there is no screen."""
+    if st.get_option("server.headless"):
+        return None
+    return f"http://localhost:{st.get_option('server.port')}{base_path()}"
+
+
+if __name__ == "__main__":
+    page()
+else:  # `streamlit run` finds this by reading, and serves it; the page itself it runs for each visitor, as above
+    routes = [state_route(engine_state, base_path()), live_route(find_job, audience(), base_path())]
+    app = st.App(Path(__file__), routes=routes, lifespan=lifespan(audience(), address))

@@ -1,11 +1,14 @@
 """Work in the background: progress is seen, errors become one sentence, and cancelling works."""
 
+import os
+import sys
 import threading
+import time
 
 import pytest
 
 from kpop.errors import KpopError
-from kpop.show.background import BackgroundTask
+from kpop.show.background import LOW_PRIORITY, BackgroundTask, Line, quiet_line
 
 PATIENCE_S = 5.0
 
@@ -82,3 +85,44 @@ def test_an_unforeseen_error_becomes_a_sentence_and_a_traceback_in_the_log(caplo
     assert "secret detail" not in str(task.error)
     assert "terminal" in str(task.error)
     assert "secret detail" in caplog.text
+
+
+def test_quiet_work_is_done_one_after_the_other():
+    line, at_once, most_at_once = Line(), [], []
+
+    def work(report) -> None:
+        at_once.append(1)
+        most_at_once.append(len(at_once))
+        time.sleep(0.01)
+        at_once.pop()
+
+    for task in [BackgroundTask(work, line) for _ in range(5)]:
+        task.result()
+    assert most_at_once == [1] * 5
+
+
+def test_quiet_work_that_fails_holds_up_nobody():
+    line = Line()
+    broken = BackgroundTask(failing(ZeroDivisionError("secret detail")), line)
+    assert BackgroundTask(lambda report: "a song", line).result() == "a song"
+    assert broken.error
+
+
+def test_quiet_work_that_was_cancelled_before_its_turn_is_never_begun(gate):
+    line, begun = Line(), []
+    BackgroundTask(gate.work, line)
+    task = BackgroundTask(begun.append, line)
+    task.cancel()
+    gate.opened.set()
+    assert task.wait(PATIENCE_S)
+    assert task.error
+    assert not begun
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+def test_quiet_work_comes_after_all_else():
+    def priority(report) -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    assert BackgroundTask(priority, quiet_line()).result() == LOW_PRIORITY
+    assert BackgroundTask(priority).result() < LOW_PRIORITY

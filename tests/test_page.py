@@ -1,67 +1,43 @@
 """Journeys over the page without a browser: what a visitor does, and what they then see."""
 
+import gc
 import io
 import json
 import sys
-import threading
+import time
 import wave
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import fake_engine
 import numpy as np
 import pytest
+from fake_engine import FakeEngine, FakeJob, make_in_pieces, sine
 
 from kpop.audio.files import wav_bytes
 from kpop.errors import KpopError
 from kpop.generation import checkpoints, clips
-from kpop.generation.settings import GeneratedSong, Settings
-from kpop.grid import FRAMES_PER_S, SAMPLE_RATE_HZ, STEP_SAMPLES
+from kpop.generation.settings import Settings
+from kpop.grid import SAMPLE_RATE_HZ, STEP_SAMPLES
 from kpop.nearness import build as build_room
 from kpop.nearness import moments
 from kpop.nearness.build import build, described
 from kpop.nearness.index import NearnessIndex
+from kpop.serve import lifespan
 from kpop.show import performance
+from kpop.show import visit as visit_room
+from kpop.show import warming as warming_room
+from kpop.show.visit import Visit
 from kpop.training.songs import Song, no_labels, to_int16
 
 st = pytest.importorskip("streamlit")
+from streamlit.delta_generator import DeltaGenerator  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
 
 APP = Path(__file__).parents[1] / "app.py"
 PATIENCE_S = 60
 CLIPS = (clips.ClipInfo("first-snow", "First Snow", "bright verse"), clips.ClipInfo("neon-rain", "Neon Rain", "dark"))
-
-
-class FakeInstrument:
-    """Plays a sine, remembers what it was asked for, and fails on request."""
-
-    def __init__(self) -> None:
-        self.asked: list[Settings] = []
-        self.heard: list[clips.SeedClip] = []
-        self.error: KpopError | None = None
-        self.info = {"data": "my songs"}
-
-    def load(self, checkpoint: Path) -> "FakeInstrument":
-        return self
-
-    def generate(self, settings, clip, on_progress=None) -> GeneratedSong:
-        self.asked.append(settings)
-        self.heard.append(clip)
-        on_progress(0.5, "Dreaming up the song")
-        if self.error:
-            raise self.error
-        return song_for(settings)
-
-
-def sine(length_s: float) -> np.ndarray:
-    times_s = np.arange(round(length_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-    return (0.5 * np.sin(2 * np.pi * 440 * times_s)).astype(np.float32)
-
-
-def song_for(settings: Settings) -> GeneratedSong:
-    log_mel_db = np.zeros((round(settings.length_s * FRAMES_PER_S), 128), np.float32)
-    return GeneratedSong(
-        sine(settings.length_s), log_mel_db, np.geomspace(40, 7800, 128), 2.0, settings, {"dream": 0.5}
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -71,13 +47,17 @@ def clean(monkeypatch, tmp_path):
     st.cache_data.clear()
     monkeypatch.setattr(checkpoints, "MODELS_DIR", tmp_path)
     monkeypatch.setattr(clips, "built_in_clips", lambda: CLIPS)
-    monkeypatch.setattr(performance, "built_in_clip", lambda name: clips.SeedClip(name, name.title(), sine(4)))
+    monkeypatch.setattr(visit_room, "built_in_clip", lambda name: clips.SeedClip(name, name.title(), sine(4)))
+    monkeypatch.setattr(warming_room, "HEAD_START_S", 0)
+    warming_room.warming.cache_clear()
+    yield
+    warming_room.warming.cache_clear()
 
 
 @pytest.fixture
-def instrument(monkeypatch):
-    fake = FakeInstrument()
-    monkeypatch.setitem(sys.modules, "kpop.generation.instrument", SimpleNamespace(Instrument=fake))
+def engine(monkeypatch):
+    fake = FakeEngine()
+    monkeypatch.setitem(sys.modules, "kpop.engine.process", SimpleNamespace(engine=lambda: fake))
     return fake
 
 
@@ -106,7 +86,7 @@ def slider(page: AppTest, label: str):
     return next(slider for slider in page.slider if slider.label == label)
 
 
-def test_first_visit_invites_and_offers_every_choice(instrument):
+def test_first_visit_invites_and_offers_every_choice(engine):
     page = visit()
     assert sentences(page) == []
     assert "Kevin needs new songs" in words(page)
@@ -118,7 +98,7 @@ def test_first_visit_invites_and_offers_every_choice(instrument):
     assert not page.get("audio")
 
 
-def test_generate_shows_picture_player_download_and_facts(instrument):
+def test_generate_shows_picture_player_download_and_facts(engine):
     page = press_generate(visit())
     assert sentences(page) == []
     assert len(page.get("plotly_chart")) == len(page.get("audio")) == 1
@@ -127,7 +107,7 @@ def test_generate_shows_picture_player_download_and_facts(instrument):
     assert "Kevin needs new songs" not in words(page)
 
 
-def test_the_song_is_made_from_what_the_visitor_chose(instrument):
+def test_the_song_is_made_from_what_the_visitor_chose(engine):
     page = visit()
     slider(page, "Seed randomness").set_value(0.8)
     slider(page, "Temperature").set_value(1.5)
@@ -135,33 +115,33 @@ def test_the_song_is_made_from_what_the_visitor_chose(instrument):
     page.number_input[0].set_value(99)
     page.selectbox[0].set_value("neon-rain")
     press_generate(page)
-    assert instrument.asked == [Settings(0.8, 1.5, 12.0, 99, "neon-rain", "twice4life")]
-    assert instrument.heard[0].name == "neon-rain"
+    assert engine.asked == [Settings(0.8, 1.5, 12.0, 99, "neon-rain", "twice4life")]
+    assert engine.jobs[0].clip.name == "neon-rain"
 
 
-def test_defaults_are_those_of_settings(instrument):
+def test_defaults_are_those_of_settings(engine):
     press_generate(visit())
-    assert instrument.asked == [Settings()]
+    assert engine.asked == [Settings()]
 
 
-def test_an_address_that_was_passed_on_brings_the_same_wishes(instrument):
+def test_an_address_that_was_passed_on_brings_the_same_wishes(engine):
     page = AppTest.from_file(APP, default_timeout=PATIENCE_S)
     page.query_params.update({"temperature": "0.5", "seed_number": "1234", "clip": "Neon Rain – dark"})
     press_generate(page.run())
-    assert (instrument.asked[0].temperature, instrument.asked[0].seed_number) == (0.5, 1234)
-    assert instrument.asked[0].clip == "neon-rain"
+    assert (engine.asked[0].temperature, engine.asked[0].seed_number) == (0.5, 1234)
+    assert engine.asked[0].clip == "neon-rain"
 
 
 @pytest.mark.parametrize("query", [{"length_s": "9999"}, {"temperature": "hot"}, {"seed_number": "-1"}, {"clip": "?"}])
-def test_an_address_full_of_nonsense_still_opens_the_page(instrument, query):
+def test_an_address_full_of_nonsense_still_opens_the_page(engine, query):
     page = AppTest.from_file(APP, default_timeout=PATIENCE_S)
     page.query_params.update(query)
     press_generate(page.run())
     assert sentences(page) == []
-    assert instrument.asked == [Settings()]
+    assert engine.asked == [Settings()]
 
 
-def test_the_dice_changes_the_seed_number_and_nothing_else(instrument):
+def test_the_dice_changes_the_seed_number_and_nothing_else(engine):
     page = visit()
     slider(page, "Temperature").set_value(1.5)
     for _ in range(3):
@@ -169,37 +149,139 @@ def test_the_dice_changes_the_seed_number_and_nothing_else(instrument):
     assert sentences(page) == []
     assert not page.warning
     press_generate(page)
-    assert instrument.asked[0].seed_number != Settings().seed_number  # 1 in 10,000 to the contrary
-    assert instrument.asked[0].temperature == 1.5
+    assert engine.asked[0].seed_number != Settings().seed_number  # 1 in 10,000 to the contrary
+    assert engine.asked[0].temperature == 1.5
 
 
-def test_a_failure_is_one_sentence_and_the_old_song_stays(instrument):
+def test_a_failure_is_one_sentence_and_the_old_song_stays(engine):
     page = press_generate(visit())
-    instrument.error = KpopError("The strings broke: put on new ones.")
+    engine.error = KpopError("The strings broke: put on new ones.")
     press_generate(page)
     assert sentences(page) == ["The strings broke: put on new ones."]
     assert len(page.get("audio")) == 1
-    instrument.error = None
+    engine.error = None
     assert sentences(press_generate(page)) == []
 
 
-def test_generating_again_cancels_what_was_going_on(instrument):
+def test_generating_again_cancels_what_was_going_on(engine):
     page = visit()
-    former = SimpleNamespace(cancelled=threading.Event())
-    former.cancel = former.cancelled.set
-    page.session_state.job = former
+    former = page.session_state.visit.job = FakeJob()
     press_generate(page)
-    assert former.cancelled.is_set()
-    assert len(instrument.asked) == 1
+    assert former.cancelled
+    assert len(engine.asked) == 1
 
 
-def test_own_file_is_what_the_song_starts_from(instrument):
+def test_a_full_engine_is_one_sentence_and_the_next_try_may_work(engine):
+    engine.full = KpopError("The queue is full: try again in 5 s.")
+    page = press_generate(visit())
+    assert sentences(page) == ["The queue is full: try again in 5 s."]
+    engine.full = None
+    assert sentences(press_generate(page)) == []
+    assert len(page.get("audio")) == 1
+
+
+def test_a_press_before_the_engine_is_up_is_not_forgotten(engine, monkeypatch):
+    monkeypatch.setattr(warming_room, "HEAD_START_S", 1.0)
+    page = AppTest.from_file(APP, default_timeout=PATIENCE_S)
+    page.session_state.visit = Visit()
+    page.session_state.visit.wish(Settings(), None, False)  # the first run still waits for the engine
+    page.run()
+    assert len(engine.asked) == 1
+    assert len(page.get("audio")) == 1
+
+
+def test_a_server_that_cannot_send_sound_while_it_is_made_shows_progress_and_offers_no_endless_song(engine):
+    engine.make = partial(make_in_pieces, speed=100)
+    page = press_generate(visit())
+    assert not page.toggle
+    assert len(page.get("audio")) == 1
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """A server that sends sound while it is made."""
+    lifespan._served.set()
+    yield
+    lifespan._served.clear()
+
+
+def told(page: AppTest) -> dict | None:
+    """What the live player was told last."""
+    (player,) = page.get("bidi_component")
+    return json.loads(player.proto.json) if player.proto.json else None
+
+
+def test_the_live_player_is_there_from_the_first_run_on_and_told_of_nothing(engine, served):
+    assert told(visit()) is None
+
+
+def test_the_live_player_is_told_where_the_sound_is_and_that_the_song_is_there(engine, served):
+    page = press_generate(visit())
+    job = engine.jobs[0]
+    assert told(page) == {
+        "url": f"/live/{job.id}",
+        "n_samples": job.n_samples,
+        "title": "First-Snow, dreamt on",
+        "shown": True,
+    }
+
+
+def test_an_endless_song_is_asked_for_and_leaves_the_run_to_itself_once_it_sounds(engine, served):
+    engine.make = make_in_pieces
+    page = visit()
+    page.toggle[0].set_value(True).run()
+    assert slider(page, "Length").disabled
+    press_generate(page)
+    assert engine.jobs[0].endless
+    assert told(page)["n_samples"] is None
+    assert "Kevin needs new songs" not in words(page)
+    assert not page.get("audio")
+    page.toggle[0].set_value(False)
+    press_generate(page)
+    assert engine.jobs[0].cancelled
+    assert len(page.get("audio")) == 1
+
+
+def test_a_failure_silences_the_live_player(engine, served):
+    engine.error = KpopError("The strings broke: put on new ones.")
+    page = press_generate(visit())
+    assert sentences(page) == ["The strings broke: put on new ones."]
+    assert told(page) is None
+
+
+def test_a_listener_in_the_queue_is_told_the_place_once_for_every_change(engine, served, monkeypatch):
+    said = []
+    monkeypatch.setattr(DeltaGenerator, "html", lambda self, body, **_: said.append(str(body)))
+
+    def make(job):
+        for place in (2, 1, 0):
+            job.place_in_queue, job.words = place, f"Number {place} in the queue"
+            time.sleep(0.5)
+        job.end()
+
+    engine.make = make
+    press_generate(visit())
+    news = [body for body in said if "live-news" in body]
+    assert [body[len('<p class="live-news">') :][:8] for body in news] == ["Number 2", "Number 1", "Number 0"]
+
+
+def test_only_the_song_on_the_page_is_kept(engine):
+    page = visit()
+    for _ in range(4):
+        button(page, "Roll").click().run()
+        press_generate(page)
+    gc.collect()
+    assert sum(type(thing) is performance.Performance for thing in gc.get_objects()) <= 2  # one may be on its way out
+    assert (page.session_state.visit.job, page.session_state.visit.performing) == (None, None)
+
+
+def test_own_file_is_what_the_song_starts_from(engine):
     page = visit()
     page.file_uploader[0].upload("My Demo.wav", wav_bytes(sine(3)), "audio/wav").run()
     assert sentences(page) == []
     press_generate(page)
-    assert instrument.asked[0].clip == "My Demo.wav"
-    assert instrument.heard[0].title == "My Demo"
+    assert engine.asked[0].clip == "My Demo.wav"
+    assert engine.jobs[0].clip.title == "My Demo"
 
 
 def damaged_flac() -> bytes:
@@ -230,14 +312,14 @@ def empty_wav() -> bytes:
         ("nothing.mp3", b""),
     ],
 )
-def test_a_bad_upload_is_one_sentence_and_the_page_lives_on(instrument, name, content):
+def test_a_bad_upload_is_one_sentence_and_the_page_lives_on(engine, name, content):
     page = visit()
     page.file_uploader[0].upload(name, content, "audio/wav").run()
     (sentence,) = sentences(page)
     assert name in sentence
     assert "Traceback" not in sentence
     press_generate(page)
-    assert instrument.asked[0].clip == "first-snow"  # as the page says beneath the sentence
+    assert engine.asked[0].clip == "first-snow"  # as the page says beneath the sentence
     assert len(page.get("audio")) == 1
 
 
@@ -267,8 +349,8 @@ def test_a_real_model_and_a_real_upload_become_a_song(tiny_model, beat, monkeypa
     assert len(page.get("audio")) == len(page.get("plotly_chart")) == 1
 
 
-def test_weights_that_arrive_later_are_found_without_a_restart(instrument, tmp_path, monkeypatch):
-    monkeypatch.setattr(instrument, "load", missing_then(instrument.load))
+def test_weights_that_arrive_later_are_found_without_a_restart(engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "check", missing_until_there)
     page = visit()
     assert len(sentences(page)) == 1
     (tmp_path / "twice4life.safetensors").write_bytes(b"here now")
@@ -276,16 +358,12 @@ def test_weights_that_arrive_later_are_found_without_a_restart(instrument, tmp_p
     assert len(page.get("audio")) == 1
 
 
-def missing_then(load):
-    def load_if_there(checkpoint: Path):
-        if not checkpoint.exists():
-            raise KpopError(f"{checkpoint} is missing: train it.")
-        return load(checkpoint)
-
-    return load_if_there
+def missing_until_there(model: str) -> None:
+    if not checkpoints.checkpoint_path(model).exists():
+        raise KpopError(f"{model} is missing: train it.")
 
 
-def test_one_model_needs_no_choice_and_several_are_offered(instrument, tmp_path):
+def test_one_model_needs_no_choice_and_several_are_offered(engine, tmp_path):
     (tmp_path / "twice4life.safetensors").touch()
     assert [box.label for box in visit().selectbox] == ["Seed clip"]
     (tmp_path / "my-band.safetensors").touch()
@@ -293,7 +371,7 @@ def test_one_model_needs_no_choice_and_several_are_offered(instrument, tmp_path)
     assert page.selectbox[1].options == ["twice4life", "my-band"]
     page.selectbox[1].set_value("my-band")
     press_generate(page)
-    assert instrument.asked[0].model == "my-band"
+    assert engine.asked[0].model == "my-band"
 
 
 def write_header(path: Path, info: dict) -> None:
@@ -302,7 +380,7 @@ def write_header(path: Path, info: dict) -> None:
     path.write_bytes(len(header).to_bytes(8, "little") + header)
 
 
-def test_a_voice_goes_by_its_title_and_says_what_it_is(instrument, tmp_path):
+def test_a_voice_goes_by_its_title_and_says_what_it_is(engine, tmp_path):
     write_header(tmp_path / "twice4life.safetensors", {"title": "The group", "about": "Sings of everything."})
     write_header(tmp_path / "mine.safetensors", {"n_songs": 12, "data": "demos"})
     page = visit()
@@ -312,7 +390,7 @@ def test_a_voice_goes_by_its_title_and_says_what_it_is(instrument, tmp_path):
     assert "Has learnt from 12 songs: demos." in [caption.value for caption in page.caption]
 
 
-def test_what_lies_beside_a_model_is_no_voice(instrument, tmp_path):
+def test_what_lies_beside_a_model_is_no_voice(engine, tmp_path):
     for name in ("twice4life", "twice4life.index", "twice4life.snapshots", "first-design", "v1.5"):
         (tmp_path / f"{name}.safetensors").touch()
     assert checkpoints.available_models() == ("twice4life", "v1.5")
@@ -334,11 +412,11 @@ def melody(seed: int, length_s: float = 20.0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("data", "told"), [("my songs", True), ("other songs", False)])
-def test_a_song_tells_its_closest_moment_if_the_index_is_of_its_model(instrument, tmp_path, monkeypatch, data, told):
+def test_a_song_tells_its_closest_moment_if_the_index_is_of_its_model(engine, tmp_path, monkeypatch, data, told):
     index_of({"a.mp3": melody(1), "b.mp3": melody(2), "c.mp3": melody(3)}, data).save(
         tmp_path / "twice4life.index.safetensors"
     )
-    monkeypatch.setitem(globals(), "sine", lambda length_s: melody(2, length_s))
+    monkeypatch.setattr(fake_engine, "sine", lambda length_s: melody(2, length_s))
     page = visit()
     slider(page, "Length").set_value(12.0)
     press_generate(page)
@@ -348,8 +426,8 @@ def test_a_song_tells_its_closest_moment_if_the_index_is_of_its_model(instrument
     assert len(page.get("audio")) == (2 if told else 1)  # we don't have the songs of others
 
 
-def test_our_own_training_songs_can_be_heard_beside_the_new_one(instrument, tmp_path, monkeypatch):
-    instrument.info["data"] = build_room.corpus_data()
+def test_our_own_training_songs_can_be_heard_beside_the_new_one(engine, tmp_path, monkeypatch):
+    engine.info["data"] = build_room.corpus_data()
     monkeypatch.setattr(moments, "training_moment", lambda name, start_s: sine(3.84))
     index_of({"song-00214": melody(1), "song-00215": melody(2)}, build_room.corpus_data()).save(
         tmp_path / "twice4life.index.safetensors"
@@ -359,14 +437,14 @@ def test_our_own_training_songs_can_be_heard_beside_the_new_one(instrument, tmp_
     assert len(page.get("audio")) == 3
 
 
-def test_without_seed_clips_the_page_says_so_in_one_sentence(instrument, monkeypatch):
+def test_without_seed_clips_the_page_says_so_in_one_sentence(engine, monkeypatch):
     monkeypatch.setattr(clips, "built_in_clips", tuple)
-    monkeypatch.setattr(performance, "built_in_clip", clips.built_in_clip)
+    monkeypatch.setattr(visit_room, "built_in_clip", clips.built_in_clip)
     monkeypatch.setattr(clips, "_catalogue", dict)
     assert len(sentences(press_generate(visit()))) == 1
 
 
-def test_a_file_name_cannot_smuggle_markup_into_the_page(instrument):
+def test_a_file_name_cannot_smuggle_markup_into_the_page(engine):
     page = visit()
     page.file_uploader[0].upload("<img src=x onerror=alert(1)>.wav", wav_bytes(sine(3)), "audio/wav").run()
     press_generate(page)

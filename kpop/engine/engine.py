@@ -4,6 +4,7 @@ One thread steps the LSTM for all, a few turn steps into sound, one masters fini
 in store comes first, so everyone hears the first notes before anyone's long song is done.
 """
 
+import atexit
 import logging
 import math
 import os
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kpop.engine.job import Job
-from kpop.engine.memory import give_back, use_few_pools
+from kpop.engine.memory import give_back
 from kpop.engine.voices import Voices
 from kpop.errors import KpopError
 from kpop.generation.clips import SeedClip
@@ -27,17 +28,20 @@ if TYPE_CHECKING:  # these bring torch, and the page must not wait for it
     from kpop.generation.instrument import Instrument
     from kpop.lstm.places import Places
 
-N_PLACES = 32
+N_PLACES = 64
 N_STEP_THREADS = min(2, os.cpu_count() or 1)  # for a crowd; a single song has one
 N_SOUND_THREADS = max(1, min(4, os.cpu_count() or 1))  # turning steps into sound is most of the work
-MAX_WAITING = 32
+MAX_WAITING = 64
 ENDLESS_SHARE = 0.5  # of the places, at most, for songs that never end: the queue must move
 COMFORT_S = 5.0  # whoever has less sound in store than this is stepped even while newcomers wait for their first
+NEWCOMER_S = 0.3  # whoever has less sound in store than this must not fall silent for a newcomer's first notes
+SHORT_S = 0.1  # whoever has less than this is about to fall silent: the machine is full, free places or not
 AHEAD_S = 20.0  # a song that never ends is made no further ahead of its listener
 PATIENCE_S = 20.0  # then a song that never ends, and that nobody listens to, is given up
 USUAL_SPAN_S = 3.0  # how long a song keeps its place, before any has been timed
 IDLE_S = 0.5
 LOADING_NAP_S = 0.02
+CLOSING_S = 2.0
 BROKEN = "Something broke that should not: the terminal says what, and another try may work."
 
 _log = logging.getLogger(__name__)
@@ -52,7 +56,6 @@ class Engine:
 
     def __init__(self, voices: Voices | None = None, n_places: int = N_PLACES, max_waiting: int = MAX_WAITING) -> None:
         """n_places: songs in the making at once; max_waiting: songs in the queue behind them."""
-        use_few_pools()
         self.voices = voices or Voices()
         self.n_places, self.max_waiting = n_places, max_waiting
         self._news = threading.Condition()
@@ -65,12 +68,18 @@ class Engine:
         self._spans_s: deque[float] = deque([USUAL_SPAN_S], maxlen=20)
         self._jobs: weakref.WeakValueDictionary[str, Job] = weakref.WeakValueDictionary()
         self._halls: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # places by instrument
-        for work in (self._step_some, *[self._sound_one] * N_SOUND_THREADS, self._finish_one):
-            threading.Thread(target=self._forever, args=(work,), name=work.__name__, daemon=True).start()
+        self._closed = False
+        works = (self._step_some, *[self._sound_one] * N_SOUND_THREADS, self._finish_one)
+        self._threads = [threading.Thread(target=self._repeat, args=(work,), daemon=True) for work in works]
+        for thread in self._threads:
+            thread.start()
+        atexit.register(self.close)  # a thread that is in the midst of native code when the process ends would abort it
 
     def submit(self, settings: Settings, clip: SeedClip, endless: bool = False) -> Job:
         """Ask for a song. Raises Full when too many wait already."""
         with self._news:
+            if self._closed:
+                raise KpopError("The engine has been closed: start the program again.")
             if len(self._waiting) >= self.max_waiting:
                 raise Full(f"Everybody wants a song right now, and the queue is full: try again in {self._wait_s()} s.")
             if endless and sum(job.endless for job in (*self._running, *self._waiting)) >= self._max_endless:
@@ -91,6 +100,18 @@ class Engine:
             counts = {"running": self._running, "waiting": self._waiting, "finishing": self._to_finish}
             return {"places": self.n_places, "free": len(self._free)} | {k: len(v) for k, v in counts.items()}
 
+    def close(self) -> None:
+        """Cancel everything and end the threads; nothing can be asked for after this."""
+        with self._news:
+            self._closed = True
+            jobs = [*self._running, *self._waiting, *(job for job, _ in self._to_finish)]
+            self._news.notify_all()
+        for job in jobs:
+            job.cancel()
+        for thread in self._threads:
+            thread.join(CLOSING_S)
+        atexit.unregister(self.close)
+
     @property
     def _max_endless(self) -> int:
         return max(1, int(self.n_places * ENDLESS_SHARE))
@@ -106,14 +127,19 @@ class Engine:
     # Called with self._news held.
 
     def _admit(self) -> None:
-        """Give free places to those who have waited longest."""
-        while self._free and self._waiting:
+        """Give free places to those who have waited longest, as long as the machine keeps up."""
+        while self._free and self._waiting and self._keeps_up():
             job = self._waiting.popleft()
             job._place, job._admitted_at_s, job.place_in_queue = self._free.pop(), time.monotonic(), 0
             self._running.append(job)
         for number, job in enumerate(self._waiting, 1):
             job.place_in_queue = number
         self._news.notify_all()
+
+    def _keeps_up(self) -> bool:
+        """Whether everyone who has begun to listen has sound in store; else one more would make it worse for all."""
+        begun = [job for job in self._running if job.first_sound_at_s is not None and not job.all_pieces_made]
+        return all(job._lead_s > SHORT_S for job in begun)
 
     def _leave(self, job: Job) -> None:
         """The job needs its place no longer, or never got one."""
@@ -138,10 +164,10 @@ class Engine:
         return dreams
 
     def _to_sound(self) -> "tuple[Job, Dream | None] | None":
-        """Who needs sound most: a song without any, or else the one with the least in store."""
+        """Who needs sound most: the one with the least in store, a newcomer being taken for one with NEWCOMER_S."""
         jobs = [(job, job._dream) for job in self._running if not job.finished and job not in self._sounding]
         ready = [pair for pair in jobs if _is_ready(*pair)]
-        return min(ready, key=lambda pair: pair[0]._lead_s, default=None)  # the first of equals has waited longest
+        return min(ready, key=lambda pair: _need_s(pair[0]), default=None)  # the first of equals has waited longest
 
     def _nap_s(self) -> float:
         """How long to wait for news; loading ends without any."""
@@ -149,8 +175,8 @@ class Engine:
 
     # The threads' work, a little at a time.
 
-    def _forever(self, work: Callable[[], None]) -> None:
-        while True:
+    def _repeat(self, work: Callable[[], None]) -> None:
+        while not self._closed:
             try:
                 work()
             except Exception:
@@ -210,7 +236,7 @@ class Engine:
                 self._to_finish.append((job, dream))
             if job.finished or (dream and dream.sound_done):
                 self._leave(job)
-            self._news.notify_all()
+            self._admit()
 
     def _finish_one(self) -> None:
         with self._news:
@@ -228,6 +254,11 @@ def _begin(job: Job) -> None:
     from kpop.generation.dream import Dream
 
     job._dream = Dream(job._voice.result(), job.settings, job.clip, job.endless)
+
+
+def _need_s(job: Job) -> float:
+    """How urgent its next piece is, in seconds in store."""
+    return NEWCOMER_S if job.first_sound_at_s is None else job._lead_s
 
 
 def _is_ready(job: Job, dream: "Dream | None") -> bool:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kpop.engine.memory import give_back
+from kpop.engine.memory import settle
 from kpop.errors import KpopError
 from kpop.generation.checkpoints import checkpoint_path
 
@@ -54,7 +54,7 @@ class Loading:
             from kpop.generation.instrument import Instrument  # brings torch: whoever asks must not wait for it
 
             self.instrument = Instrument.load(checkpoint, only_to_play=True)
-            give_back()
+            settle()
         except KpopError as error:
             self.error = error
         except Exception:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 N_DISPLAY_MELS = 128
 STRIDE_STEPS = 16  # a beat: short enough for a newcomer to be let in soon, long enough to be worth the call
-FIRST_PIECES_STEPS = (32, 32)  # short, so that the music starts soon
+FIRST_PIECES_STEPS = (48, 48)  # short, so that the music starts soon: a second of sound each, or a little more
 PIECE_STEPS = 64
 LEAST = 0.03  # see Places: without it pulse, key and chords of whole songs are a little less clear
 CHANCE_TEMPERATURE = 1.0  # chance must not depend on the listener's temperature, else the seed would

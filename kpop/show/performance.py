@@ -1,4 +1,4 @@
-"""From the listener's wishes to all that the page shows of a song, in one piece of background work."""
+"""From a song in the making to all that the page shows of it, in one piece of background work."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 
 from kpop.audio.files import wav_bytes
 from kpop.generation.checkpoints import index_path
-from kpop.generation.clips import SeedClip, built_in_clip
+from kpop.generation.clips import SeedClip
 from kpop.generation.naming import song_file_name
-from kpop.generation.settings import GeneratedSong, Settings
+from kpop.generation.settings import GeneratedSong
 from kpop.grid import SAMPLE_RATE_HZ
-from kpop.show.background import BackgroundTask, Report
+from kpop.show.background import BackgroundTask, Report, quiet_line
 from kpop.show.closeness import Closeness, closest_moment
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from kpop.generation.instrument import Instrument
+    from kpop.engine.engine import Engine
+    from kpop.engine.job import Job
 
 
 @dataclass(frozen=True)
@@ -34,35 +35,35 @@ class Performance:
     closeness: "BackgroundTask[Closeness | None] | None" = None
 
 
-def perform(
-    loading: "BackgroundTask[Instrument]", settings: Settings, own_clip: SeedClip | None, report: Report
-) -> Performance:
-    """Waits for the weights if need be, then makes the song. Raises KpopError."""
-    while not loading.wait(0.1):
-        report(0.0, "Warming up")
-    clip = own_clip or built_in_clip(settings.clip)
-    instrument = loading.result()
-    song = instrument.generate(settings, clip, report)
-    return replace(present(song, clip.title), closeness=start_comparing(song, clip, instrument.info.get("data", "")))
+def perform(engine: "Engine", job: "Job", report: Report) -> Performance:
+    """Waits for the song. Raises KpopError."""
+    song = job.result()
+    report(1.0, "Painting the picture")
+    data = engine.voices.get(song.settings.model).result().info.get("data", "")
+    return replace(present(song, job.clip.title), closeness=start_comparing(song, job.clip, data))
 
 
 def start_comparing(song: GeneratedSong, clip: SeedClip, data: str) -> "BackgroundTask[Closeness | None] | None":
-    """Compares in the background, so that the song need not wait. None without an index beside the model."""
+    """Compares when there is time, so that no song need wait for it. None without an index beside the model."""
     if not index_path(song.settings.model).exists():
         return None
-    return BackgroundTask(partial(closest_moment, song, clip, data))
+    return BackgroundTask(partial(closest_moment, song, clip, data), quiet_line())
 
 
 def present(song: GeneratedSong, clip_title: str) -> Performance:
     from kpop.show.spectrogram import spectrogram_figure  # plotly takes a while: the page must not wait for it
 
     return Performance(
-        title=f"{clip_title}, dreamt on",
+        title=song_title(clip_title),
         figure=spectrogram_figure(song),
         wav=wav_bytes(song.waveform),
         file_name=song_file_name(song.settings),
         facts=song_facts(song),
     )
+
+
+def song_title(clip_title: str) -> str:
+    return f"{clip_title}, dreamt on"
 
 
 def song_facts(song: GeneratedSong) -> str:

@@ -1,0 +1,1 @@
+"""How fast it is, for one listener and for a crowd: `python -m kpop bench`."""

@@ -1,0 +1,70 @@
+"""One step of the LSTM, for one song and for many at once, against how fast its weights can be read at all."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from kpop.bench.machine import Reader
+from kpop.bench.readings import Aim, Reading, several
+from kpop.generation.instrument import Instrument
+from kpop.lstm.network import CodeLstm
+from kpop.lstm.places import Places, Stride
+
+MANY = 20
+STRIDE_STEPS = 16
+LEAST = 0.03
+BATCH_GAIN = Aim(6.0, at_most=False)
+
+
+def weight_bytes(model: CodeLstm) -> int:
+    """What a step has to read at least: its matrices in eight bits. Of a table it reads but a few rows."""
+    return sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and "table" not in name)
+
+
+def taking_turns(instrument: Instrument, n_rounds: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Seconds (n_rounds,) of a step of one song, of a step of MANY songs together, and of reading the weights alone."""
+    halls = {n_songs: instrument.places(n_songs) for n_songs in (1, MANY)}
+    n_bytes = weight_bytes(instrument.lstm)
+    reader, rows = Reader(n_bytes), []
+    for round_number in range(n_rounds + 1):
+        row = []
+        for n_songs, hall in halls.items():
+            strides = [_stride(instrument, place, round_number) for place in range(n_songs)]
+            row.append(_timed(hall, strides))
+        rows.append([*row, n_bytes / reader.bytes_per_s()])
+    return tuple(np.array(rows[1:]).T)  # the first round warmed up
+
+
+def _timed(hall: Places, strides: list[Stride]) -> float:
+    started = time.perf_counter()
+    hall.run(strides)
+    return (time.perf_counter() - started) / STRIDE_STEPS
+
+
+def _stride(instrument: Instrument, place: int, round_number: int) -> Stride:
+    rng = np.random.default_rng([place, round_number])
+    start = round_number * STRIDE_STEPS
+    return Stride(
+        place,
+        instrument.slots(0, start, start + STRIDE_STEPS),
+        draws=rng.random((STRIDE_STEPS, instrument.n_streams)),
+        temperature=1.0,
+        least=LEAST,
+        kinds=np.zeros(STRIDE_STEPS, np.int64),
+    )
+
+
+def measure(instrument: Instrument, n_rounds: int, say: Callable[[str], None]) -> list[Reading]:
+    """Milliseconds a step, share of the memory's speed, and what stepping many songs together gains."""
+    say(f"stepping 1 and {MANY} songs")
+    one_s, many_s, read_s = taking_turns(instrument, n_rounds)
+    part = f"a step of the LSTM, {weight_bytes(instrument.lstm) / 1e6:.1f} MB of weights"
+    return [
+        several(part, "one song", "ms", 1e3 * one_s),
+        several(part, f"{MANY} songs at once", "ms", 1e3 * many_s),
+        several(part, f"throughput of {MANY} over that of one", "x", MANY * one_s / many_s, BATCH_GAIN),
+        several(part, "reading the weights alone, from the cache", "ms", 1e3 * read_s),
+        several(part, "share of the reading speed, one song", "%", 100 * read_s / one_s),
+        several(part, f"share of the reading speed, {MANY} songs", "%", 100 * read_s / many_s),
+    ]
