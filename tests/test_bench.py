@@ -294,7 +294,7 @@ def instrument(tiny_model) -> Instrument:
 
 
 def test_stepping_is_timed_for_one_song_and_for_many(instrument):
-    one_s, many_s, read_s = steps.taking_turns(instrument, 5)
+    one_s, many_s, _, read_s, _ = steps.taking_turns(instrument, 5)
     assert len(one_s) == len(many_s) == len(read_s) == 5
     assert many_s.min() > one_s.min() > 0  # the fastest: what else the machine does only slows
     matrices = [instrument.lstm.lstm.weight_hh_l0, instrument.lstm.heads.from_hidden.weight]

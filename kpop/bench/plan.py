@@ -94,7 +94,7 @@ def _songs(plan: Plan, say: Say) -> list[Reading]:
 def _race(plan: Plan, say: Say) -> list[Reading]:
     from kpop.bench import race
 
-    return race.measure(plan.instrument, plan.song_s, plan.n_rounds, say)
+    return race.measure(plan.instrument.codec, plan.model, plan.song_s, plan.n_rounds, say)
 
 
 def _steps(plan: Plan, say: Say) -> list[Reading]:

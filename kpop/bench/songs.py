@@ -1,16 +1,22 @@
 """Whole songs, one process each: seconds by stage, and memory, as songs grow longer."""
 
-import gc
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kpop.bench.crowd import in_own_process
 from kpop.bench.readings import Aim, Reading, growth_exponent, several, single
 from kpop.bench.server import MEGABYTE
+
+if TYPE_CHECKING:
+    from kpop.generation.clips import SeedClip
+    from kpop.generation.instrument import Instrument
+    from kpop.generation.settings import Settings
 
 WARM_UP_S = 8.0
 LINEAR, FLAT_MB_A_MINUTE = Aim(1.1), Aim(2.0)  # a minute of sound itself takes 3.7 MB in float32
@@ -21,8 +27,8 @@ TOLD_S = (30.0, 180.0)
 class Made:
     """How songs of one length were made, one after the other.
 
-    totals_s: wall clock of each; stages: seconds of each by stage; streaming_mb: the highest memory until the sound of
-    the first was there, working_mb: until it was finished, both on top of what is kept: the raw sound, then the song
+    totals_s: wall clock of each; stages: seconds of each by stage; streaming_mb: the most memory that arrays took until
+    its sound was there, on top of the raw sound; working_mb: until it was finished, on top of the song and its picture
     """
 
     length_s: float
@@ -45,17 +51,24 @@ def make(checkpoint: Path, length_s: float, n_rounds: int) -> Made:
     instrument, settings = Instrument.load(checkpoint), Settings(length_s=length_s)
     clip = built_in_clip(settings.clip)
     instrument.generate(Settings(length_s=WARM_UP_S), clip)
-    totals_s, stages, memory_mb = [], [], []
+    totals_s, stages = [], []
     for _ in range(n_rounds):
-        gc.collect()
-        before_mb, peaks_mb = _begin_peak(), {}
         started = time.perf_counter()
-        song = instrument.generate(settings, clip, lambda share, words: peaks_mb.update({share: _peak_mb()}))  # noqa: B023
+        song = instrument.generate(settings, clip)
         totals_s.append(time.perf_counter() - started)
         stages.append(song.seconds_taken)
-        raw_mb, picture_mb = song.waveform.nbytes / MEGABYTE, song.log_mel_db.nbytes / MEGABYTE
-        memory_mb.append((peaks_mb[1.0] - before_mb - raw_mb, _peak_mb() - before_mb - raw_mb - picture_mb))
-    return Made(length_s, totals_s, stages, *memory_mb[0])
+    return Made(length_s, totals_s, stages, *_working_mb(instrument, settings, clip))
+
+
+def _working_mb(instrument: "Instrument", settings: "Settings", clip: "SeedClip") -> tuple[float, float]:
+    """Made.streaming_mb and working_mb, of a song that is made slowly, since every allocation is noted."""
+    peaks_mb = {}
+    tracemalloc.start()
+    song = instrument.generate(settings, clip, lambda share, words: peaks_mb.update({share: _peak_mb()}))
+    working_mb = _peak_mb()
+    tracemalloc.stop()
+    raw_mb, picture_mb = song.waveform.nbytes / MEGABYTE, song.log_mel_db.nbytes / MEGABYTE
+    return peaks_mb[1.0] - raw_mb, working_mb - raw_mb - picture_mb
 
 
 def measure(checkpoint: Path, lengths_s: Sequence[float], n_rounds: int, say: Callable[[str], None]) -> list[Reading]:
@@ -101,16 +114,5 @@ def _of_one(made: Made) -> list[Reading]:
     ]
 
 
-def _begin_peak() -> float:
-    """Forget the highest memory so far (Linux's clear_refs); the megabytes now resident."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-    return _status_mb("VmRSS")
-
-
 def _peak_mb() -> float:
-    return _status_mb("VmHWM")
-
-
-def _status_mb(name: str) -> float:
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024 / MEGABYTE
+    return tracemalloc.get_traced_memory()[1] / MEGABYTE

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kpop.bench.machine import Reader
+from kpop.bench.machine import LARGE_BYTES, Reader
 from kpop.bench.readings import Aim, Reading, several
+from kpop.engine.engine import N_STEP_THREADS
 from kpop.generation.instrument import Instrument
 from kpop.lstm.network import CodeLstm
 from kpop.lstm.places import Places, Stride
@@ -14,7 +15,7 @@ from kpop.lstm.places import Places, Stride
 MANY = 20
 STRIDE_STEPS = 16
 LEAST = 0.03
-BATCH_GAIN = Aim(6.0, at_most=False)
+BATCH_GAIN, SHARE_OF_MEMORY = Aim(6.0, at_most=False), Aim(70.0, at_most=False)
 
 
 def weight_bytes(model: CodeLstm) -> int:
@@ -22,17 +23,19 @@ def weight_bytes(model: CodeLstm) -> int:
     return sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and "table" not in name)
 
 
-def taking_turns(instrument: Instrument, n_rounds: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Seconds (n_rounds,) of a step of one song, of a step of MANY songs together, and of reading the weights alone."""
-    halls = {n_songs: instrument.places(n_songs) for n_songs in (1, MANY)}
+def taking_turns(instrument: Instrument, n_rounds: int) -> tuple[np.ndarray, ...]:
+    """Seconds (n_rounds,) each: of a step of one song, of MANY songs on one thread and as the engine steps them, of
+    reading the weights alone from the cache, and at the speed of memory."""
+    ways = ((1, 1), (MANY, 1), (MANY, N_STEP_THREADS))
+    halls = [(n_songs, instrument.places(n_songs, n_threads)) for n_songs, n_threads in ways]
     n_bytes = weight_bytes(instrument.lstm)
-    reader, rows = Reader(n_bytes), []
+    readers, rows = (Reader(n_bytes), Reader(LARGE_BYTES)), []
     for round_number in range(n_rounds + 1):
         row = []
-        for n_songs, hall in halls.items():
+        for n_songs, hall in halls:
             strides = [_stride(instrument, place, round_number) for place in range(n_songs)]
             row.append(_timed(hall, strides))
-        rows.append([*row, n_bytes / reader.bytes_per_s()])
+        rows.append([*row, *(n_bytes / reader.bytes_per_s() for reader in readers)])
     return tuple(np.array(rows[1:]).T)  # the first round warmed up
 
 
@@ -56,15 +59,18 @@ def _stride(instrument: Instrument, place: int, round_number: int) -> Stride:
 
 
 def measure(instrument: Instrument, n_rounds: int, say: Callable[[str], None]) -> list[Reading]:
-    """Milliseconds a step, share of the memory's speed, and what stepping many songs together gains."""
+    """Milliseconds a step, its weights' share of the memory's speed, and what stepping many songs together gains."""
     say(f"stepping 1 and {MANY} songs")
-    one_s, many_s, read_s = taking_turns(instrument, n_rounds)
+    one_s, many_s, engine_s, cached_s, memory_s = taking_turns(instrument, n_rounds)
     part = f"a step of the LSTM, {weight_bytes(instrument.lstm) / 1e6:.1f} MB of weights"
     return [
         several(part, "one song", "ms", 1e3 * one_s),
         several(part, f"{MANY} songs at once", "ms", 1e3 * many_s),
-        several(part, f"throughput of {MANY} over that of one", "x", MANY * one_s / many_s, BATCH_GAIN),
-        several(part, "reading the weights alone, from the cache", "ms", 1e3 * read_s),
-        several(part, "share of the reading speed, one song", "%", 100 * read_s / one_s),
-        several(part, f"share of the reading speed, {MANY} songs", "%", 100 * read_s / many_s),
+        several(part, f"{MANY} songs at once, on {N_STEP_THREADS} threads as in the engine", "ms", 1e3 * engine_s),
+        several(part, f"throughput of {MANY} over that of one, one thread", "x", MANY * one_s / many_s),
+        several(part, f"throughput of {MANY} over that of one", "x", MANY * one_s / engine_s, BATCH_GAIN),
+        several(part, "reading the weights from memory", "ms", 1e3 * memory_s),
+        several(part, "share of the memory's speed, one song", "%", 100 * memory_s / one_s, SHARE_OF_MEMORY),
+        several(part, "reading the weights from the cache", "ms", 1e3 * cached_s),
+        several(part, "share of the cache's speed, one song", "%", 100 * cached_s / one_s),
     ]
