@@ -12,11 +12,12 @@ from kpop.evaluation.distance import Space, distances, diversity, frechet, mmd
 from kpop.evaluation.hearing import hear
 from kpop.evaluation.page import picture_of, write_page
 from kpop.evaluation.statistics import cell, cell_of_draws
-from kpop.evaluation.streams import codes_of, n_labels
+from kpop.evaluation.streams import codes_of
 from kpop.evaluation.table import Table, add_convergence, add_courses, add_heard, add_nearness, balance_db
 from kpop.evaluation.targets import targets
 from kpop.evaluation.words import table_lines
 from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, STEPS_PER_BAR
+from kpop.lstm.config import LstmConfig
 
 MAJOR, MINOR = (0, 4, 7), (0, 3, 7)
 IV_V_III_VI = ((5, MAJOR), (7, MAJOR), (4, MINOR), (9, MINOR))
@@ -282,12 +283,9 @@ def test_pictures_are_small():
     assert picture.dtype == np.uint8
 
 
-def test_labels_are_told_from_codes_whether_the_model_counts_them_or_not():
+def test_labels_are_told_from_codes():
     sequence = SimpleNamespace(streams=np.arange(10).reshape(2, 5))
-    old = SimpleNamespace(config=SimpleNamespace())
-    new = SimpleNamespace(config=SimpleNamespace(n_labels=3))
-    assert (n_labels(old), n_labels(new)) == (1, 3)
-    assert codes_of(sequence, new).tolist() == [[3, 4], [8, 9]]
+    assert codes_of(sequence, LstmConfig((9,) * 5, n_labels=3)).tolist() == [[3, 4], [8, 9]]
 
 
 def test_shuffled_streams_keep_their_bars():
@@ -297,18 +295,19 @@ def test_shuffled_streams_keep_their_bars():
     assert (mixed.reshape(6, -1) == mixed[::STEPS_PER_BAR]).all()
 
 
-def test_songs_that_collapse_are_found_among_long_ones():
+def test_songs_that_collapse_are_found_among_long_ones(monkeypatch):
     """A made-up instrument that dreams of chords, but of noise when it is wild."""
 
-    def generate(settings, clip):
+    def generate(instrument, settings, clip):
         n_samples = round(settings.length_s * SAMPLE_RATE_HZ)
         rng = np.random.default_rng(settings.seed_number)
         music_bars = [chord(int(root), MAJOR) for root in rng.integers(12, size=n_samples // BAR_SAMPLES + 1)]
         dreamt = controls.pink_noise(n_samples, rng) if settings.temperature > 1 else np.concatenate(music_bars)
         return SimpleNamespace(waveform=dreamt[:n_samples], seed_end_s=7.68)
 
+    monkeypatch.setattr("kpop.evaluation.rows.generate", generate)
     found = collapse.Limits(noise_entropy=0.7, most_repetition=0.999)
-    songs = list(collapse.long_songs(SimpleNamespace(generate=generate), found, n_seeds=2, length_s=40))
+    songs = list(collapse.long_songs(None, found, n_seeds=2, length_s=40))
     assert [song.temperature for song in songs] == [0.7, 0.7, 1.0, 1.0, 1.2, 1.2]
     assert [song.verdict for song in songs] == ["steady"] * 4 + ["noise"] * 2
 

@@ -13,7 +13,9 @@ from kpop.lstm.products import ARITHMETICS
 from kpop.training.sequences import Sequence, as_batch, window
 
 SIZES = (5, 7, 6)
-CONFIG = LstmConfig(stream_sizes=SIZES, lookback_steps=(4, 9), embed=12, hidden=16, head_width=10, dropout=0.0)
+CONFIG = LstmConfig(
+    stream_sizes=SIZES, n_labels=1, lookback_steps=(4, 9), embed=12, hidden=16, head_width=10, dropout=0.0
+)
 
 
 def model() -> CodeLstm:
@@ -183,5 +185,5 @@ def test_warming_up_compiles_all_that_is_ever_compiled_and_leaves_torchs_chance_
 
 @pytest.mark.skipif("vnni" not in ARITHMETICS, reason="the processor cannot take in many songs' products at once")
 def test_songs_in_company_cost_less_than_alone():
-    network = CodeLstm(LstmConfig(stream_sizes=(17, *[256] * 7), head_width=192)).eval()
+    network = CodeLstm(LstmConfig(stream_sizes=(17, *[256] * 7), n_labels=1, head_width=192)).eval()
     assert stepping_speed(network, 10) < 5 * stepping_speed(network, 1)

@@ -45,16 +45,17 @@ class Made:
 def make(checkpoint: Path, length_s: float, n_rounds: int) -> Made:
     """Make n_rounds songs in this process, which should be a fresh one, after a short song that warms up."""
     from kpop.generation.clips import built_in_clip
+    from kpop.generation.dream import generate
     from kpop.generation.instrument import Instrument
     from kpop.generation.settings import Settings
 
     instrument, settings = Instrument.load(checkpoint), Settings(length_s=length_s)
     clip = built_in_clip(settings.clip)
-    instrument.generate(Settings(length_s=WARM_UP_S), clip)
+    generate(instrument, Settings(length_s=WARM_UP_S), clip)
     totals_s, stages = [], []
     for _ in range(n_rounds):
         started = time.perf_counter()
-        song = instrument.generate(settings, clip)
+        song = generate(instrument, settings, clip)
         totals_s.append(time.perf_counter() - started)
         stages.append(song.seconds_taken)
     return Made(length_s, totals_s, stages, *_working_mb(instrument, settings, clip))
@@ -62,9 +63,11 @@ def make(checkpoint: Path, length_s: float, n_rounds: int) -> Made:
 
 def _working_mb(instrument: "Instrument", settings: "Settings", clip: "SeedClip") -> tuple[float, float]:
     """Made.streaming_mb and working_mb, of a song that is made slowly, since every allocation is noted."""
+    from kpop.generation.dream import generate
+
     peaks_mb = {}
     tracemalloc.start()
-    song = instrument.generate(settings, clip, lambda share, words: peaks_mb.update({share: _peak_mb()}))
+    song = generate(instrument, settings, clip, lambda share, words: peaks_mb.update({share: _peak_mb()}))
     working_mb = _peak_mb()
     tracemalloc.stop()
     raw_mb, picture_mb = song.waveform.nbytes / MEGABYTE, song.log_mel_db.nbytes / MEGABYTE

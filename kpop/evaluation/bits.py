@@ -19,7 +19,7 @@ def bits_of_rows(instrument: Instrument, songs: list[Song], seconds: float) -> d
     """Row -> bits a step (n_songs,) of the first seconds of unheard songs: the LSTM's, the LSTM's with the bars in
     random order, and those of the frequencies of values in these very songs."""
     n_steps = max(round(seconds * STEPS_PER_S) // STEPS_PER_BAR, 1) * STEPS_PER_BAR
-    sequences = [_first(sequence_of(song, instrument.codec, instrument.lstm), n_steps) for song in songs]
+    sequences = [_first(sequence_of(song, instrument.codec), n_steps) for song in songs]
     sizes = instrument.lstm.config.stream_sizes
     return {
         CEILING: _lstm_bits(instrument, sequences),

@@ -11,6 +11,7 @@ from kpop.codec.network import Codec
 from kpop.evaluation.streams import CPU, sequence_of
 from kpop.generation.clips import built_in_clip
 from kpop.generation.copying import codec_copy
+from kpop.generation.dream import generate
 from kpop.generation.instrument import Instrument
 from kpop.generation.settings import Settings
 from kpop.generation.synthesis import analyse, decode, encode
@@ -59,7 +60,7 @@ def _copy_row(waveform: np.ndarray, codec: Codec) -> dict[str, float]:
 
 def bits_figures(codec: Codec, lstm: CodeLstm, songs: list[Song]) -> dict[str, float]:
     """Bits a step on the songs: the LSTM's, and those of two baselines that are fitted to these very songs."""
-    sequences = [sequence_of(song, codec, lstm) for song in songs]
+    sequences = [sequence_of(song, codec) for song in songs]
     sizes = lstm.config.stream_sizes
     return {
         "lstm": _lstm_bits(lstm, sequences),
@@ -70,7 +71,7 @@ def bits_figures(codec: Codec, lstm: CodeLstm, songs: list[Song]) -> dict[str, f
 
 def stepping_figures(instrument: Instrument, songs: list[Song]) -> dict[str, float]:
     """Bits a step on the first STEPPED steps of the songs: of the network, and of its stepping in eight bits."""
-    sequences = [sequence_of(song, instrument.codec, instrument.lstm) for song in songs]
+    sequences = [sequence_of(song, instrument.codec) for song in songs]
     whole = [bits_by_stream(instrument.lstm, [sequence], STEPPED, CPU).sum() for sequence in sequences]
     stepped = [_stepped_bits(instrument, sequence) for sequence in sequences]
     return {"whole pass in float32": float(np.mean(whole)), "stepping in int8": float(np.mean(stepped))}
@@ -91,8 +92,8 @@ def _lstm_bits(lstm: CodeLstm, sequences: list[Sequence]) -> float:
 def speed_figures(instrument: Instrument) -> dict[str, float]:
     """Seconds for 30 s of song at the default settings, the median of five; and those of its stages."""
     clip = built_in_clip(Settings().clip)
-    instrument.generate(Settings(length_s=4), clip)  # compiles what is compiled at first use
-    songs = [instrument.generate(Settings(seed_number=number), clip) for number in range(5)]
+    generate(instrument, Settings(length_s=4), clip)  # compiles what is compiled at first use
+    songs = [generate(instrument, Settings(seed_number=number), clip) for number in range(5)]
     stages = {name: float(np.median([song.seconds_taken[name] for song in songs])) for name in songs[0].seconds_taken}
     return {"song_of_30_s": float(np.median([song.taken_s for song in songs]))} | stages
 

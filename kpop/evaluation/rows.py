@@ -13,6 +13,7 @@ from kpop.firstdesign.network import FirstDesign
 from kpop.generation.checkpoints import MODELS_DIR
 from kpop.generation.clips import SEED_BARS, built_in_clip, built_in_clips
 from kpop.generation.copying import codec_copy
+from kpop.generation.dream import generate
 from kpop.generation.instrument import Instrument
 from kpop.generation.settings import LENGTH_RANGE_S, Settings
 from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ
@@ -65,7 +66,7 @@ def generated(
         clip = built_in_clip(clips[number % len(clips)].name)
         whole_s = min(length_s + SEED_BARS * BAR_SAMPLES / SAMPLE_RATE_HZ, LENGTH_RANGE_S[1])
         settings = Settings(randomness, temperature, whole_s, number, clip.name)
-        song = instrument.generate(settings, clip)
+        song = generate(instrument, settings, clip)
         dreamt = song.waveform[round(song.seed_end_s * SAMPLE_RATE_HZ) :]
         yield dreamt[: round(length_s * SAMPLE_RATE_HZ)]
 
@@ -88,9 +89,7 @@ def waveforms(instrument: Instrument, songs: list[Song], plan: Plan, report: Rep
     report("Copying unheard songs through the codec")
     made[columns.COPIES] = [codec_copy(waveform, instrument.codec) for waveform in ceiling]
     report("Making the controls")
-    codes = np.concatenate(
-        [codes_of(sequence_of(song, instrument.codec, instrument.lstm), instrument.lstm) for song in songs]
-    )
+    codes = np.concatenate([codes_of(sequence_of(song, instrument.codec), instrument.packed.config) for song in songs])
     numbers = range(len(ceiling))
     made[columns.UNIGRAM] = [controls.unigram_song(instrument.codec, codes, plan.n_samples, n) for n in numbers]
     if FIRST_DESIGN_FILE.is_file():

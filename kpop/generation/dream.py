@@ -2,11 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, count, repeat
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,15 +16,14 @@ from kpop.audio.spectrum import mel_centres_hz
 from kpop.audio.streaming import picture_db
 from kpop.generation.clips import SeedClip
 from kpop.generation.form_rules import kinds
+from kpop.generation.instrument import Instrument
 from kpop.generation.seed import Seed, seed_length
 from kpop.generation.settings import GeneratedSong, Settings
 from kpop.generation.synthesis import SongSound
 from kpop.grid import SAMPLE_RATE_HZ, STEP_SAMPLES
 from kpop.lstm.places import Places, Stride
 
-if TYPE_CHECKING:
-    from kpop.generation.instrument import Instrument
-
+Progress = Callable[[float, str], None]
 N_DISPLAY_MELS = 128
 STRIDE_STEPS = 16  # a beat: short enough for a newcomer to be let in soon, long enough to be worth the call
 FIRST_PIECES_STEPS = (48, 48)  # short, so that the music starts soon: a second of sound each, or a little more
@@ -49,7 +47,7 @@ class Dream:
     seconds: wall-clock seconds by stage, the steps' being a share of each pass made together
     """
 
-    def __init__(self, instrument: "Instrument", settings: Settings, clip: SeedClip, endless: bool = False) -> None:
+    def __init__(self, instrument: Instrument, settings: Settings, clip: SeedClip, endless: bool = False) -> None:
         self.instrument, self.settings = instrument, settings
         self.n_samples = None if endless else round(settings.length_s * SAMPLE_RATE_HZ)
         self.n_steps = None if endless else -(-self.n_samples // STEP_SAMPLES)
@@ -183,6 +181,29 @@ class Dream:
         started = time.perf_counter()
         yield
         self.seconds[stage] += time.perf_counter() - started
+
+
+def generate(
+    instrument: Instrument, settings: Settings, clip: SeedClip, on_progress: Progress | None = None
+) -> GeneratedSong:
+    """A song by itself, made by this thread alone: the same bytes as from the engine.
+
+    It lasts exactly settings.length_s seconds, begins with the seed and is dreamt on from there. on_progress(share done
+    0..1, what is being done) is called as it goes on; what it raises ends the work.
+    """
+    report, places = on_progress or (lambda share, words: None), instrument.places(1)
+    report(0.0, "Listening to the seed")
+    dream = Dream(instrument, settings, clip)
+    while not dream.sound_done:
+        if dream.piece_ready:
+            report(dream.n_sounded / dream.n_samples, "Dreaming up the song")
+            dream.make_piece()
+        else:
+            started = time.perf_counter()
+            (values,) = places.run([dream.next_stride(places, 0)])
+            dream.take(values, time.perf_counter() - started)
+    report(1.0, "Mastering")
+    return dream.finish()
 
 
 @contextmanager

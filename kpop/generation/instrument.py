@@ -1,9 +1,7 @@
-"""The instrument: settings and a seed clip in, a song out."""
+"""The instrument: the networks, ready to play. What is played on it is a dream: see dream.py."""
 
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +11,15 @@ from kpop.checkpoint import load_checkpoint
 from kpop.codec.network import Codec
 from kpop.generation import synthesis
 from kpop.generation.clips import SeedClip
-from kpop.generation.dream import Dream
 from kpop.generation.form_rules import GRAMMARS
 from kpop.generation.seed import HeardClip, Seed
-from kpop.generation.settings import GeneratedSong, Settings
+from kpop.generation.settings import Settings
 from kpop.lstm import places
 from kpop.lstm.config import N_METRONOME_SLOTS
 from kpop.lstm.network import CodeLstm
 from kpop.lstm.pack import PackedLstm
 from kpop.lstm.places import Places
 
-Progress = Callable[[float, str], None]
 N_CLIPS_KEPT = 16
 
 
@@ -55,25 +51,6 @@ class Instrument:
     def places(self, n_places: int, n_threads: int = 1) -> Places:
         """Room for n_places songs to be stepped together, by n_threads when they are many."""
         return Places(self.packed, n_places, GRAMMARS if self.knows_labels else None, n_threads)
-
-    def generate(self, settings: Settings, clip: SeedClip, on_progress: Progress | None = None) -> GeneratedSong:
-        """A song of exactly settings.length_s seconds that begins with the seed and is dreamt on from there.
-
-        on_progress(share done 0..1, what is being done) is called as it goes on; what it raises ends the work.
-        """
-        report, hall = on_progress or (lambda share, words: None), self.places(1)
-        report(0.0, "Listening to the seed")
-        dream = Dream(self, settings, clip)
-        while not dream.sound_done:
-            if dream.piece_ready:
-                report(dream.n_sounded / dream.n_samples, "Dreaming up the song")
-                dream.make_piece()
-            else:
-                started = time.perf_counter()
-                (values,) = hall.run([dream.next_stride(hall, 0)])
-                dream.take(values, time.perf_counter() - started)
-        report(1.0, "Mastering")
-        return dream.finish()
 
     def seed(self, settings: Settings, clip: SeedClip, n_steps: int, rng: np.random.Generator) -> Seed:
         """The first n_steps of a song; what of them is chance is decided by rng, and is yet to be dreamt up."""

@@ -21,7 +21,7 @@ class LstmConfig:
     """
 
     stream_sizes: tuple[int, ...]
-    n_labels: int = 1
+    n_labels: int
     lookback_steps: tuple[int, ...] = (STEPS_PER_BAR, 4 * STEPS_PER_BAR)
     embed: int = 256
     hidden: int = 512
@@ -32,7 +32,7 @@ class LstmConfig:
 
     @property
     def n_streams(self) -> int:
-        """Values a step: the chord and all codes."""
+        """Values a step: labels and codes."""
         return len(self.stream_sizes)
 
     @property

@@ -193,7 +193,7 @@ def _fill(task: Task, song: int, stride: Stride) -> None:
 def warm_up() -> None:
     """Compile the kernel, or load what was compiled: 10 s the first time, half a second later on."""
     with torch.random.fork_rng(devices=[]):
-        Places(CodeLstm(LstmConfig(stream_sizes=(2, 2), embed=16, hidden=16, head_width=16)), 1)
+        Places(CodeLstm(LstmConfig(stream_sizes=(2, 2), n_labels=1, embed=16, hidden=16, head_width=16)), 1)
 
 
 def stepping_speed(model: CodeLstm | PackedLstm, n_songs: int, n_runs: int = 30, n_threads: int = 1) -> float:
