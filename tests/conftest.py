@@ -1,9 +1,11 @@
-"""A tiny model, trained once for all tests, and sounds that the tests make themselves."""
+"""A tiny model, trained once for all tests, sounds that the tests make themselves, and a browser to visit the page."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import FAKE_ENGINE, LAPTOP, Visit, launched, serve
 
 from kpop.codec.config import CodecConfig
 from kpop.grid import N_BINS, SAMPLE_RATE_HZ
@@ -55,3 +57,49 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     run(Plan(out=out, n_songs=3, codec_steps=12, lstm_steps=8, codec_config=TINY_CODEC, lstm_shape=TINY_LSTM), print)
     return out
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless Chromium. Without one the test is skipped, or fails where continuous integration runs it."""
+    yield from launched()
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A server of the page with the shipped weights."""
+    yield from serve()
+
+
+@pytest.fixture
+def cold_address() -> Iterator[str]:
+    """A server that nobody has visited yet."""
+    yield from serve()
+
+
+@pytest.fixture
+def sine_address() -> Iterator[str]:
+    """A server whose songs are a sine of 440 Hz."""
+    yield from serve(("-c", FAKE_ENGINE))
+
+
+@pytest.fixture
+def visit(chromium, address) -> Iterator[Callable[..., Visit]]:
+    """Opens tabs; at the end no tab may have complained or called a stranger."""
+    visits = []
+
+    def start(query: str = "", **device) -> Visit:
+        visits.append(Visit(chromium, address, **(device or LAPTOP)))
+        return visits[-1].open(query)
+
+    yield start
+    for each in visits:
+        each.context.close()
+        assert each.complaints == []
+        assert each.strangers == []
+
+
+@pytest.fixture
+def warm(visit) -> Visit:
+    """A tab on a server whose engine is up."""
+    return visit().rest()
