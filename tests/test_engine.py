@@ -175,6 +175,19 @@ def test_an_endless_song_goes_on_as_it_is_heard_and_keeps_nothing(open_engine, w
     wait_for(lambda: is_idle(engine))
 
 
+def test_a_listener_who_is_away_for_a_while_is_in_nobodys_way(open_engine, wishes, clip):
+    engine = open_engine()
+    away = engine.submit(wishes(), clip, endless=True)
+    away.on_news(lambda: None)
+    wait_for(lambda: away._lead_s > 19)
+    away.first_sound_at_s -= 600.0  # ten minutes in which the browser took nothing
+    assert len(engine.submit(wishes(), clip).result().waveform) == 8 * SAMPLE_RATE_HZ
+    n_kept = len(away.pieces(0))
+    time.sleep(0.3)
+    assert len(away.pieces(0)) <= n_kept + 1
+    away.cancel()
+
+
 def test_an_endless_song_that_nobody_hears_gives_its_place_back(open_engine, wishes, clip):
     engine = open_engine(n_places=2)
     job = engine.submit(wishes(), clip, endless=True)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kpop.audio.files import SAMPLE_WIDTH_BYTES
 from kpop.engine.voices import Loading
 from kpop.errors import KpopError
 from kpop.generation.clips import SeedClip
@@ -123,11 +124,21 @@ class Job:
 
     @property
     def _lead_s(self) -> float:
-        """How far the sound is ahead of a listener who hears it from its first piece on; -inf before that."""
+        """How far the sound is ahead of a listener who hears it from its first piece on; -inf before that.
+
+        Of a song that never ends at least what is in store: its listener may have been away for a while.
+        """
         dream, started_s = self._dream, self.first_sound_at_s
         if not dream or started_s is None:
             return float("-inf")
-        return dream.n_sounded / SAMPLE_RATE_HZ - (time.monotonic() - started_s)
+        ahead_s = dream.n_sounded / SAMPLE_RATE_HZ - (time.monotonic() - started_s)
+        return max(ahead_s, self._stored_s) if self.endless else ahead_s
+
+    @property
+    def _stored_s(self) -> float:
+        """Seconds of sound that have not been fetched yet."""
+        with self._lock:
+            return sum(map(len, self._pieces)) / (SAMPLE_WIDTH_BYTES * SAMPLE_RATE_HZ)
 
     @property
     def _has_enough(self) -> bool:
