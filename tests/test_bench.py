@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("streamlit")
 
 from kpop.__main__ import main
-from kpop.bench import design, inversion, plan, soak, songs, steps
+from kpop.bench import design, endless, inversion, plan, soak, songs, steps
 from kpop.bench.crowd import Evening, crowd_readings, evening
 from kpop.bench.listener import Heard, Listener, Wishes
 from kpop.bench.live import BYTES_PER_SAMPLE, HEAD_START_S, Playback, read_body
@@ -308,6 +308,13 @@ def test_a_song_tells_its_stages_and_its_memory(tiny_model):
     assert -5 < made.streaming_mb < 200
     names = [line.name.strip() for line in songs._of_one(made)]
     assert {"the whole song", "seed", "dream", "working memory while it streams"} <= set(names)
+
+
+def test_an_endless_song_tells_its_speed_and_memory_minute_by_minute(tiny_model):
+    seconds, memory_mb = endless.make(tiny_model, 2)
+    assert len(seconds) == len(memory_mb) == 2
+    assert 60 / seconds[1] > 1, "slower than it plays"
+    assert 50 < memory_mb[0] < 3000
 
 
 def test_inversions_take_turns_on_the_same_magnitudes_and_come_near_them():

@@ -27,6 +27,7 @@ class Plan:
     """What one run measures.
 
     crowd: numbers of listeners; lengths_s: of songs made one by one; n_rounds: of what takes turns; n_starts: cold ones
+    endless_minutes: of a song that never ends
     """
 
     model: str = "twice4life"
@@ -36,11 +37,12 @@ class Plan:
     n_rounds: int = 5
     n_starts: int = 3
     n_step_rounds: int = 25
+    endless_minutes: int = 20
 
     @classmethod
     def quick(cls, model: str) -> "Plan":
         """A minute at most."""
-        return cls(model, (1, 5), (30.0, 60.0), n_rounds=2, n_starts=1, n_step_rounds=8)
+        return cls(model, (1, 5), (30.0, 60.0), n_rounds=2, n_starts=1, n_step_rounds=8, endless_minutes=6)
 
     @property
     def checkpoint(self) -> Path:
@@ -91,6 +93,12 @@ def _songs(plan: Plan, say: Say) -> list[Reading]:
     return songs.measure(plan.checkpoint, plan.lengths_s, min(plan.n_rounds, 3), say)
 
 
+def _endless(plan: Plan, say: Say) -> list[Reading]:
+    from kpop.bench import endless
+
+    return endless.measure(plan.checkpoint, plan.endless_minutes, say)
+
+
 def _race(plan: Plan, say: Say) -> list[Reading]:
     from kpop.bench import race
 
@@ -126,6 +134,7 @@ PARTS: dict[str, Callable[[Plan, Say], list[Reading]]] = {
     "start": _start,
     "crowd": _crowd,
     "songs": _songs,
+    "endless": _endless,
     "race": _race,
     "steps": _steps,
     "inversion": _inversion,

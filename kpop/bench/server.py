@@ -88,6 +88,11 @@ def memory_mb(pid: int) -> float:
     return sum(_resident_bytes(each) for each in (pid, *_descendants(pid))) / MEGABYTE
 
 
+def own_memory_mb() -> float:
+    """Resident memory of this process."""
+    return memory_mb(os.getpid())
+
+
 class MemoryWatch:
     """The highest memory of a server while the context lasts, in `peak_mb`; before and after it, too."""
 

@@ -10,7 +10,7 @@ from kpop.errors import KpopError
 from kpop.generation.checkpoints import DEFAULT_MODEL
 
 SOAK_MINUTES = 30.0
-PART_NAMES = ("machine", "start", "crowd", "songs", "race", "steps", "inversion", "design", "command")
+PART_NAMES = ("machine", "start", "crowd", "songs", "endless", "race", "steps", "inversion", "design", "command")
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
