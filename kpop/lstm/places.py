@@ -1,6 +1,5 @@
 """Songs in the making, side by side: every step reads the LSTM's weights once for all. Knows nothing of audio."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,7 +13,6 @@ from kpop.lstm.network import CodeLstm
 from kpop.lstm.pack import Desk, Memory, PackedLstm, empty_desk, empty_memory
 
 SONGS_A_THREAD = 4  # for fewer, reading the weights once more is not worth while
-SPEED_STEPS, SPEED_LEAST = 16, 0.03  # of a run that is timed
 LABEL_CALM = 0.5  # of the temperature, for labels: the score is written more surely than it is played
 
 
@@ -194,22 +192,3 @@ def warm_up() -> None:
     """Compile the kernel, or load what was compiled: 10 s the first time, half a second later on."""
     with torch.random.fork_rng(devices=[]):
         Places(CodeLstm(LstmConfig(stream_sizes=(2, 2), n_labels=1, embed=16, hidden=16, head_width=16)), 1)
-
-
-def stepping_speed(model: CodeLstm | PackedLstm, n_songs: int, n_runs: int = 30, n_threads: int = 1) -> float:
-    """Seconds for a step of n_songs, all of them choosing: of the quickest of many short runs."""
-    places, rng = Places(model, n_songs, n_threads=n_threads), np.random.default_rng(0)
-    shortest_s = np.inf
-    for start in range(0, n_runs * SPEED_STEPS, SPEED_STEPS):
-        slots = np.arange(start, start + SPEED_STEPS)
-        draws = rng.random((n_songs, SPEED_STEPS, model.config.n_streams))
-        strides = [Stride(place, slots, draws=draws[place], least=SPEED_LEAST) for place in range(n_songs)]
-        started = time.perf_counter()
-        places.run(strides)
-        shortest_s = min(shortest_s, time.perf_counter() - started)
-    return shortest_s / SPEED_STEPS
-
-
-def weight_bytes(model: CodeLstm | PackedLstm) -> int:
-    """Bytes of weights that a step reads once, whoever takes it."""
-    return (model if isinstance(model, PackedLstm) else PackedLstm.of(model)).net.weights.nbytes
