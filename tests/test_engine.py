@@ -10,7 +10,7 @@ import pytest
 from kpop.engine.engine import Engine, Full
 from kpop.engine.job import MOST_KEPT_PIECES, Job
 from kpop.engine.memory import settle
-from kpop.engine.voices import Voices
+from kpop.engine.voices import Loading, Voices
 from kpop.errors import KpopError
 from kpop.generation.clips import CLIP_SAMPLES, SeedClip
 from kpop.generation.dream import Dream, generate
@@ -230,6 +230,14 @@ def test_missing_weights_end_the_job_with_one_sentence(open_engine, clip):
         with pytest.raises(KpopError, match="no weights called nowhere"):
             engine.submit(Settings(model="nowhere"), clip).result()
     wait_for(lambda: is_idle(engine))
+
+
+def test_a_very_first_start_says_that_it_takes_longer(tiny_model, monkeypatch):
+    loading = Loading(tiny_model, head_start_s=0.0)
+    assert loading.words == "Warming up"
+    monkeypatch.setattr("kpop.engine.voices.USUAL_S", 0.0)
+    assert "first start" in loading.words
+    loading.result()
 
 
 def test_a_job_is_found_by_its_id_as_long_as_somebody_holds_it(open_engine, wishes, clip):

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from kpop.generation.instrument import Instrument
 
 N_KEPT = 3  # instruments, each about 60 MB
+USUAL_S = 6.0  # that loading takes at most, once everything has been compiled
+WARMING_UP, FIRST_TIME = "Warming up", "Warming up: the very first start takes half a minute"
 
 _log = logging.getLogger(__name__)
 
@@ -25,13 +27,19 @@ class Loading:
     fraction, words: for a progress line; error: why there is none, None while it is coming or there
     """
 
-    fraction, words = 0.0, "Warming up"
+    fraction = 0.0
 
     def __init__(self, checkpoint: Path, head_start_s: float) -> None:
+        self._started_s = time.monotonic()
         self.instrument: Instrument | None = None
         self.error: KpopError | None = None
         self._finished = threading.Event()
         threading.Thread(target=self._load, args=(checkpoint, head_start_s), name="loading", daemon=True).start()
+
+    @property
+    def words(self) -> str:
+        """What is going on; on a machine's very first start, when the compiler has work to do, how long it may take."""
+        return WARMING_UP if time.monotonic() - self._started_s < USUAL_S else FIRST_TIME
 
     @property
     def finished(self) -> bool:
