@@ -99,13 +99,16 @@ class Listener(Visitor):
             path = self.view.live_path()
             try:
                 playback = await play(self.address, path, most_s)
-                if self.view.live_path() in (path, None):
+                if playback.received_s and self.view.live_path() in (path, None):
                     return playback
             except KpopError:
-                await self.until(lambda view: view.live_path() not in (path, None), NEXT_STREAM_S)  # noqa: B023
+                pass  # given up by a later press, as is one that ends without any sound: the page will name another
+            await self.until(lambda view: view.live_path() not in (path, None), NEXT_STREAM_S)  # noqa: B023
 
     def _news(self, before: tuple) -> bool:
-        return self._is_live(before) or self._is_shown(before) or bool(self.view.errors())
+        """What a press leads to. A song shown beside the former stream is the former one's, come a little late."""
+        unserved = self.view.live_path() is None and self._is_shown(before)
+        return self._is_live(before) or unserved or bool(self.view.errors())
 
     def _is_live(self, before: tuple) -> bool:
         return self.view.live_path() not in (None, before[0])

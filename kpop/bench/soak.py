@@ -133,10 +133,12 @@ def _of_turns(part: str, turns: list[Turn], length_s: float) -> list[Reading]:
     errors = [f"{turn.habit}: {error}" for turn in turns for error in turn.heard.errors]
     kinds = {habit: sum(turn.habit == habit for turn in turns) for habit in sorted({turn.habit for turn in turns})}
     dry = ", ".join(f"{turn.habit} {turn.heard.n_underruns}" for turn in turns if turn.heard.n_underruns)[:200]
+    unheard = [turn.habit for turn in turns if turn.heard.first_sound_s is None and not turn.heard.refused]
     readings = [
         single(part, "songs asked for", "", len(turns), note=", ".join(f"{n} {habit}" for habit, n in kinds.items())),
         single(part, "errors", "", len(errors), NONE_AT_ALL, "; ".join(sorted(set(errors)))[:300]),
         single(part, "refused, because it was full", "", sum(turn.heard.refused for turn in turns)),
+        single(part, "never heard, though not refused", "", len(unheard), NONE_AT_ALL, ", ".join(unheard)[:200]),
         single(part, "underruns", "", sum(turn.heard.n_underruns for turn in turns), NONE_AT_ALL, dry),
     ]
     edges_s = np.linspace(0, length_s, N_WINDOWS + 1)

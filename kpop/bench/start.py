@@ -36,7 +36,7 @@ def measure(n_rounds: int, say: Callable[[str], None]) -> list[Reading]:
                 starts.append(_in_browser(found, server) if found else _without_browser(server))
     part = f"cold start, {_who(found)}"
     return [
-        several(part, "command to usable page", "s", (start.from_command_s for start in starts)),
+        several(part, "command to usable page", "s", (start.from_command_s for start in starts), USABLE_S),
         several(part, "usable after the page is asked for", "s", (start.usable_s for start in starts), USABLE_S),
         several(part, "first click at once, to first sound", "s", _there(start.first_click_s for start in starts)),
         several(
