@@ -2,40 +2,25 @@
 
 import html
 import random
-import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from kpop.errors import KpopError
-from kpop.generation.checkpoints import available_models, voice
-from kpop.generation.clips import SeedClip, built_in_clips, clip_from_file
-from kpop.generation.settings import LENGTH_RANGE_S, RANDOMNESS_RANGE, TEMPERATURE_RANGE, Settings
+from kpop.generation.settings import Settings
+from kpop.page.closeness import show_closeness
+from kpop.page.waiting import POLL_S, follow, let_a_rerun_in, tell
+from kpop.page.wishes import choose_settings, the_visit
 from kpop.serve.audience import audience
 from kpop.serve.lifespan import is_served, lifespan
 from kpop.serve.live import live_route, state_route
 from kpop.show import player
-from kpop.show.background import BackgroundTask
-from kpop.show.closeness import Closeness
 from kpop.show.visit import Visit
 from kpop.show.warming import engine_state, find_job, warming
 
-if TYPE_CHECKING:
-    from kpop.engine.job import Job
-    from kpop.engine.voices import Loading
-
-DEFAULTS = Settings()
 LOOKS = Path(__file__).parent / ".streamlit"
-AUDIO_TYPES = ("wav", "flac", "ogg", "mp3")
-MAX_UPLOAD_MB = 20
-DICE_SIDES = 10_000
-MAX_SEED_NUMBER = 2**32 - 1
-POLL_S = 0.25
 N_BARS = 36
 STILL = {"displayModeBar": False, "scrollZoom": False}  # a picture to point at, which lets a finger scroll past
-QUIET = {"on_change": "ignore", "bind": "query-params"}  # no rerun while tweaking; the address remembers the wishes
 
 
 def page() -> None:
@@ -45,10 +30,10 @@ def page() -> None:
     wishes, stage = st.columns([5, 8], gap="large")
     live = stage.container(key="live")
     with wishes:
-        settings, own_clip, endless = choose_settings()
+        settings, own_clip, endless = choose_settings(Settings())
         pressed = st.button("Generate", type="primary", width="stretch", icon=":material/auto_awesome:")
         news = st.empty()
-    visit = st.session_state.setdefault("visit", Visit())
+    visit = the_visit()
     if pressed:
         visit.wish(settings, own_clip, endless)
     warmed = warming()
@@ -107,97 +92,6 @@ def warm_up(visit: Visit, model: str, news: DeltaGenerator) -> bool:
     return not loading.error
 
 
-def choose_settings() -> tuple[Settings, SeedClip | None, bool]:
-    """The settings, the listener's own clip, and whether the song is never to end."""
-    built_in_name, own_clip = choose_clip()
-    randomness = slider("Seed randomness", "Kevin’s memory", "pure chance", "randomness", RANDOMNESS_RANGE, "%.2f")
-    length_s, endless = choose_length()
-    settings = Settings(
-        randomness=randomness,
-        length_s=length_s,
-        temperature=slider("Temperature", "safe", "wild", "temperature", TEMPERATURE_RANGE, "%.2f"),
-        seed_number=choose_seed_number(),
-        clip=own_clip.name if own_clip else built_in_name,
-        model=choose_model(),
-    )
-    return settings, own_clip, endless
-
-
-def choose_length() -> tuple[float, bool]:
-    """Seconds, and whether the song is never to end, which only a page that sends sound as it is made can offer."""
-    length = st.container()
-    endless = is_served() and st.toggle("Endless – the machine just goes on", key="endless", bind="query-params")
-    with length:
-        return slider("Length", "a hook", "a whole song", "length_s", LENGTH_RANGE_S, "%d s", 1.0, endless), endless
-
-
-def choose_clip() -> tuple[str, SeedClip | None]:
-    labels = {clip.name: f"{clip.title} – {clip.story}" for clip in built_in_clips()}
-    help_text = "The first seconds of your song. The machine goes on from there."
-    name = st.selectbox("Seed clip", labels, format_func=labels.get, key="clip", help=help_text, **QUIET)
-    with st.expander("Start from a song of your own", icon=":material/upload_file:"):
-        return name or DEFAULTS.clip, choose_own_clip()
-
-
-def choose_own_clip() -> SeedClip | None:
-    file = st.file_uploader("Your own file", type=AUDIO_TYPES, max_upload_size=MAX_UPLOAD_MB)
-    if not file:
-        return None
-    try:
-        read = st.cache_data(read_clip, max_entries=8, show_spinner="Listening to your file…")
-        clip = read(file, file.file_id)
-    except KpopError as error:
-        st.error(f"{error}", icon=":material/music_off:")
-        st.caption("Until then, your song starts from the seed clip above.")
-        return None
-    st.caption("Your song starts from this file.")
-    return clip
-
-
-def read_clip(_file: BinaryIO, file_id: str) -> SeedClip:
-    """Read once: file_id tells files apart, and the leading underscore keeps Streamlit from hashing the content."""
-    return clip_from_file(_file, _file.name)
-
-
-def slider(
-    label: str,
-    low_words: str,
-    high_words: str,
-    key: str,
-    span: tuple[float, float],
-    shape: str,
-    step: float = 0.05,
-    disabled: bool = False,
-) -> float:
-    """A slider with words a listener understands under its ends."""
-    value = st.slider(label, *span, getattr(DEFAULTS, key), step, shape, key=key, disabled=disabled, **QUIET)
-    st.html(f'<p class="ends"><span>{low_words}</span><span>{high_words}</span></p>')
-    return value
-
-
-def choose_seed_number() -> int:
-    st.session_state.setdefault("seed_number", DEFAULTS.seed_number)  # not `value`: the dice sets it too
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        help_text = "Same settings, same number: the very same song. Another number, another song."
-        number = st.number_input("Seed number", 0, MAX_SEED_NUMBER, key="seed_number", help=help_text, **QUIET)
-        st.button("Roll", icon=":material/casino:", on_click=roll_dice, help="Take a number by chance")
-    return number
-
-
-def roll_dice() -> None:
-    st.session_state.seed_number = secrets.randbelow(DICE_SIDES)
-
-
-def choose_model() -> str:
-    """The only voice there is, or the listener's choice of several."""
-    voices = {name: voice(name) for name in available_models() or (DEFAULTS.model,)}
-    if len(voices) == 1:
-        return next(iter(voices))
-    name = st.selectbox("Voice", voices, format_func=lambda name: voices[name].title, key="model", bind="query-params")
-    st.caption(voices[name].about)
-    return name
-
-
 def show_performance(visit: Visit) -> DeltaGenerator | None:
     """Shows the song, if there is one, and returns the place below it."""
     performance = visit.performance
@@ -213,29 +107,6 @@ def show_performance(visit: Visit) -> DeltaGenerator | None:
     st.container(key="song").audio(performance.wav, alt=performance.title)
     st.download_button("Download WAV", performance.wav, performance.file_name, "audio/wav", on_click="ignore")
     return st.container()
-
-
-def show_closeness(comparing: BackgroundTask[Closeness | None], place: DeltaGenerator) -> None:
-    """How new the song is, and both moments to listen to, as soon as that is known; nothing where it cannot be."""
-    progress = place.empty()
-    if not comparing.finished:
-        progress.caption("Comparing with the training music…")
-    while not comparing.wait(POLL_S):
-        let_a_rerun_in()
-    progress.empty()
-    closeness = None if comparing.error else comparing.result()
-    if not closeness:
-        return
-    place.caption(closeness.words)
-    with place.expander("Hear both moments", icon=":material/compare_arrows:"):
-        here, there = st.columns(2)
-        here.caption("Here, in your song")
-        here.audio(closeness.here)
-        if closeness.there:
-            there.caption("There, in the training song")
-            there.audio(closeness.there)
-        else:
-            there.caption("The training song itself is not here.")
 
 
 def dancing_bars() -> str:
@@ -256,44 +127,6 @@ def follow_endless(visit: Visit, news: DeltaGenerator) -> None:
     if job.error and not job.cancelled:
         visit.live = None
         news.error(f"{job.error}", icon=":material/error:")
-
-
-def follow(
-    task: "BackgroundTask | Loading", teller: "BackgroundTask | Loading | Job", visit: Visit, news: DeltaGenerator
-) -> None:
-    """Progress, as the teller has it, until the task is done.
-
-    A rerun cuts this short, and the next run comes back to it: the task itself goes on.
-    """
-    told = None
-    while not task.wait(POLL_S):
-        told = tell(teller, visit, news, told)
-        let_a_rerun_in()
-    if told:
-        news.empty()
-
-
-def tell(
-    teller: "BackgroundTask | Loading | Job", visit: Visit, news: DeltaGenerator, told: tuple | None
-) -> tuple[str, int]:
-    """Sends what is going on, if that is something new: many listeners may be waiting. Returns what was told."""
-    live = is_served() and visit.live
-    now = (teller.words, 0 if live else round(100 * teller.fraction))
-    if now == told:
-        return told
-    words = html.escape(teller.words)
-    if live:
-        news.html(f'<p class="live-news">{words}…</p>')  # the live player shows it, and its own progress
-    elif teller.fraction:
-        news.progress(teller.fraction, words)
-    else:
-        news.caption(f"{words}…")
-    return now
-
-
-def let_a_rerun_in() -> None:
-    """Streamlit ends a run that is out of date only when it is spoken to."""
-    st.session_state.get("visit")
 
 
 def base_path() -> str:

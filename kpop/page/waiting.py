@@ -1,0 +1,55 @@
+"""Waiting on the page, with news for whoever waits."""
+
+import html
+from typing import TYPE_CHECKING
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from kpop.serve.lifespan import is_served
+from kpop.show.background import BackgroundTask
+from kpop.show.visit import Visit
+
+if TYPE_CHECKING:
+    from kpop.engine.job import Job
+    from kpop.engine.voices import Loading
+
+POLL_S = 0.25
+
+
+def follow(
+    task: "BackgroundTask | Loading", teller: "BackgroundTask | Loading | Job", visit: Visit, news: DeltaGenerator
+) -> None:
+    """Progress, as the teller has it, until the task is done.
+
+    A rerun cuts this short, and the next run comes back to it: the task itself goes on.
+    """
+    told = None
+    while not task.wait(POLL_S):
+        told = tell(teller, visit, news, told)
+        let_a_rerun_in()
+    if told:
+        news.empty()
+
+
+def tell(
+    teller: "BackgroundTask | Loading | Job", visit: Visit, news: DeltaGenerator, told: tuple | None
+) -> tuple[str, int]:
+    """Sends what is going on, if that is something new: many listeners may be waiting. Returns what was told."""
+    live = is_served() and visit.live
+    now = (teller.words, 0 if live else round(100 * teller.fraction))
+    if now == told:
+        return told
+    words = html.escape(teller.words)
+    if live:
+        news.html(f'<p class="live-news">{words}…</p>')  # the live player shows it, and its own progress
+    elif teller.fraction:
+        news.progress(teller.fraction, words)
+    else:
+        news.caption(f"{words}…")
+    return now
+
+
+def let_a_rerun_in() -> None:
+    """Streamlit ends a run that is out of date only when it is spoken to."""
+    st.session_state.get("visit")

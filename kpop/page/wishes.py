@@ -1,0 +1,95 @@
+"""What a listener chooses: every widget's key is the field of Settings that it sets."""
+
+import secrets
+from dataclasses import asdict
+
+import streamlit as st
+
+from kpop.generation.checkpoints import available_models, voice
+from kpop.generation.clips import SeedClip
+from kpop.generation.settings import LENGTH_RANGE_S, RANDOMNESS_RANGE, TEMPERATURE_RANGE, Settings
+from kpop.page.clip_picker import choose_clip
+from kpop.page.own_clip import choose_own_clip
+from kpop.serve.lifespan import is_served
+from kpop.show.visit import Visit
+
+DICE_SIDES = 10_000
+MAX_SEED_NUMBER = 2**32 - 1
+QUIET = {"on_change": "ignore", "bind": "query-params"}  # no rerun while tweaking; the address remembers the wishes
+
+
+def the_visit() -> Visit:
+    """This listener's."""
+    return st.session_state.setdefault("visit", Visit())
+
+
+def set_wishes(settings: Settings) -> None:
+    """Puts every widget where it makes this song. For callbacks: before the widgets of a run are made."""
+    for key, value in asdict(settings).items():
+        st.session_state[key] = value
+
+
+def play_again(settings: Settings, own_clip: SeedClip | None = None) -> None:
+    """Sets the wishes and asks for that very song at once. For callbacks. own_clip: what it starts from, unless built in."""
+    set_wishes(settings)
+    the_visit().wish(settings, own_clip, endless=False)
+
+
+def choose_settings(start: Settings) -> tuple[Settings, SeedClip | None, bool]:
+    """The settings, the listener's own clip, and whether the song is never to end. start: what is offered at first."""
+    for key, value in asdict(start).items():
+        st.session_state.setdefault(key, value)  # not a widget's own `value`: callbacks set these too
+    built_in_name = choose_clip()
+    own_clip = choose_own_clip()
+    randomness = slider("Seed randomness", "Kevin’s memory", "pure chance", "randomness", RANDOMNESS_RANGE, "%.2f")
+    length_place = st.container()
+    temperature = slider("Temperature", "safe", "wild", "temperature", TEMPERATURE_RANGE, "%.2f")
+    with st.expander("More choices", icon=":material/tune:"):
+        seed_number, endless, model = choose_seed_number(), choose_endless(), choose_model()
+    with length_place:
+        length_s = slider("Length", "a hook", "a whole song", "length_s", LENGTH_RANGE_S, "%d s", 1.0, endless)
+    clip = own_clip.name if own_clip else built_in_name
+    return Settings(randomness, temperature, length_s, seed_number, clip, model), own_clip, endless
+
+
+def slider(
+    label: str,
+    low_words: str,
+    high_words: str,
+    key: str,
+    span: tuple[float, float],
+    shape: str,
+    step: float = 0.05,
+    disabled: bool = False,
+) -> float:
+    """A slider with words a listener understands under its ends."""
+    value = st.slider(label, *span, step=step, format=shape, key=key, disabled=disabled, **QUIET)
+    st.html(f'<p class="ends"><span>{low_words}</span><span>{high_words}</span></p>')
+    return value
+
+
+def choose_endless() -> bool:
+    """Whether the song is never to end, which only a page that sends sound as it is made can offer."""
+    return is_served() and st.toggle("Endless – the machine just goes on", key="endless", bind="query-params")
+
+
+def choose_seed_number() -> int:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        help_text = "Same settings, same number: the very same song. Another number, another song."
+        number = st.number_input("Seed number", 0, MAX_SEED_NUMBER, key="seed_number", help=help_text, **QUIET)
+        st.button("Roll", icon=":material/casino:", on_click=roll_dice, help="Take a number by chance")
+    return number
+
+
+def roll_dice() -> None:
+    st.session_state.seed_number = secrets.randbelow(DICE_SIDES)
+
+
+def choose_model() -> str:
+    """The only voice there is, or the listener's choice of several."""
+    voices = {name: voice(name) for name in available_models() or (Settings().model,)}
+    if len(voices) == 1:
+        return next(iter(voices))
+    name = st.selectbox("Voice", voices, format_func=lambda name: voices[name].title, key="model", bind="query-params")
+    st.caption(voices[name].about)
+    return name
