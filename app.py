@@ -1,65 +1,99 @@
 """Twice4Life: the page, and the server of its sound. Run with `streamlit run app.py`."""
 
-import html
-import random
 from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from kpop.generation.settings import Settings
 from kpop.page.closeness import show_closeness
+from kpop.page.feedback import feedback_corner, starting, surprise, thumbs
+from kpop.page.history import show_history
+from kpop.page.how import how_it_works
+from kpop.page.learning import hear_it_learn
+from kpop.page.looks import LOOKS
+from kpop.page.sharing import share
+from kpop.page.stage import compare, set_stage, show_player, show_songs
 from kpop.page.waiting import POLL_S, follow, let_a_rerun_in, tell
-from kpop.page.wishes import choose_settings, the_visit
+from kpop.page.wishes import Choice, choose
+from kpop.page.wishing import the_visit
 from kpop.serve.audience import audience
+from kpop.serve.card import card_routes
 from kpop.serve.lifespan import is_served, lifespan
 from kpop.serve.live import live_route, state_route
-from kpop.show import player
 from kpop.show.visit import Visit
 from kpop.show.warming import engine_state, find_job, warming
 
-LOOKS = Path(__file__).parent / ".streamlit"
-N_BARS = 36
-STILL = {"displayModeBar": False, "scrollZoom": False}  # a picture to point at, which lets a finger scroll past
+MASTHEAD = (
+    '<div class="masthead"><h1 class="wordmark">twice<b>4</b>life</h1>'
+    '<p class="tagline">K-pop that never existed, until now.</p></div>'
+)
 
 
 def page() -> None:
     st.set_page_config("Twice4Life", page_icon=str(LOOKS / "icon.svg"), layout="wide")
     st.html(LOOKS / "page.css")
-    st.html('<h1 class="wordmark">twice<b>4</b>life</h1><p class="tagline">K-pop that never existed, until now.</p>')
-    wishes, stage = st.columns([5, 8], gap="large")
-    live = stage.container(key="live")
+    st.html(MASTHEAD)
+    wishes, middle = st.columns([5, 8], gap="large")
     with wishes:
-        settings, own_clip, endless = choose_settings(Settings())
-        pressed = st.button("Generate", type="primary", width="stretch", icon=":material/auto_awesome:")
-        news = st.empty()
+        first, buttons, news, more = st.container(key="wishes"), st.container(), st.empty(), st.container()
+    choice = choose(starting(), first, more)
     visit = the_visit()
-    if pressed:
-        visit.wish(settings, own_clip, endless)
+    with buttons:
+        ask_for(choice, visit)
     warmed = warming()
     asked = warmed.finished and not warmed.error and visit.ask(warmed.result(), base_path())
+    with middle:
+        stage = set_stage()
     if asked:
-        if is_served():
+        if is_served() and visit.job:
             audience().expect(visit.job)  # it may be done before its listener is there
-        show_live(visit, live)  # before all else: its sound is on the way already
-    with stage:
-        place = show_performance(visit)
+        show_player(visit, stage)  # before all else: its sound is on the way already
+    show_songs(visit, stage)
     if not asked:
-        show_live(visit, live)  # after the song's own player, which may have to take over
-    follow_up(visit, settings.model, place, news)
+        show_player(visit, stage)  # after the song's own player, which may have to take over
+    with stage.below:
+        place = show_more(visit)
+    unfold(visit, choice)
+    follow_up(visit, choice.settings.model, place, news)
 
 
-def show_live(visit: Visit, live: DeltaGenerator) -> None:
-    """The live player, on every run at the same place: taken away, it would fall silent."""
-    if is_served():
-        with live:
-            parts = {"html": player.HTML, "css": player.CSS, "js": player.JS, "isolate_styles": False}
-            st.components.v2.component("live_player", **parts)(key="player", data=visit.live)
+def ask_for(choice: Choice, visit: Visit) -> None:
+    """The buttons that begin something."""
+    if st.button("Generate", type="primary", width="stretch", icon=":material/auto_awesome:"):
+        visit.wish(choice.settings, choice.own_clip, choice.endless)
+    with st.container(horizontal=True):
+        st.button(
+            "Surprise me", icon=":material/casino:", on_click=surprise, width="stretch", help="Let the machine choose"
+        )
+        if st.button("Four takes", icon=":material/grid_view:", width="stretch", help="Four at once: keep the best"):
+            visit.wish_takes(choice.settings, choice.own_clip)
 
 
-def follow_up(visit: Visit, model: str, place: DeltaGenerator | None, news: DeltaGenerator) -> None:
+def show_more(visit: Visit) -> DeltaGenerator:
+    """What can be done with the one song on the page. Returns the place for how new it is."""
+    if len(visit.performances) == 1 and not visit.job:
+        (song,) = visit.performances
+        own = song.own_clip is not None
+        with st.container(key="deeds", horizontal=True, vertical_alignment="center"):
+            thumbs(song.settings, own, song.title)
+            share(song.settings, own, song.wav, song.file_name)
+            compare(visit)
+    return st.container()
+
+
+def unfold(visit: Visit, choice: Choice) -> None:
+    """What is there for whoever wants more."""
+    song = visit.performances[0] if len(visit.performances) == 1 else None
+    with st.container(key="more"):
+        show_history(visit.history)
+        feedback_corner()
+        hear_it_learn(choice.settings.model)
+        how_it_works(song, choice.settings)
+
+
+def follow_up(visit: Visit, model: str, place: DeltaGenerator, news: DeltaGenerator) -> None:
     """What comes after the page is drawn: waiting, with news for whoever waits."""
-    comparing = visit.performance and visit.performance.closeness
+    comparing = visit.closeness
     known = comparing and comparing.finished
     if known:
         show_closeness(comparing, place)
@@ -67,13 +101,13 @@ def follow_up(visit: Visit, model: str, place: DeltaGenerator | None, news: Delt
         news.error(visit.sentence, icon=":material/error:")
         visit.sentence = None
     elif performing := visit.performing:
-        follow(performing, visit.job or performing, visit, news)
+        follow(performing, performing, visit, news)
         let_a_rerun_in()
-        visit.end_waiting(performing)
+        visit.end_waiting(warming().result(), performing)
         st.rerun()
     elif visit.job:
         follow_endless(visit, news)
-    elif warm_up(visit, model, news) and visit.performance:
+    elif warm_up(visit, model, news) and visit.performances:
         news.html('<a class="jump" href="#song">Your song is ready &darr;</a>')
     if comparing and not known:
         show_closeness(comparing, place)
@@ -90,30 +124,6 @@ def warm_up(visit: Visit, model: str, news: DeltaGenerator) -> bool:
     if loading.error:
         news.error(f"{loading.error}", icon=":material/error:")
     return not loading.error
-
-
-def show_performance(visit: Visit) -> DeltaGenerator | None:
-    """Shows the song, if there is one, and returns the place below it."""
-    performance = visit.performance
-    if not performance:
-        place = st.empty()
-        if not visit.live or not is_served():
-            welcome = (LOOKS / "welcome.html").read_text(encoding="utf-8")
-            place.html(welcome.format(bars=dancing_bars()))
-        return None
-    title = html.escape(performance.title)
-    st.html(f'<h2 class="now" id="song">{title}</h2><p class="facts">{performance.facts}</p>')
-    st.plotly_chart(performance.figure, config=STILL, key="spectrogram", alt=f"Spectrogram of {performance.title}")
-    st.container(key="song").audio(performance.wav, alt=performance.title)
-    st.download_button("Download WAV", performance.wav, performance.file_name, "audio/wav", on_click="ignore")
-    return st.container()
-
-
-def dancing_bars() -> str:
-    """Bars as on an old hi-fi, each swaying at its own moment."""
-    chance = random.Random(4)
-    bar = '<i style="height:{:.0f}%;--d:-{:.1f}s"></i>'
-    return "".join(bar.format(chance.uniform(15, 95), chance.uniform(0, 5)) for _ in range(N_BARS))
 
 
 def follow_endless(visit: Visit, news: DeltaGenerator) -> None:
@@ -145,5 +155,10 @@ def address() -> str | None:
 if __name__ == "__main__":
     page()
 else:  # `streamlit run` finds this by reading, and serves it; the page itself it runs for each visitor, as above
-    routes = [state_route(engine_state, base_path()), live_route(find_job, audience(), base_path())]
+    index = Path(st.__file__).parent / "static" / "index.html"
+    routes = [
+        *card_routes(LOOKS, index, base_path()),
+        state_route(engine_state, base_path()),
+        live_route(find_job, audience(), base_path()),
+    ]
     app = st.App(Path(__file__), routes=routes, lifespan=lifespan(audience(), address))

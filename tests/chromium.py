@@ -140,7 +140,10 @@ class Visit:
             thumb.press(key)
 
     def roll_dice(self) -> None:
-        self.tab.get_by_role("button", name="Roll").click()
+        dice = self.tab.get_by_role("button", name="Roll")
+        if not dice.is_visible():
+            self.tab.get_by_text("More choices").click()
+        dice.click()
         self.wait_for_js("location.search.includes('seed_number=')")
 
     def audio(self, what: str):

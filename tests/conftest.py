@@ -1,15 +1,23 @@
 """A tiny model, trained once for all tests, sounds that the tests make themselves, and a browser to visit the page."""
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from chromium import FAKE_ENGINE, LAPTOP, Visit, launched, serve
+from fake_engine import FakeEngine, sine
+from page_visits import CATALOGUE
 
 from kpop.codec.config import CodecConfig
 from kpop.grid import N_BINS, SAMPLE_RATE_HZ
 
+os.environ["TWICE4LIFE_FEEDBACK"] = (
+    "off"  # also for the servers that tests start: none asks what listeners of before liked
+)
 TINY_CODEC = CodecConfig(
     band_edges_bins=(0, 40, N_BINS),
     codebook_sizes=((32, 32), (32,)),
@@ -57,6 +65,42 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     run(Plan(out=out, n_songs=3, codec_steps=12, lstm_steps=8, codec_config=TINY_CODEC, lstm_shape=TINY_LSTM), print)
     return out
+
+
+@pytest.fixture
+def fresh_page(monkeypatch, tmp_path):
+    """No weights, two seed clips, nothing remembered from the test before."""
+    st = pytest.importorskip("streamlit")
+    from kpop.generation import checkpoints, clips
+    from kpop.show import visit, warming
+
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    monkeypatch.setattr(checkpoints, "MODELS_DIR", tmp_path)
+    monkeypatch.setattr(clips, "_catalogue", lambda: CATALOGUE)
+    monkeypatch.setattr(visit, "built_in_clip", lambda name: clips.SeedClip(name, CATALOGUE[name]["title"], sine(4)))
+    monkeypatch.setattr(warming, "HEAD_START_S", 0)
+    warming.warming.cache_clear()
+    yield
+    warming.warming.cache_clear()
+
+
+@pytest.fixture
+def engine(monkeypatch, fresh_page) -> FakeEngine:
+    """Makes the page's songs instead of the real one."""
+    fake = FakeEngine()
+    monkeypatch.setitem(sys.modules, "kpop.engine.process", SimpleNamespace(engine=lambda: fake))
+    return fake
+
+
+@pytest.fixture
+def served():
+    """A server that sends sound while it is made."""
+    from kpop.serve import lifespan
+
+    lifespan._served.set()
+    yield
+    lifespan._served.clear()
 
 
 @pytest.fixture(scope="module")

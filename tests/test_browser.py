@@ -52,7 +52,7 @@ def check_spectrogram(page: Visit) -> None:
 def check_download(page: Visit) -> None:
     with page.tab.expect_download() as download:
         page.tab.get_by_role("button", name="Download WAV").click()
-    assert re.fullmatch(r"twice4life-[a-z0-9-]+-r0\.30-t1\.00-8s-7\.wav", download.value.suggested_filename)
+    assert re.fullmatch(r"twice4life-[a-z0-9-]+\.wav", download.value.suggested_filename)
     with wave.open(io.BytesIO(Path(download.value.path()).read_bytes())) as song:
         assert song.getnframes() / song.getframerate() == pytest.approx(8, abs=0.001)
         assert any(song.readframes(song.getnframes()))
@@ -80,7 +80,7 @@ def test_nothing_sticks_out_sideways_in_dark_and_light(visit, device, scheme):
     assert brightness(page) < 0.2 if scheme == "dark" else brightness(page) > 0.8
     assert not sticks_out(page)
     page.generate()
-    page.tab.locator(".js-plotly-plot").wait_for()
+    page.tab.locator(".js-plotly-plot").first.wait_for()
     assert not sticks_out(page)
 
 

@@ -5,8 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from kpop.generation.seed import chance_mask, mix
-from kpop.grid import STEPS_PER_BEAT
+from kpop.generation.clips import SeedClip
+from kpop.generation.seed import chance_mask, clip_hop, mix, seed_length, song_hop
+from kpop.grid import HOP_LENGTH, STEPS_PER_BEAT
 
 
 def mask(randomness: float, seed: int = 5, n_steps: int = 256) -> np.ndarray:
@@ -43,3 +44,22 @@ def test_streams_follow_their_layer():
     layers = np.zeros((32, 2), bool)
     layers[:, 1] = True
     assert mix(clip, chance, layers, [0, 1, 1]).tolist() == [[0, 1, 1]] * 32
+
+
+def clip(tempo_bpm: float | None) -> SeedClip:
+    return SeedClip("x", "X", np.zeros(100_000, np.float32), 0, None, tempo_bpm)
+
+
+def test_a_clips_tempo_is_the_distance_of_its_frames():
+    assert clip_hop(clip(None)) == song_hop(clip(None), 0.3) == HOP_LENGTH
+    assert clip_hop(clip(100.0)) == pytest.approx(300)
+    assert song_hop(clip(104.0), 0.3) == 288
+    assert song_hop(clip(100.0), 1.0) == HOP_LENGTH, "pure chance knows no clip"
+
+
+def test_a_seed_is_four_bars_but_no_more_than_the_clip_or_half_the_song():
+    assert seed_length(10_000, 300, 0.3) == 256
+    assert seed_length(None, 300, 0.3) == 256
+    assert seed_length(10_000, 100, 0.3) == 96
+    assert seed_length(10_000, 100, 1.0) == 256
+    assert seed_length(140, 300, 0.3) == 64

@@ -10,7 +10,7 @@ from test_phase import band
 
 from kpop.audio.measures import spectral_convergence_db
 from kpop.audio.phase import reconstruct
-from kpop.audio.spectrum import log_mel_db, stft
+from kpop.audio.spectrum import log_mel_db, stft, stft_at
 from kpop.audio.streaming import PhaseStream, picture_db
 from kpop.codec.chunks import ChunkDecoder
 from kpop.codec.config import CodecConfig
@@ -29,8 +29,8 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def in_pieces(magnitude: np.ndarray, n_frames: int, seed: int = 0) -> list[np.ndarray]:
-    stream, starts = PhaseStream(seed, N_ITERATIONS), range(0, len(magnitude), n_frames)
+def in_pieces(magnitude: np.ndarray, n_frames: int, seed: int = 0, hop: int = HOP_LENGTH) -> list[np.ndarray]:
+    stream, starts = PhaseStream(seed, N_ITERATIONS, hop), range(0, len(magnitude), n_frames)
     return [stream.push(magnitude[i : i + n_frames], last=i + n_frames >= len(magnitude)) for i in starts]
 
 
@@ -50,10 +50,19 @@ def test_pieces_are_nearly_as_near_to_the_magnitudes_as_the_whole(magnitude, n_f
     assert error_db < spectral_convergence_db(magnitude, whole) + 1.0
 
 
+@pytest.mark.parametrize("hop", [170, HOP_LENGTH, 339])
 @pytest.mark.parametrize("n_frames", [1, 2, 7, 32, 1000])
 @pytest.mark.parametrize("n_in_all", [1, 2, 8, 57])
-def test_every_frame_gives_one_hop_of_samples_however_it_arrives(magnitude, n_frames, n_in_all):
-    assert sum(map(len, in_pieces(magnitude[:n_in_all], n_frames))) == n_in_all * HOP_LENGTH
+def test_every_frame_gives_one_hop_of_samples_however_it_arrives(magnitude, n_frames, n_in_all, hop):
+    assert sum(map(len, in_pieces(magnitude[:n_in_all], n_frames, hop=hop))) == n_in_all * hop
+
+
+@pytest.mark.parametrize(("hop", "error_db"), [(170, -24), (200, -23), (HOP_LENGTH, -26), (300, -21), (339, -18)])
+def test_frames_at_other_distances_become_the_sound_that_they_are_of(hop, error_db):
+    sound = np.tile(band(), 2)
+    magnitude = np.abs(stft_at(sound, np.arange(0, len(sound), hop)))
+    rebuilt = np.concatenate(in_pieces(magnitude, 128, hop=hop))[: len(sound)]
+    assert spectral_convergence_db(np.abs(stft(sound)), rebuilt) < error_db
 
 
 def test_a_piece_waits_for_no_more_than_the_look_ahead(magnitude):

@@ -2,8 +2,10 @@
 
 import io
 import os
+import struct
 import threading
 import wave
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,8 +40,11 @@ def read_audio(source: str | Path | BinaryIO, max_s: float | None = None) -> np.
     return waveform
 
 
-def wav_bytes(waveform: np.ndarray) -> bytes:
-    """WAV file, 16-bit mono at 16 kHz, of a waveform (n_samples,) within -1..1; ValueError for anything outside."""
+def wav_bytes(waveform: np.ndarray, tags: Mapping[str, str] | None = None) -> bytes:
+    """WAV file, 16-bit mono at 16 kHz, of a waveform (n_samples,) within -1..1; ValueError for anything outside.
+
+    tags: texts of a RIFF INFO list by their four letters, such as {"INAM": "a title"}
+    """
     waveform = np.asarray(waveform)
     if waveform.ndim != 1:
         raise ValueError(f"a mono waveform has one axis, this one has shape {waveform.shape}")
@@ -51,7 +56,19 @@ def wav_bytes(waveform: np.ndarray) -> bytes:
         file.setsampwidth(SAMPLE_WIDTH_BYTES)
         file.setframerate(SAMPLE_RATE_HZ)
         file.writeframes(pcm_bytes(waveform))
-    return buffer.getvalue()
+    return _tagged(buffer.getvalue(), tags) if tags else buffer.getvalue()
+
+
+def _tagged(wav: bytes, tags: Mapping[str, str]) -> bytes:
+    """The list goes behind the sound, so that the sound begins where simple readers expect it."""
+    texts = (_chunk(name, text.encode() + b"\0") for name, text in tags.items())
+    content = wav + _chunk("LIST", b"INFO" + b"".join(texts))
+    return content[:4] + struct.pack("<I", len(content) - 8) + content[8:]
+
+
+def _chunk(name: str, body: bytes) -> bytes:
+    """Of a RIFF file: four letters, the body's length, the body, and a byte of padding to an even place."""
+    return name.encode() + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
 
 
 def pcm_bytes(waveform: np.ndarray) -> bytes:
@@ -60,9 +77,9 @@ def pcm_bytes(waveform: np.ndarray) -> bytes:
     return np.clip(np.rint(waveform * float(PCM_SCALE)), -PCM_SCALE, PCM_SCALE - 1).astype("<i2").tobytes()
 
 
-def write_wav(path: str | Path, waveform: np.ndarray) -> None:
-    """Write `wav_bytes(waveform)` to `path`, whole or not at all; KpopError if the folder does not take it."""
-    path, content = Path(path), wav_bytes(waveform)
+def write_wav(path: str | Path, waveform: np.ndarray, tags: Mapping[str, str] | None = None) -> None:
+    """Write `wav_bytes(waveform, tags)` to `path`, whole or not at all; KpopError if the folder does not take it."""
+    path, content = Path(path), wav_bytes(waveform, tags)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         temporary.write_bytes(content)

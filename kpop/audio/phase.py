@@ -7,7 +7,7 @@ reconstruction of phase from STFT magnitude"), then fast Griffin-Lim.
 import numpy as np
 from numba import njit
 
-from kpop.audio.griffin_lim import ROWS_BEFORE_CENTRE, SHARED_ROWS, approach, overlapped, row_weights
+from kpop.audio.griffin_lim import SAMPLES_BEFORE_CENTRE, approach, overlapped, row_weights, shared_rows
 from kpop.audio.spectrum import frame_count
 from kpop.grid import HOP_LENGTH, N_BINS, N_FFT
 
@@ -20,9 +20,6 @@ RANKS_PER_NAT = 64  # how finely loudness decides what comes first
 NO_RANK = NOTHING = -1
 CENTRED = np.where(np.arange(N_BINS) % 2, np.float32(-1), np.float32(1))  # our frames start, not centre, on phase 0
 TWO_PI = 2 * np.pi
-RADIANS_PER_HOP_AND_BIN = TWO_PI * HOP_LENGTH / N_FFT
-PULL = HOP_LENGTH * N_FFT / GAMMA  # radians a hop, per nat by which one neighbour in frequency is louder
-DELAY = GAMMA / (HOP_LENGTH * N_FFT)  # radians a bin, per nat by which one neighbour in time is louder
 
 
 def reconstruct(magnitude: np.ndarray, n_samples: int, seed: int = 0, n_iterations: int = N_ITERATIONS) -> np.ndarray:
@@ -38,10 +35,11 @@ def reconstruct(magnitude: np.ndarray, n_samples: int, seed: int = 0, n_iteratio
     phase = random_phase(magnitude.shape, np.random.default_rng(seed))
     integrate(magnitude, float(magnitude.max()), phase)
     spectrum = with_phase(magnitude, phase)
-    before, weights = np.zeros((SHARED_ROWS, HOP_LENGTH), np.float32), row_weights(len(magnitude), n_samples=n_samples)
+    before = np.zeros((shared_rows(HOP_LENGTH), HOP_LENGTH), np.float32)
+    weights = row_weights(len(magnitude), n_samples=n_samples)
     approach(spectrum, magnitude, before, weights, n_iterations)
     samples = (overlapped(spectrum, before) * weights).reshape(-1)
-    return samples[ROWS_BEFORE_CENTRE * HOP_LENGTH :][:n_samples].copy()
+    return samples[SAMPLES_BEFORE_CENTRE:][:n_samples].copy()
 
 
 def checked(magnitude: np.ndarray) -> np.ndarray:
@@ -64,12 +62,13 @@ def random_phase(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray
     return (rng.random(shape, np.float32) - np.float32(0.5)) * np.float32(TWO_PI)
 
 
-def integrate(magnitude: np.ndarray, level: float, phase: np.ndarray, n_known: int = 0) -> None:
+def integrate(magnitude: np.ndarray, level: float, phase: np.ndarray, n_known: int = 0, hop: int = HOP_LENGTH) -> None:
     """Replace random `phase`, radians float32 (n_frames, N_BINS), by one that fits magnitudes of that shape.
 
     level: magnitude of the loudest bin there is, or was of late. n_known: so many frames at the start have their phase
-    already, from which the others' goes on. Heap integration makes an impulse of a smooth noise burst, so smooth places
-    keep their random phase, as near-silence does. Phases are those that `with_phase` takes.
+    already, from which the others' goes on. hop: samples between frames. Heap integration makes an impulse of a smooth
+    noise burst, so smooth places keep their random phase, as near-silence does. Phases are those that `with_phase`
+    takes.
     """
     if level <= 0:
         return
@@ -78,7 +77,16 @@ def integrate(magnitude: np.ndarray, level: float, phase: np.ndarray, n_known: i
     _neighbourhoods(np.exp(2 * log_mag), 2 * log_mag, mean_power, mean_log)
     rank = np.empty(log_mag.shape, np.int16)
     _rank(log_mag, np.float32(np.log(TOLERANCE * level)), np.log(mean_power * np.float32(FLATNESS)), mean_log, rank)
-    _integrate(log_mag, rank, n_known, phase)
+    _integrate(log_mag, rank, n_known, phase, _slopes(hop))
+
+
+def _slopes(hop: int) -> tuple[float, float, float]:
+    """What phase gradients are made of, at a hop.
+
+    Radians a hop and bin of a bin's own frequency; radians a hop, per nat by which one neighbour in frequency is
+    louder; radians a bin, per nat by which one neighbour in time is louder.
+    """
+    return TWO_PI * hop / N_FFT, hop * N_FFT / GAMMA, GAMMA / (hop * N_FFT)
 
 
 def with_phase(magnitude: np.ndarray, phase: np.ndarray) -> np.ndarray:
@@ -122,7 +130,7 @@ def _rank(log_mag, quiet, smoothest, mean_log, rank):
 
 
 @njit(cache=True, nogil=True)
-def _integrate(log_mag, rank, n_known, phase):
+def _integrate(log_mag, rank, n_known, phase, slopes):
     """Fill `phase` where there is a rank, highest first, each bin from a neighbour already done; then no rank is left.
 
     Instead of a heap one list for each rank, linked through the bins: as good, and no sorting.
@@ -133,12 +141,12 @@ def _integrate(log_mag, rank, n_known, phase):
         rank[: n_known - 1] = NO_RANK
         for k in range(N_BINS):
             _put(n_known - 1, k, rank, heads, links)
-        _drain(log_mag, rank, phase, heads, links, heads.size - 1)
+        _drain(log_mag, rank, phase, slopes, heads, links, heads.size - 1)
     for start in _loudest_first(rank):
         t, k = start // N_BINS, start % N_BINS
         if rank[t, k] != NO_RANK:  # its random phase stays: islands owe each other nothing
             top = _put(t, k, rank, heads, links)
-            _drain(log_mag, rank, phase, heads, links, top)
+            _drain(log_mag, rank, phase, slopes, heads, links, top)
 
 
 @njit(cache=True, nogil=True)
@@ -172,7 +180,7 @@ def _put(t, k, rank, heads, links):
 
 
 @njit(cache=True, nogil=True)
-def _drain(log_mag, rank, phase, heads, links, top):
+def _drain(log_mag, rank, phase, slopes, heads, links, top):
     """Integrate from every bin in the lists, none over `top`, until nothing that has a rank can be reached any more."""
     while top >= 0:
         index = heads[top]
@@ -184,7 +192,7 @@ def _drain(log_mag, rank, phase, heads, links, top):
         for dt, dk in ((1, 0), (-1, 0), (0, 1), (0, -1)):
             u, j = t + dt, k + dk
             if 0 <= u < rank.shape[0] and 0 <= j < N_BINS and rank[u, j] != NO_RANK:
-                phase[u, j] = _turned(phase[t, k] + _step(log_mag, t, k, u, j))
+                phase[u, j] = _turned(phase[t, k] + _step(log_mag, slopes, t, k, u, j))
                 top = max(top, _put(u, j, rank, heads, links))
 
 
@@ -195,22 +203,23 @@ def _turned(phase):
 
 
 @njit(cache=True, nogil=True)
-def _step(log_mag, t, k, u, j):
+def _step(log_mag, slopes, t, k, u, j):
     """How much further the phase of bin (u, j) is than that of its neighbour (t, k): the mean of both gradients."""
     if u != t:
-        return (u - t) * 0.5 * (_per_frame(log_mag, t, k) + _per_frame(log_mag, u, k))
-    return (j - k) * 0.5 * (_per_bin(log_mag, t, k) + _per_bin(log_mag, t, j))
+        return (u - t) * 0.5 * (_per_frame(log_mag, slopes, t, k) + _per_frame(log_mag, slopes, u, k))
+    return (j - k) * 0.5 * (_per_bin(log_mag, slopes, t, k) + _per_bin(log_mag, slopes, t, j))
 
 
 @njit(cache=True, nogil=True)
-def _per_frame(log_mag, t, k):
+def _per_frame(log_mag, slopes, t, k):
     """Phase gradient along time in radians a hop: the bin's own frequency, pulled towards the louder neighbour."""
     low, high = max(k - 1, 0), min(k + 1, N_BINS - 1)
-    return PULL * 0.5 * (log_mag[t, high] - log_mag[t, low]) + RADIANS_PER_HOP_AND_BIN * k
+    own, pull, _ = slopes
+    return pull * 0.5 * (log_mag[t, high] - log_mag[t, low]) + own * k
 
 
 @njit(cache=True, nogil=True)
-def _per_bin(log_mag, t, k):
+def _per_bin(log_mag, slopes, t, k):
     """Phase gradient along frequency in radians a bin: the delay of the energy from the frame's centre."""
     before, after = max(t - 1, 0), min(t + 1, log_mag.shape[0] - 1)
-    return -DELAY * 0.5 * (log_mag[after, k] - log_mag[before, k])
+    return -slopes[2] * 0.5 * (log_mag[after, k] - log_mag[before, k])

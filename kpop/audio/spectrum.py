@@ -23,9 +23,9 @@ _HOPS_PER_WINDOW = exact_div(N_FFT, HOP_LENGTH)
 _BLOCK_FRAMES = 128
 
 
-def frame_count(n_samples: int) -> int:
-    """Number of STFT frames of a waveform of `n_samples`."""
-    return 1 + n_samples // HOP_LENGTH
+def frame_count(n_samples: int, hop: int = HOP_LENGTH) -> int:
+    """Number of STFT frames of a waveform of `n_samples`, `hop` samples apart."""
+    return 1 + n_samples // hop
 
 
 def stft(waveform: np.ndarray) -> np.ndarray:
@@ -39,6 +39,16 @@ def stft(waveform: np.ndarray) -> np.ndarray:
     spectrum = np.empty((len(frames), N_BINS), np.complex64)
     for block in _blocks(len(frames)):
         spectrum[block] = scipy.fft.rfft(frames[block] * ANALYSIS_WINDOW, axis=1)
+    return spectrum
+
+
+def stft_at(waveform: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """As `stft`, with frames centred on any samples of the waveform (n_samples,): centres (n_frames,) int64."""
+    padded = np.pad(np.asarray(waveform, np.float32), _HALF)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)
+    spectrum = np.empty((len(centres), N_BINS), np.complex64)
+    for block in _blocks(len(centres)):
+        spectrum[block] = scipy.fft.rfft(frames[centres[block]] * ANALYSIS_WINDOW, axis=1)
     return spectrum
 
 

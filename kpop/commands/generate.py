@@ -32,10 +32,12 @@ def run(options: argparse.Namespace) -> None:
     from kpop.audio.files import write_wav
     from kpop.engine.process import engine
     from kpop.generation.clips import find_clip
+    from kpop.generation.stamp import stamp
+    from kpop.generation.titles import song_title
 
     song = engine().submit(settings, find_clip(settings.clip)).result()
-    write_wav(options.out, song.waveform)
-    print(f"{options.out}: {_summary(song)}")
+    write_wav(options.out, song.waveform, stamp(settings))
+    print(f"{options.out}: “{song_title(settings)}”, {_summary(song)}")
 
 
 def _summary(song: GeneratedSong) -> str:

@@ -11,16 +11,13 @@ import numpy as np
 from kpop.audio.files import read_audio
 from kpop.errors import KpopError
 from kpop.generation.checkpoints import MODELS_DIR
-from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, SIXTEENTH_SAMPLES, STEPS_PER_BAR
+from kpop.grid import BAR_SAMPLES, SIXTEENTH_SAMPLES, STEPS_PER_BAR
 
 CLIPS_DIR = MODELS_DIR / "clips"
 SEED_BARS = 4
 SEED_STEPS = SEED_BARS * STEPS_PER_BAR
 CLIP_SAMPLES = SEED_BARS * BAR_SAMPLES + SIXTEENTH_SAMPLES * 4  # and a beat more: what the end of the seed leads to
 LONGEST_FILE_S = 60.0  # more of a file than this is never heard as a seed, so it is not read
-SHORTEST_FILE_S = 2.0
-SILENCE_LUFS = -60.0
-SILENT_SAMPLE = 1e-3  # what comes before the first sample above this is skipped
 
 
 @dataclass(frozen=True)
@@ -36,9 +33,10 @@ class ClipInfo:
 class SeedClip:
     """Music to start from.
 
-    waveform: (n_samples,) float32, 16 kHz, -14 LUFS, at most CLIP_SAMPLES long
+    waveform: (n_samples,) float32, 16 kHz, -14 LUFS, at most four bars and a beat long
     first_slot: metronome position of its first step
     labels: (n_steps, len(LABEL_SIZES)) uint8 classes of section, key, chord and tune, or None where they are not known
+    tempo_bpm: the song's, too; None for that of the model
     """
 
     name: str
@@ -46,6 +44,7 @@ class SeedClip:
     waveform: np.ndarray
     first_slot: int = 0
     labels: np.ndarray | None = None
+    tempo_bpm: float | None = None
 
 
 @lru_cache(maxsize=1)
@@ -87,23 +86,15 @@ def _unpacked(runs: list[list[int]]) -> np.ndarray:
 
 
 def clip_from_file(source: BinaryIO | str | Path, name: str) -> SeedClip:
-    """The beginning of any sound file, brought to -14 LUFS; silence before its first sound is skipped.
+    """The beginning of any sound file, from its first sound on, at -14 LUFS, with its own tempo where a beat is clear.
 
-    Raises KpopError when the file is broken, silent or shorter than SHORTEST_FILE_S.
+    Raises KpopError when the file is broken, silent, or holds less than two seconds of sound.
     """
-    # here, because they bring scipy, and the page that lists the clips must not wait for it
-    from kpop.audio.loudness import integrated_loudness, normalise
-    from kpop.generation.pulse import first_slot
+    # here, because it brings scipy, and the page that lists the clips must not wait for it
+    from kpop.generation.listening import heard
 
-    waveform = read_audio(source, max_s=LONGEST_FILE_S)
-    if len(waveform) < SHORTEST_FILE_S * SAMPLE_RATE_HZ:
-        raise KpopError(f"{name} lasts only {len(waveform) / SAMPLE_RATE_HZ:.1f} s: choose two seconds or more.")
-    loud = np.flatnonzero(np.abs(waveform) > SILENT_SAMPLE)
-    heard = waveform[loud[0] : loud[0] + CLIP_SAMPLES] if len(loud) else waveform[:0]
-    if len(heard) < SHORTEST_FILE_S * SAMPLE_RATE_HZ or integrated_loudness(heard) < SILENCE_LUFS:
-        raise KpopError(f"{name} is silent in its first minute: choose a file with sound at its start.")
-    heard = normalise(heard)
-    return SeedClip(name, Path(name).stem, heard, first_slot(heard))
+    waveform, first_slot, tempo_bpm = heard(read_audio(source, max_s=LONGEST_FILE_S), name)
+    return SeedClip(name, Path(name).stem, waveform, first_slot, None, tempo_bpm)
 
 
 def find_clip(name: str) -> SeedClip:

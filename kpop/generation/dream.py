@@ -17,10 +17,10 @@ from kpop.audio.streaming import picture_db
 from kpop.generation.clips import SeedClip
 from kpop.generation.form_rules import kinds
 from kpop.generation.instrument import Instrument
-from kpop.generation.seed import Seed, seed_length
-from kpop.generation.settings import GeneratedSong, Settings
+from kpop.generation.seed import Seed, seed_length, song_hop
+from kpop.generation.settings import BEATS_PER_BAR, Beat, GeneratedSong, Settings
 from kpop.generation.synthesis import SongSound
-from kpop.grid import SAMPLE_RATE_HZ, STEP_SAMPLES
+from kpop.grid import FRAMES_PER_STEP, SAMPLE_RATE_HZ, STEPS_PER_BAR, STEPS_PER_BEAT
 from kpop.lstm.places import Places, Stride
 
 Progress = Callable[[float, str], None]
@@ -49,19 +49,21 @@ class Dream:
 
     def __init__(self, instrument: Instrument, settings: Settings, clip: SeedClip, endless: bool = False) -> None:
         self.instrument, self.settings = instrument, settings
+        hop = song_hop(clip, settings.randomness, instrument.metronome_rate)
+        self._step_samples = hop * FRAMES_PER_STEP
         self.n_samples = None if endless else round(settings.length_s * SAMPLE_RATE_HZ)
-        self.n_steps = None if endless else -(-self.n_samples // STEP_SAMPLES)
+        self.n_steps = None if endless else -(-self.n_samples // self._step_samples)
         self.n_sounded, self.steps_done, self.sound_done = 0, False, False
         self._started_s = time.monotonic()
         self.seconds = dict.fromkeys(("seed", "dream", "sound", "master"), 0.0)
         with self._lap("seed"), one_thread():
-            n_seed = seed_length(self.n_steps, clip, settings.randomness)
+            n_seed = seed_length(self.n_steps, instrument.n_clip_steps(clip), settings.randomness)
             self.seed: Seed = instrument.seed(settings, clip, n_seed, self._rng(MASK_STAGE))
         self._known: deque[np.ndarray] = deque()  # steps that have no sound yet, in blocks of STRIDE_STEPS
         self._n_known = self._n_taken = 0  # steps ever put there, and taken from there
         self._piece_lengths = chain(FIRST_PIECES_STEPS, repeat(PIECE_STEPS))
         self._next_piece_steps = next(self._piece_lengths)
-        self._sound = SongSound(instrument.codec, self.seed, self.n_samples, settings.seed_number)
+        self._sound = SongSound(instrument.codec, self.seed, self.n_samples, settings.seed_number, hop)
         self._live, self._master = LiveMaster(), SongMaster()
         self._course = self._steps()
         self._stride, self._fresh = next(self._course)
@@ -74,7 +76,13 @@ class Dream:
     @property
     def seed_end_s(self) -> float:
         """Where the seed ends and the machine goes on alone."""
-        return self.seed.n_steps * STEP_SAMPLES / SAMPLE_RATE_HZ
+        return self.seed.n_steps * self._step_samples / SAMPLE_RATE_HZ
+
+    @property
+    def beat(self) -> Beat:
+        """Where its beats and bars lie."""
+        slot_s = self._step_samples / SAMPLE_RATE_HZ / self.instrument.metronome_rate
+        return Beat(-self.seed.first_slot % STEPS_PER_BAR * slot_s, STEPS_PER_BEAT * slot_s, BEATS_PER_BAR)
 
     def next_stride(self, places: Places, place: int) -> Stride:
         """What the song's place is to do next; to be followed by `take`."""
@@ -122,6 +130,7 @@ class Dream:
             settings=self.settings,
             seconds_taken=self.seconds,
             taken_s=taken_s,
+            beat=self.beat,
         )
 
     def _steps(self) -> Generator[tuple[Stride, bool], np.ndarray, None]:

@@ -12,8 +12,9 @@ from kpop.codec.network import Codec
 from kpop.generation import synthesis
 from kpop.generation.clips import SeedClip
 from kpop.generation.form_rules import GRAMMARS
-from kpop.generation.seed import HeardClip, Seed
+from kpop.generation.seed import HeardClip, Seed, clip_hop
 from kpop.generation.settings import Settings
+from kpop.grid import FRAMES_PER_STEP
 from kpop.lstm import places
 from kpop.lstm.config import N_METRONOME_SLOTS
 from kpop.lstm.network import CodeLstm
@@ -35,7 +36,7 @@ class Instrument:
         self.n_labels, self.n_streams = lstm.config.n_labels, lstm.config.n_streams
         # the labels are a layer together
         self.layers = [0] * self.n_labels + [1 + band for band in codec.config.stream_bands]
-        self._heard: OrderedDict[tuple[str, int], HeardClip] = OrderedDict()
+        self._heard: OrderedDict[tuple, HeardClip] = OrderedDict()
         self._hearing = threading.Lock()
 
     @classmethod
@@ -58,9 +59,13 @@ class Instrument:
             clip, self.hear(clip), n_steps, settings.randomness, rng, self.layers, self.codec.config.band_edges_bins
         )
 
+    def n_clip_steps(self, clip: SeedClip) -> int:
+        """How many whole steps the clip has."""
+        return int(len(clip.waveform) / (clip_hop(clip, self.metronome_rate) * FRAMES_PER_STEP))
+
     def hear(self, clip: SeedClip) -> HeardClip:
         """The clip's spectrum and streams; the last few clips are remembered."""
-        key = (clip.name, hash(clip.waveform.tobytes()))
+        key = (clip.name, clip.tempo_bpm, hash(clip.waveform.tobytes()))
         with self._hearing:
             if key not in self._heard:
                 self._heard[key] = self._hear(clip)
@@ -71,7 +76,7 @@ class Instrument:
 
     @torch.inference_mode()
     def _hear(self, clip: SeedClip) -> HeardClip:
-        log_magnitudes = synthesis.analyse(clip.waveform)
+        log_magnitudes = synthesis.analyse(clip.waveform, clip_hop(clip, self.metronome_rate))
         codes = synthesis.encode(self.codec, log_magnitudes)
         sizes = np.array(self.packed.config.stream_sizes[: self.n_labels])
         labels = np.tile(sizes, (len(codes), 1))  # a stream's size: "not known"

@@ -1,18 +1,15 @@
-"""File names that tell how a song was made."""
+"""File names that tell what a song is called."""
 
 import re
-from pathlib import Path
 
 from kpop.generation.settings import Settings
+from kpop.generation.titles import song_title
+
+LONGEST_NAME = 80
 
 
 def song_file_name(settings: Settings) -> str:
-    """For example "twice4life-first-snow-r0.30-t1.00-30s-7.wav"; safe on every file system."""
-    model = _plain(Path(settings.model).stem)
-    clip = _plain(Path(settings.clip).stem)
-    knobs = f"r{settings.randomness:.2f}-t{settings.temperature:.2f}-{settings.length_s:g}s-{settings.seed_number}"
-    return f"{model}-{clip}-{knobs}.wav"
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "own"
+    """For example "twice4life-neon-butterfly.wav"; safe on every file system."""
+    spoken = song_title(settings).lower().replace("'", "")
+    plain = re.sub(r"[^a-z0-9]+", "-", spoken).strip("-")
+    return f"twice4life-{plain[:LONGEST_NAME]}.wav"

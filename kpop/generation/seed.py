@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from kpop.generation.clips import SEED_STEPS, SeedClip
-from kpop.grid import FRAMES_PER_STEP, STEP_SAMPLES, STEPS_PER_BEAT
+from kpop.grid import FRAMES_PER_STEP, HOP_LENGTH, STEPS_PER_BEAT, TEMPO_BPM
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,22 @@ class Seed:
         return decoded
 
 
-def seed_length(n_steps: int | None, clip: SeedClip, randomness: float) -> int:
+def clip_hop(clip: SeedClip, metronome_rate: float = 1.0) -> float:
+    """Samples between a clip's frames that put its beats on the metronome's; metronome_rate: its slots a step."""
+    return HOP_LENGTH if clip.tempo_bpm is None else HOP_LENGTH * TEMPO_BPM * metronome_rate / clip.tempo_bpm
+
+
+def song_hop(clip: SeedClip, randomness: float, metronome_rate: float = 1.0) -> int:
+    """Samples between a song's frames: those of its clip, of which only pure chance leaves nothing, to a whole number.
+
+    That is 0.3 % of the tempo at most, and the seed is heard at the song's.
+    """
+    return round(clip_hop(clip, metronome_rate)) if randomness < 1 else HOP_LENGTH
+
+
+def seed_length(n_steps: int | None, n_clip_steps: int, randomness: float) -> int:
     """Steps of the seed: four bars, but no more than the clip has (unless all is chance) or half of the song."""
-    clip_steps = len(clip.waveform) // STEP_SAMPLES if randomness < 1 else SEED_STEPS
+    clip_steps = n_clip_steps if randomness < 1 else SEED_STEPS
     song_steps = SEED_STEPS if n_steps is None else n_steps // 2
     return min(SEED_STEPS, clip_steps, song_steps) // STEPS_PER_BEAT * STEPS_PER_BEAT
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kpop.errors import KpopError
+from kpop.grid import STEPS_PER_BAR, STEPS_PER_BEAT, TEMPO_BPM, exact_div
 
 LENGTH_RANGE_S = (4.0, 300.0)
 TEMPERATURE_RANGE = (0.0, 2.0)
 RANDOMNESS_RANGE = (0.0, 1.0)
+BEATS_PER_BAR = exact_div(STEPS_PER_BAR, STEPS_PER_BEAT)
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,26 @@ def _require(what: str, value: float, span: tuple[float, float]) -> None:
 
 
 @dataclass(frozen=True)
+class Beat:
+    """Where a song's bars lie: a beat at first_downbeat_s + n * beat_s, n from 0 on, a bar at every beats_per_bar-th.
+
+    first_downbeat_s: seconds from the song's start to the first bar that begins there or later
+    """
+
+    first_downbeat_s: float
+    beat_s: float
+    beats_per_bar: int
+
+    @property
+    def tempo_bpm(self) -> float:
+        """Beats a minute."""
+        return 60 / self.beat_s
+
+
+GRID_BEAT = Beat(0.0, 60 / TEMPO_BPM, BEATS_PER_BAR)
+
+
+@dataclass(frozen=True)
 class GeneratedSong:
     """A finished song and everything about it.
 
@@ -56,6 +78,7 @@ class GeneratedSong:
     settings: what it was made with
     seconds_taken: wall-clock seconds of each stage; stages overlap, and passes are shared with other songs
     taken_s: wall-clock seconds from the beginning to the finished song
+    beat: where its beats and bars lie
     """
 
     waveform: np.ndarray
@@ -65,3 +88,4 @@ class GeneratedSong:
     settings: Settings
     seconds_taken: dict[str, float] = field(default_factory=dict)
     taken_s: float = 0.0
+    beat: Beat = GRID_BEAT

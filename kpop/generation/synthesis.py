@@ -8,20 +8,24 @@ import torch
 from kpop.audio import phase
 from kpop.audio.mastering import LiveMaster, finished_master
 from kpop.audio.phase import reconstruct
-from kpop.audio.spectrum import frame_count, from_log_magnitude, log_magnitude, stft
+from kpop.audio.spectrum import frame_count, from_log_magnitude, log_magnitude, stft_at
 from kpop.audio.streaming import PhaseStream
 from kpop.codec.chunks import ChunkDecoder
 from kpop.codec.network import Codec
-from kpop.grid import FRAMES_PER_STEP, STEP_SAMPLES
+from kpop.grid import FRAMES_PER_STEP, HOP_LENGTH, STEP_SAMPLES
 
 DECODED_ITERATIONS = 8  # no waveform has quite the magnitudes that a codec decodes, so more come no nearer
 
 
-def analyse(waveform: np.ndarray) -> np.ndarray:
-    """Log-magnitude (n_steps * FRAMES_PER_STEP, N_BINS) float32 of a waveform; its last step is filled with zeros."""
-    n_steps = -(-len(waveform) // STEP_SAMPLES)
-    whole = np.pad(waveform, (0, n_steps * STEP_SAMPLES - len(waveform)))
-    return log_magnitude(np.abs(stft(whole)))[: n_steps * FRAMES_PER_STEP]
+def analyse(waveform: np.ndarray, hop: float = HOP_LENGTH) -> np.ndarray:
+    """Log-magnitude (n_steps * FRAMES_PER_STEP, N_BINS) float32 of a waveform; its last step is filled with zeros.
+
+    hop: samples between frames; need not be a whole number.
+    """
+    n_frames = int(-(-len(waveform) // (hop * FRAMES_PER_STEP)) * FRAMES_PER_STEP)
+    centres = np.rint(np.arange(n_frames) * hop).astype(int)
+    whole = np.pad(waveform, (0, max(0, int(centres.max(initial=0)) + 1 - len(waveform))))
+    return log_magnitude(np.abs(stft_at(whole, centres)))
 
 
 def encode(codec: Codec, log_magnitudes: np.ndarray) -> np.ndarray:
@@ -65,13 +69,16 @@ class SongSound:
     """Codes of one song in, its waveform out, in chunks; working memory depends on the largest chunk alone.
 
     n_samples: length of the song, None for one that ends with its last step. seed_number: for the phases left to
-    chance. The waveform is raw: not yet at its final loudness. The same chunks give the same bytes.
+    chance. hop: samples between frames, which is the song's tempo. The waveform is raw: not yet at its final loudness.
+    The same chunks give the same bytes.
     """
 
-    def __init__(self, codec: Codec, seed: KeepsClip, n_samples: int | None, seed_number: int) -> None:
-        self._seed, self._n_samples = seed, n_samples
+    def __init__(
+        self, codec: Codec, seed: KeepsClip, n_samples: int | None, seed_number: int, hop: int = HOP_LENGTH
+    ) -> None:
+        self._seed, self._n_samples, self._hop = seed, n_samples, hop
         self._decoder = ChunkDecoder(codec)
-        self._phases = PhaseStream(seed_number, DECODED_ITERATIONS)
+        self._phases = PhaseStream(seed_number, DECODED_ITERATIONS, hop)
         self._n_frames, self._n_given = 0, 0
 
     def push(self, codes: np.ndarray, last: bool = False) -> np.ndarray:
@@ -82,7 +89,7 @@ class SongSound:
         decoded = self._decoder.push(torch.from_numpy(codes), last).numpy()
         decoded = self._seed.keep_clip(self._n_frames, decoded)
         if self._n_samples is not None:
-            left = frame_count(self._n_samples) - self._n_frames
+            left = frame_count(self._n_samples, self._hop) - self._n_frames
             decoded = _exactly(decoded, left) if last else decoded[:left]
         self._n_frames += len(decoded)
         samples = self._phases.push(from_log_magnitude(decoded), last)

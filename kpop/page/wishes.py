@@ -2,54 +2,52 @@
 
 import secrets
 from dataclasses import asdict
+from typing import NamedTuple
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from kpop.generation.checkpoints import available_models, voice
 from kpop.generation.clips import SeedClip
 from kpop.generation.settings import LENGTH_RANGE_S, RANDOMNESS_RANGE, TEMPERATURE_RANGE, Settings
+from kpop.generation.titles import song_title
 from kpop.page.clip_picker import choose_clip
 from kpop.page.own_clip import choose_own_clip
+from kpop.page.wishing import the_visit
 from kpop.serve.lifespan import is_served
-from kpop.show.visit import Visit
+from kpop.show.links import arrived_by_link, wanted
 
 DICE_SIDES = 10_000
 MAX_SEED_NUMBER = 2**32 - 1
 QUIET = {"on_change": "ignore", "bind": "query-params"}  # no rerun while tweaking; the address remembers the wishes
 
 
-def the_visit() -> Visit:
-    """This listener's."""
-    return st.session_state.setdefault("visit", Visit())
+class Choice(NamedTuple):
+    """What a listener has chosen. own_clip: instead of the settings' built-in one; endless: never to end."""
+
+    settings: Settings
+    own_clip: SeedClip | None
+    endless: bool
 
 
-def set_wishes(settings: Settings) -> None:
-    """Puts every widget where it makes this song. For callbacks: before the widgets of a run are made."""
-    for key, value in asdict(settings).items():
-        st.session_state[key] = value
-
-
-def play_again(settings: Settings, own_clip: SeedClip | None = None) -> None:
-    """Sets the wishes and asks for that very song at once. For callbacks. own_clip: what it starts from, unless built in."""
-    set_wishes(settings)
-    the_visit().wish(settings, own_clip, endless=False)
-
-
-def choose_settings(start: Settings) -> tuple[Settings, SeedClip | None, bool]:
-    """The settings, the listener's own clip, and whether the song is never to end. start: what is offered at first."""
-    for key, value in asdict(start).items():
+def choose(start: Settings, first: DeltaGenerator, more: DeltaGenerator) -> Choice:
+    """The choices, those at first sight and those for whoever wants more. start: what is offered at first."""
+    wishes = wanted(st.query_params, start)
+    if "visit" not in st.session_state and arrived_by_link(st.query_params):
+        the_visit().sent = song_title(wishes)
+    for key, value in asdict(wishes).items():
         st.session_state.setdefault(key, value)  # not a widget's own `value`: callbacks set these too
-    built_in_name = choose_clip()
-    own_clip = choose_own_clip()
-    randomness = slider("Seed randomness", "Kevin’s memory", "pure chance", "randomness", RANDOMNESS_RANGE, "%.2f")
-    length_place = st.container()
-    temperature = slider("Temperature", "safe", "wild", "temperature", TEMPERATURE_RANGE, "%.2f")
-    with st.expander("More choices", icon=":material/tune:"):
-        seed_number, endless, model = choose_seed_number(), choose_endless(), choose_model()
-    with length_place:
+    with more:
+        own_clip = choose_own_clip()
+        with st.expander("More choices", icon=":material/tune:"):
+            seed_number, endless, model = choose_seed_number(), choose_endless(), choose_model()
+    with first:
+        built_in_name = choose_clip()
+        randomness = slider("Seed randomness", "Kevin’s memory", "pure chance", "randomness", RANDOMNESS_RANGE, "%.2f")
         length_s = slider("Length", "a hook", "a whole song", "length_s", LENGTH_RANGE_S, "%d s", 1.0, endless)
+        temperature = slider("Temperature", "safe", "wild", "temperature", TEMPERATURE_RANGE, "%.2f")
     clip = own_clip.name if own_clip else built_in_name
-    return Settings(randomness, temperature, length_s, seed_number, clip, model), own_clip, endless
+    return Choice(Settings(randomness, temperature, length_s, seed_number, clip, model), own_clip, endless)
 
 
 def slider(

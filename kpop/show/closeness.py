@@ -7,25 +7,61 @@ import numpy as np
 from kpop.audio.files import wav_bytes
 from kpop.errors import KpopError
 from kpop.generation.checkpoints import index_path
-from kpop.generation.clips import SeedClip
-from kpop.generation.settings import GeneratedSong
-from kpop.grid import SAMPLE_RATE_HZ, STEPS_PER_BAR
+from kpop.generation.settings import GRID_BEAT, Beat, GeneratedSong
+from kpop.grid import HOP_LENGTH, SAMPLE_RATE_HZ
 from kpop.show.background import Report
+
+LOW, USUAL, HIGH = 0.05, 0.5, 0.95  # shares of unheard songs
+PIECE_FRAMES = 1024
+N_ITERATIONS = 8  # of Griffin-Lim, as for the song itself
 
 
 @dataclass(frozen=True)
 class Closeness:
-    """One line, and WAV files of the two bars here and there; there is None where we do not have that song."""
+    """The two bars of the training music that a song comes nearest to, and how near unheard songs come.
 
-    words: str
+    similarity: 0..1, 1 for the same two bars in whatever key; low, usual, high: what 5, 50 and 95 % of unheard songs of
+        this length stay under
+    song, song_start_s: in which training song, and where in it; start_s: where in the song itself
+    here, there: WAV files of the two bars; there is None where we do not have that song
+    """
+
+    similarity: float
+    low: float
+    usual: float
+    high: float
+    song: str
+    song_start_s: float
+    start_s: float
     here: bytes
     there: bytes | None
 
+    @property
+    def as_new_as_songs_go(self) -> bool:
+        """Whether a song that no voice has heard might come as near as this."""
+        return self.similarity <= self.high
 
-def closest_moment(song: GeneratedSong, clip: SeedClip, data: str, report: Report) -> Closeness | None:
+    @property
+    def verdict(self) -> str:
+        """A sentence for the listener."""
+        if self.as_new_as_songs_go:
+            return "As new as songs go: nothing in training is closer than an unheard song would come."
+        return "Closer than most unheard songs come: listen to both."
+
+    @property
+    def words(self) -> str:
+        """The figures, in a line."""
+        return (
+            f"Closest moment in training: {self.song} at {clock(self.song_start_s)}, {self.similarity:.0%} alike – "
+            f"an unheard song of this length reaches {self.usual:.0%}"
+        )
+
+
+def closest_moment(song: GeneratedSong, data: str, report: Report) -> Closeness | None:
     """What the song comes nearest to once its seed is over. data: the songs that its model was trained on.
 
-    None where no index of those songs is beside the model, or the song is too short to tell.
+    A song of another tempo is compared as it would sound at the training music's. None where no index of those songs is
+    beside the model, the song is too short to tell, or its bars are of another metre.
     """
     from kpop.nearness.index import WINDOW_BARS, NearnessIndex  # brings torch: the page must not wait for it
     from kpop.nearness.moments import faded
@@ -34,27 +70,50 @@ def closest_moment(song: GeneratedSong, clip: SeedClip, data: str, report: Repor
         index = NearnessIndex.load(index_path(song.settings.model))
     except KpopError:
         return None
-    if index.data != data:
+    if index.data != data or song.beat.beats_per_bar != GRID_BEAT.beats_per_bar:
         return None
-    match = index.nearest(song.waveform, first_bar_after_seed(song, clip, index.bar_samples))
+    hop = round(HOP_LENGTH * bar_s(song.beat) * SAMPLE_RATE_HZ / index.bar_samples)
+    slower = hop / HOP_LENGTH
+    match = index.nearest(at_tempo(song.waveform, hop), round(first_bar_after_seed(song) / slower))
     if match is None:
         return None
-    start, length = round(match.start_s * SAMPLE_RATE_HZ), round(WINDOW_BARS * index.bar_samples)
-    here = faded(song.waveform[start : start + length])
-    usual = index.reference.quantile(0.5, match.n_windows)
-    words = (
-        f"Closest moment in training: {_called(match.song)} at {_clock(match.song_start_s)}, {match.similarity:.0%}"
-        f" alike – an unheard song of this length reaches {usual:.0%}"
+    start_s = match.start_s * slower
+    start, length = (round(each_s * SAMPLE_RATE_HZ) for each_s in (start_s, WINDOW_BARS * bar_s(song.beat)))
+    return Closeness(
+        match.similarity,
+        *(index.reference.quantile(share, match.n_windows) for share in (LOW, USUAL, HIGH)),
+        _called(match.song),
+        match.song_start_s,
+        start_s,
+        wav_bytes(faded(song.waveform[start : start + length])),
+        _there(match.song, match.song_start_s, data),
     )
-    return Closeness(words, wav_bytes(here), _there(match.song, match.song_start_s, data))
 
 
-def first_bar_after_seed(song: GeneratedSong, clip: SeedClip, bar_samples: float) -> int:
+def at_tempo(waveform: np.ndarray, hop: int) -> np.ndarray:
+    """A waveform (n_samples,) float32 whose frames are hop samples apart, as it sounds with them HOP_LENGTH apart."""
+    if hop == HOP_LENGTH:
+        return waveform
+    from kpop.audio.spectrum import stft_at
+    from kpop.audio.streaming import PhaseStream
+
+    centres, phases, pieces = np.arange(0, len(waveform), hop), PhaseStream(0, N_ITERATIONS), []
+    for start in range(0, len(centres), PIECE_FRAMES):
+        magnitudes = np.abs(stft_at(waveform, centres[start : start + PIECE_FRAMES]))
+        pieces.append(phases.push(magnitudes, last=start + PIECE_FRAMES >= len(centres)))
+    return np.concatenate(pieces)
+
+
+def bar_s(beat: Beat) -> float:
+    """How long a bar lasts."""
+    return beat.beat_s * beat.beats_per_bar
+
+
+def first_bar_after_seed(song: GeneratedSong) -> int:
     """The sample at which the first bar begins that is the machine's own."""
-    first_slot = clip.first_slot if song.settings.randomness < 1 else 0  # as the instrument counts
-    before_song = first_slot % STEPS_PER_BAR / STEPS_PER_BAR * bar_samples
-    n_bars = np.ceil((song.seed_end_s * SAMPLE_RATE_HZ + before_song) / bar_samples - 1e-6)
-    return round(n_bars * bar_samples - before_song)
+    bars_before = np.ceil((song.seed_end_s - song.beat.first_downbeat_s) / bar_s(song.beat) - 1e-6)
+    start_s = song.beat.first_downbeat_s + max(bars_before, 0) * bar_s(song.beat)
+    return round(start_s * SAMPLE_RATE_HZ)
 
 
 def _there(song: str, start_s: float, data: str) -> bytes | None:
@@ -71,5 +130,6 @@ def _called(song: str) -> str:
     return f"song {int(number)}" if number != song and number.isdecimal() else song
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Minutes and seconds, as players show them."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -5,13 +5,13 @@ const START_S = 0.4; // so much sound must be there before it begins
 const LEAD_S = 0.03; // from now to the first sample
 const TOO_LATE_S = 0.03; // less than this in store, and it has run dry
 const AHEAD_S = 30; // scheduled at most; the rest waits as it came
-const MOST_WAITING = 60 * RATE_HZ; // then no more is read
+const MOST_WAITING = 60 * RATE_HZ; // of a song that never ends; then no more is read
 const JOINT_S = 0.01; // how fast sound comes and goes where it runs dry
 const STOP_S = 0.05;
 const N_TRIES = 4;
 const REST_MS = 15000; // an audio device that plays nothing is handed back after that
 
-const speakers = { context: null, volume: null, analyser: null, level: 1, restTimer: 0 };
+const speakers = { context: null, volume: null, level: 1, restTimer: 0 };
 const clicks = { lastMs: null };
 
 function wakeSpeakers() {
@@ -24,10 +24,9 @@ function wakeSpeakers() {
 function openSpeakers() {
   const context = new AudioContext({ sampleRate: RATE_HZ, latencyHint: "balanced" });
   const volume = new GainNode(context, { gain: speakers.level });
-  const analyser = new AnalyserNode(context, { fftSize: 512, smoothingTimeConstant: 0.75 });
-  volume.connect(analyser).connect(context.destination);
+  volume.connect(context.destination);
   context.addEventListener("statechange", () => current?.pump());
-  Object.assign(speakers, { context, volume, analyser });
+  Object.assign(speakers, { context, volume });
 }
 
 function restSpeakers() {
@@ -36,7 +35,7 @@ function restSpeakers() {
 
 // Browsers let sound begin only from a gesture: the press on Generate counts, although its song comes a moment later.
 function onGesture(event) {
-  const button = event.target?.closest?.('[data-testid="stBaseButton-primary"]');
+  const button = event.target?.closest?.('[data-testid^="stBaseButton"]'); // any of them may begin a song
   if (button && event.type === "click") clicks.lastMs = performance.now();
   const pressed = event.type !== "keydown" || event.key === "Enter" || event.key === " ";
   if ((button && pressed) || current?.wantsSpeakers) wakeSpeakers();
@@ -54,11 +53,13 @@ function heardTimeS() {
 }
 
 class LiveSound {
-  constructor(url, nSamples) {
-    Object.assign(this, { url, nSamples, nBytes: 0, nScheduled: 0, nWaiting: 0, underruns: 0 });
+  // onSamples is called with whatever arrives. A song with an end is kept, so that one can go back in it.
+  constructor(url, nSamples, onSamples) {
+    Object.assign(this, { url, nSamples, onSamples, nKnown: 0, nBytes: 0, nScheduled: 0, nWaiting: 0, underruns: 0 });
     Object.assign(this, { waiting: [], sources: new Set(), odd: null });
     Object.assign(this, { playing: false, ended: false, stopped: false, failure: "", firstSoundMs: null });
     this.startedAt = this.startedSample = this.endsAt = 0;
+    this.pcm = nSamples ? new Float32Array(nSamples) : null;
     this.line = new AbortController();
     this.receive();
   }
@@ -70,6 +71,10 @@ class LiveSound {
   // Everything that will ever come has been heard.
   get over() {
     return this.ended && !this.nWaiting && (!this.playing || speakers.context.currentTime >= this.endsAt);
+  }
+
+  get lengthS() {
+    return this.nSamples / RATE_HZ;
   }
 
   // How much of the song has been heard.
@@ -118,23 +123,51 @@ class LiveSound {
       const known = Math.min(toSkip, value.length); // a second try begins at the first piece again
       toSkip -= known;
       if (value.length > known) this.take(value.subarray(known));
-      while (this.nWaiting > MOST_WAITING) await new Promise((resolve) => setTimeout(resolve, 500));
+      while (!this.pcm && this.nWaiting > MOST_WAITING) await new Promise((resolve) => setTimeout(resolve, 500));
     }
   }
 
   take(bytes) {
     this.nBytes += bytes.length;
     this.firstBytesMs ??= performance.now();
-    if (this.stopped) return;
     const whole = new Uint8Array((this.odd ? 1 : 0) + bytes.length);
     if (this.odd) whole[0] = this.odd[0];
     whole.set(bytes, this.odd ? 1 : 0);
     const n = whole.length >> 1;
     this.odd = whole.length % 2 ? whole.slice(-1) : null;
     const view = new DataView(whole.buffer);
-    this.waiting.push(Float32Array.from({ length: n }, (_, i) => view.getInt16(2 * i, true) / 32768));
+    const samples = Float32Array.from({ length: n }, (_, i) => view.getInt16(2 * i, true) / 32768);
+    this.pcm?.set(samples.subarray(0, this.nSamples - this.nKnown), this.nKnown);
+    this.nKnown += n;
+    this.onSamples(samples);
+    if (this.stopped) return;
+    this.waiting.push(samples);
     this.nWaiting += n;
     this.pump();
+  }
+
+  // Goes on from another place of the song, as far as that is made.
+  seek(toS) {
+    if (!this.pcm || this.stopped) return;
+    const to = Math.min(Math.max(0, Math.round(toS * RATE_HZ)), this.nKnown);
+    this.silence(this.joint, JOINT_S);
+    this.playing = false;
+    this.nScheduled = to;
+    this.nWaiting = this.nKnown - to;
+    this.waiting = [];
+    for (let at = to; at < this.nKnown; at += RATE_HZ)
+      this.waiting.push(this.pcm.subarray(at, Math.min(at + RATE_HZ, this.nKnown)));
+    this.pump();
+  }
+
+  // What is scheduled fades behind this knob, and ends.
+  silence(knob, seconds) {
+    if (!knob) return;
+    const now = speakers.context.currentTime;
+    knob.gain.cancelScheduledValues(now);
+    knob.gain.setTargetAtTime(0, now, seconds / 4);
+    for (const source of this.sources) source.stop(now + seconds + 0.02);
+    setTimeout(() => knob.disconnect(), 1000 * seconds + 100);
   }
 
   // Schedules what there is; called whenever something arrives, and now and then.
@@ -195,12 +228,8 @@ class LiveSound {
     this.stopped = true;
     this.waiting = [];
     this.nWaiting = 0;
-    if (!this.fader) return;
-    const { context } = speakers;
-    this.fader.gain.setValueAtTime(1, context.currentTime);
-    this.fader.gain.linearRampToValueAtTime(0, context.currentTime + seconds);
-    setTimeout(() => this.fader.disconnect(), 1000 * seconds + 50);
-    for (const source of this.sources) source.stop(context.currentTime + seconds + 0.02);
+    this.pcm = null;
+    this.silence(this.fader, seconds);
   }
 }
 
@@ -209,11 +238,11 @@ function hushOthers() {
   for (const audio of document.querySelectorAll("audio")) if (!audio.paused) fadeOut(audio);
 }
 
-async function fadeOut(audio) {
+async function fadeOut(audio, seconds = STOP_S) {
   const level = audio.volume;
   for (let step = 4; step >= 0; step--) {
     audio.volume = (level * step) / 5;
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await new Promise((resolve) => setTimeout(resolve, 200 * seconds));
   }
   audio.pause();
   audio.volume = level;

@@ -1,17 +1,24 @@
-"""From a song in the making to all that the page shows of it, in one piece of background work."""
+"""From songs in the making to all that the page shows of them, in one piece of background work."""
 
-from dataclasses import dataclass, replace
+import io
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kpop.audio.files import wav_bytes
+import numpy as np
+
+from kpop.audio.files import read_audio
 from kpop.generation.checkpoints import index_path
 from kpop.generation.clips import SeedClip
 from kpop.generation.naming import song_file_name
-from kpop.generation.settings import GeneratedSong
-from kpop.grid import SAMPLE_RATE_HZ
+from kpop.generation.seed import seed_length
+from kpop.generation.settings import Beat, GeneratedSong, Settings
+from kpop.generation.stamp import stamped_wav
+from kpop.generation.titles import song_title
+from kpop.grid import SAMPLE_RATE_HZ, STEP_SAMPLES, TEMPO_BPM
 from kpop.show.background import BackgroundTask, Report, quiet_line
 from kpop.show.closeness import Closeness, closest_moment
+from kpop.show.how import SongFigures, figures_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -19,51 +26,54 @@ if TYPE_CHECKING:
     from kpop.engine.engine import Engine
     from kpop.engine.job import Job
 
+TICK_S = 0.1
+
 
 @dataclass(frozen=True)
 class Performance:
-    """A song ready to be shown: what it is called, picture, WAV file, the file's name, and a line of facts.
+    """A song ready to be shown: what it is called and made from, picture, WAV file, the file's name, a line of facts.
 
-    closeness: how near it comes to the training music, which is found out while the song is heard; None if it cannot be
+    own_clip: the listener's own that it started from, None for a built-in one
+    beat: where its beats and bars lie; song_figures: how it was made
     """
 
+    settings: Settings
+    own_clip: SeedClip | None
     title: str
     figure: "go.Figure"
     wav: bytes
     file_name: str
     facts: str
-    closeness: "BackgroundTask[Closeness | None] | None" = None
+    seed_end_s: float
+    beat: Beat
+    song_figures: SongFigures
 
 
-def perform(engine: "Engine", job: "Job", report: Report) -> Performance:
-    """Waits for the song. Raises KpopError."""
-    song = job.result()
+def perform(jobs: "tuple[Job, ...]", own_clip: SeedClip | None, report: Report) -> tuple[Performance, ...]:
+    """Waits for the songs. Raises KpopError."""
+    for job in jobs:
+        while not job.wait(TICK_S):
+            report(sum(each.fraction for each in jobs) / len(jobs), job.words)
+    songs = [job.result() for job in jobs]
     report(1.0, "Painting the picture")
-    data = engine.voices.get(song.settings.model).result().info.get("data", "")
-    return replace(present(song, job.clip.title), closeness=start_comparing(song, job.clip, data))
+    return tuple(present(song, own_clip) for song in songs)
 
 
-def start_comparing(song: GeneratedSong, clip: SeedClip, data: str) -> "BackgroundTask[Closeness | None] | None":
-    """Compares when there is time, so that no song need wait for it. None without an index beside the model."""
-    if not index_path(song.settings.model).exists():
-        return None
-    return BackgroundTask(partial(closest_moment, song, clip, data), quiet_line())
-
-
-def present(song: GeneratedSong, clip_title: str) -> Performance:
+def present(song: GeneratedSong, own_clip: SeedClip | None) -> Performance:
     from kpop.show.spectrogram import spectrogram_figure  # plotly takes a while: the page must not wait for it
 
     return Performance(
-        title=song_title(clip_title),
+        settings=song.settings,
+        own_clip=own_clip,
+        title=song_title(song.settings),
         figure=spectrogram_figure(song),
-        wav=wav_bytes(song.waveform),
+        wav=stamped_wav(song.waveform, song.settings),
         file_name=song_file_name(song.settings),
         facts=song_facts(song),
+        seed_end_s=song.seed_end_s,
+        beat=song.beat,
+        song_figures=figures_of(song),
     )
-
-
-def song_title(clip_title: str) -> str:
-    return f"{clip_title}, dreamt on"
 
 
 def song_facts(song: GeneratedSong) -> str:
@@ -74,3 +84,36 @@ def song_facts(song: GeneratedSong) -> str:
         f"{length_s:.0f} s of music in {taken_s:.1f} s · seed {song.seed_end_s:.1f} s"
         f" · seed number {song.settings.seed_number}"
     )
+
+
+def seed_end_s(job: "Job") -> float:
+    """Where the seed of a song in the making will end."""
+    step_s = STEP_SAMPLES / SAMPLE_RATE_HZ * TEMPO_BPM / (job.clip.tempo_bpm or TEMPO_BPM)
+    n_steps = None if job.endless else int(job.settings.length_s / step_s)
+    n_clip_steps = int(len(job.clip.waveform) / SAMPLE_RATE_HZ / step_s)
+    return seed_length(n_steps, n_clip_steps, job.settings.randomness) * step_s
+
+
+def start_comparing(engine: "Engine", performance: Performance) -> "BackgroundTask[Closeness | None] | None":
+    """How close the song comes to its voice's training music; found when there is time, so that no song need wait.
+
+    None without an index beside the model.
+    """
+    model = performance.settings.model
+    if not index_path(model).exists():
+        return None
+    data = engine.voices.get(model).result().info.get("data", "")
+    return BackgroundTask(partial(_compare, performance, data), quiet_line())
+
+
+def _compare(performance: Performance, data: str, report: Report) -> Closeness | None:
+    nothing = np.zeros(0, np.float32)
+    song = GeneratedSong(
+        waveform=read_audio(io.BytesIO(performance.wav)),
+        log_mel_db=nothing,
+        mel_centres_hz=nothing,
+        seed_end_s=performance.seed_end_s,
+        settings=performance.settings,
+        beat=performance.beat,
+    )
+    return closest_moment(song, data, report)

@@ -1,8 +1,7 @@
 // The live player: what it shows, and what it does when it is told of a song, a finished song, or the end of it all.
 
-const N_BARS = 36;
 const TICK_UI_MS = 200;
-const FOLD_MS = 350;
+const COMES_BACK_MS = 350;
 const BUSY_WORDS = "Waiting for the machine…";
 
 let current = null; // the LiveSound that is heard; outlives a remount of the player
@@ -12,43 +11,57 @@ const counters = (window.twice4lifeLive = { state: "idle" }); // what happened, 
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
+function hint(songs) {
+  if (!songs[0]?.length_s) return "";
+  return songs.length > 1 ? "Tap a letter to switch, or a picture to jump there." : "Tap the picture to jump there.";
+}
+
 class Player {
   constructor(root) {
     this.root = root;
     this.part = (name) => root.querySelector(`.live-${name}`);
-    this.bars = Array.from({ length: N_BARS }, () => this.part("bars").appendChild(document.createElement("i")));
+    this.bar = root.parentElement.querySelector(".stage-bar");
     this.part("stop").addEventListener("click", () => this.press());
     this.part("volume").addEventListener("input", (event) => this.setVolume(Number(event.target.value)));
+    this.gridButton = this.bar.querySelector(".stage-grid");
+    this.gridButton.addEventListener("click", () => this.setGrid(!stage.grid));
+    this.setGrid(stage.grid);
     this.ticking = setInterval(() => this.tick(), TICK_UI_MS);
+    stage.liveShown = () => Boolean(current) && !this.root.hidden;
+    stage.words = () => (this.state(current) === "playing" ? "" : this.words(current, this.state(current)));
   }
 
-  // data: {url, n_samples (null: it never ends), title, shown (the finished song is on the page)}, or null
-  told(data) {
-    if (!data) return this.fold();
+  // data: {songs: as the stage has them, live: what is made now, or null:
+  // {url, n_samples (null: it never ends), shown (the finished song is on the page), edges_hz (of the picture's bands)}}
+  told({ songs, live }) {
+    tellStage(songs);
+    this.bar.hidden = !songs.length;
+    this.bar.querySelector(".stage-hint").textContent = hint(songs);
+    if (!live) return this.fold();
     const former = this.data;
-    this.data = data;
-    if (data.url !== current?.url) this.listen(data);
-    if (data.url !== former?.url && current.wantsSpeakers) this.unfold(data);
-    if (data.shown) this.finish(current);
+    this.data = live;
+    if (live.url !== current?.url) this.listen(live);
+    if (live.url !== former?.url && current.wantsSpeakers) this.unfold(live);
+    if (live.shown) this.finish(current);
   }
 
-  listen({ url, n_samples }) {
+  listen({ url, n_samples, edges_hz }) {
     current?.stop(true);
-    current = new LiveSound(url, n_samples);
+    const picture = new Picture(n_samples, edges_hz);
+    current = new LiveSound(url, n_samples, (samples) => picture.take(samples));
+    current.picture = picture;
+    stage.active = 0;
     for (const key of Object.keys(counters)) delete counters[key];
     Object.assign(counters, { url, clickMs: clicks.lastMs, mountedMs: performance.now(), level: () => current.level });
+    counters.nColumns = () => picture.nDrawn;
   }
 
-  unfold({ n_samples, title }) {
-    this.part("title").textContent = title;
+  unfold({ n_samples }) {
     this.part("total").textContent = n_samples ? ` / ${clock(n_samples / RATE_HZ)}` : "";
     this.root.classList.toggle("live-endless", !n_samples);
-    this.root.classList.remove("live-folding");
-    clearTimeout(this.foldTimer);
     this.root.hidden = false;
     this.tick();
-    this.root.scrollIntoView({ block: "nearest", behavior: still() ? "auto" : "smooth" });
-    if (!this.dancing) this.dance();
+    document.querySelector(".st-key-lane-0")?.scrollIntoView({ block: "nearest", behavior: still() ? "auto" : "smooth" });
   }
 
   async finish(sound) {
@@ -57,7 +70,15 @@ class Player {
     const done = await handOver(sound, (moment) => (counters.handover = moment));
     if (sound !== current) return;
     while (!done && sound.wantsSpeakers && this.state(sound) !== "blocked") await sleep(100);
-    if (sound === current) this.fold();
+    if (sound !== current) return;
+    const audio = document.querySelector(".st-key-song-0 audio");
+    if (!done && audio?.paused) audio.currentTime = 0;
+    this.fold();
+  }
+
+  setGrid(on) {
+    setGrid(on);
+    this.gridButton.ariaPressed = String(on);
   }
 
   press() {
@@ -71,13 +92,13 @@ class Player {
     speakers.volume?.gain.setTargetAtTime(level, speakers.context.currentTime, 0.02);
   }
 
-  // The song stands on the page, or will never come: make room.
+  // The song's own player stands there now, or will never come: make room.
   fold() {
     if (this.root.hidden) return;
     current?.stop(true);
-    if (this.root.contains(document.activeElement)) document.querySelector(".st-key-song audio")?.focus();
-    this.root.classList.add("live-folding");
-    this.foldTimer = setTimeout(() => (this.root.hidden = true), still() ? 0 : FOLD_MS);
+    const focused = this.root.contains(document.activeElement);
+    this.root.hidden = true;
+    if (focused) document.querySelector(".st-key-song-0 audio")?.focus();
   }
 
   state(sound) {
@@ -112,9 +133,7 @@ class Player {
     this.part("elapsed").textContent = clock(sound.heardS);
     this.part("stop").ariaLabel = state === "blocked" ? "Play" : "Stop";
     this.part("stop").disabled = ["stopped", "ended", "failed"].includes(state);
-    const share = (n) => (sound.nSamples ? Math.min(1, n / sound.nSamples) : 0);
-    this.part("made").style.strokeDashoffset = 1 - share(sound.nReceived);
-    this.part("heard").style.strokeDashoffset = 1 - share(sound.heardS * RATE_HZ);
+    this.part("made").value = sound.nSamples ? Math.min(1, sound.nReceived / sound.nSamples) : 0;
     this.root.dataset.state = state;
     this.count(sound, state);
   }
@@ -128,24 +147,8 @@ class Player {
     if (sound.firstSoundMs === null || counters.clickMs === null) return;
     this.root.dataset.firstSoundMs = Math.round(sound.firstSoundMs - counters.clickMs);
   }
-
-  // Bars as high as the music, at the screen's own pace, as long as there is anything to see.
-  dance() {
-    this.dancing = !this.root.hidden && !still();
-    if (!this.dancing) return;
-    requestAnimationFrame(() => this.dance());
-    if (!speakers.analyser || document.hidden) return;
-    const levels = new Uint8Array(speakers.analyser.frequencyBinCount);
-    speakers.analyser.getByteFrequencyData(levels);
-    this.bars.forEach((bar, i) => {
-      const bin = Math.floor(2 * (levels.length / 3) ** (i / (N_BARS - 1)));
-      bar.style.transform = `scaleY(${0.06 + (0.94 * levels[bin]) / 255})`;
-    });
-  }
 }
 
-// One sound at a time: who starts a player on the page has heard enough of the live one.
-document.addEventListener("play", ({ target }) => target.handedOver || current?.stop(!current.nSamples), true);
 window.addEventListener("pagehide", () => current?.stop(true, 0));
 
 const players = new WeakMap();
@@ -157,6 +160,6 @@ export default function ({ parentElement, data }) {
   players.get(root).told(data);
   return () => {
     clearInterval(players.get(root).ticking);
-    leaveTimer = setTimeout(() => current?.stop(true), FOLD_MS); // unless it comes back at once
+    leaveTimer = setTimeout(() => current?.stop(true), COMES_BACK_MS); // unless it comes back at once
   };
 }

@@ -3,8 +3,9 @@
 import numpy as np
 import plotly.graph_objects as go
 
+from kpop.audio.spectrum import mel_centres_hz
 from kpop.generation.settings import GeneratedSong
-from kpop.grid import FRAMES_PER_S
+from kpop.grid import SAMPLE_RATE_HZ
 
 MAX_COLUMNS = 1000
 MAX_BANDS = 128
@@ -14,6 +15,15 @@ TICKS_HZ = (100, 500, 1000, 2000, 4000, 7000)
 COLOURS = ("#150d1f", "#3b1d5c", "#8a1f73", "#e0428c", "#ffa07a", "#fff1d6")  # night, plum, magenta, apricot, cream
 SEED_COLOUR = "#ffa07a"
 DREAM_COLOUR = "#e0428c"
+ENDLESS_WINDOW_S = (-20.0, 10.0)  # as in stage.js
+TIME_AXIS = {
+    "ticksuffix": " s",
+    "nticks": 8,
+    "ticklabeloverflow": "allow",
+    "showgrid": False,
+    "zeroline": False,
+    "fixedrange": True,
+}
 HOVER = "%{x:.1f} s<br>%{y} Hz<br>%{z} dB<extra></extra>"
 
 
@@ -22,11 +32,41 @@ def spectrogram_figure(song: GeneratedSong) -> go.Figure:
 
     Transparent, with no text colour of its own around the picture, so that the theme, dark or light, shows through.
     """
-    length_s = len(song.log_mel_db) / FRAMES_PER_S
-    figure = go.Figure(_heatmap(song, length_s))
+    length_s = len(song.waveform) / SAMPLE_RATE_HZ
+    figure = _framed(_heatmap(song, length_s), song.mel_centres_hz)
     _add_seed(figure, min(song.seed_end_s, length_s), length_s)
-    figure.update_xaxes(**_time_axis(length_s))
-    figure.update_yaxes(**_frequency_axis(song.mel_centres_hz))
+    figure.update_xaxes(range=[0, length_s])
+    return figure
+
+
+def empty_figure(length_s: float | None, seed_end_s: float) -> go.Figure:
+    """The frame that a song's picture will stand in; length_s None: a song that never ends, around what is heard."""
+    centres_hz = mel_centres_hz(MAX_BANDS)
+    start_s, end_s = (0.0, length_s) if length_s else ENDLESS_WINDOW_S
+    dark = go.Heatmap(
+        z=np.full((len(centres_hz), 1), FLOOR_DB, np.int8),
+        x0=(start_s + end_s) / 2,
+        dx=end_s - start_s,
+        y=[f"{hz:.0f}" for hz in centres_hz],
+        zmin=FLOOR_DB,
+        zmax=0,
+        colorscale=list(COLOURS),
+        showscale=False,
+        hoverinfo="skip",
+    )
+    figure = _framed(dark, centres_hz)
+    figure.update_xaxes(range=[start_s, end_s])
+    if length_s:
+        _add_seed(figure, min(seed_end_s, length_s), length_s)
+    else:
+        _add_label(figure, "the machine dreams on", DREAM_COLOUR, "right")
+    return figure
+
+
+def _framed(picture: go.Heatmap, mel_centres_hz: np.ndarray) -> go.Figure:
+    figure = go.Figure(picture)
+    figure.update_xaxes(**TIME_AXIS)
+    figure.update_yaxes(**_frequency_axis(mel_centres_hz))
     figure.update_layout(
         height=HEIGHT_PX,
         margin={"l": 48, "r": 20, "t": 34, "b": 30},
@@ -77,18 +117,6 @@ def _group_starts(n: int, max_groups: int) -> np.ndarray:
     """Where each of at most max_groups groups, as even as can be, of n things begins."""
     n_groups = min(n, max_groups)
     return np.arange(n_groups) * n // n_groups
-
-
-def _time_axis(length_s: float) -> dict:
-    return {
-        "range": [0, length_s],
-        "ticksuffix": " s",
-        "nticks": 8,
-        "ticklabeloverflow": "allow",
-        "showgrid": False,
-        "zeroline": False,
-        "fixedrange": True,
-    }
 
 
 def _frequency_axis(mel_centres_hz: np.ndarray) -> dict:
