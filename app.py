@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from kpop.page.booth import booth, is_booth
 from kpop.page.closeness import show_closeness
 from kpop.page.feedback import feedback_corner, starting, surprise, thumbs
 from kpop.page.history import show_history
@@ -31,6 +32,8 @@ MASTHEAD = (
 
 def page() -> None:
     st.set_page_config("Twice4Life", page_icon=str(LOOKS / "icon.svg"), layout="wide")
+    if is_booth():
+        return booth(base_path())
     st.html(LOOKS / "page.css")
     st.html(MASTHEAD)
     wishes, middle = st.columns([5, 8], gap="large")

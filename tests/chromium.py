@@ -120,7 +120,7 @@ class Visit:
 
     def generate(self) -> None:
         self.generate_button.click()
-        self.tab.locator("audio").first.wait_for(timeout=SONG_MS)
+        self.tab.locator("audio.stAudio").first.wait_for(timeout=SONG_MS)
 
     def rest(self) -> "Visit":
         """Waits until nothing goes on: neither does a song come nor the engine up."""
@@ -147,7 +147,7 @@ class Visit:
         self.wait_for_js("location.search.includes('seed_number=')")
 
     def audio(self, what: str):
-        return self.tab.evaluate(f"document.querySelector('audio').{what}")
+        return self.tab.evaluate(f"document.querySelector('audio.stAudio').{what}")
 
     def wait_for_js(self, condition: str) -> None:
         self.tab.wait_for_function(condition, timeout=SONG_MS)

@@ -30,10 +30,10 @@ def test_a_song_is_made_shown_played_and_downloaded(visit):
     page = visit()
     page.slide("Length", "Home", *["ArrowRight"] * 4)
     page.generate()
-    page.wait_for_js("document.querySelector('audio').readyState >= 2")
+    page.wait_for_js("document.querySelector('audio.stAudio').readyState >= 2")
     assert page.audio("duration") == pytest.approx(8, abs=0.01)
     page.audio("play()")
-    page.wait_for_js("document.querySelector('audio').currentTime > 0.5")
+    page.wait_for_js("document.querySelector('audio.stAudio').currentTime > 0.5")
     check_spectrogram(page)
     check_download(page)
 
@@ -42,10 +42,13 @@ def check_spectrogram(page: Visit) -> None:
     picture = page.tab.locator(".js-plotly-plot .heatmaplayer image").first
     picture.wait_for(state="attached", timeout=SONG_MS)
     assert len(picture.get_attribute("xlink:href") or picture.get_attribute("href")) > 10_000
-    page.tab.locator(".js-plotly-plot .nsewdrag").hover()
+    page.tab.locator(".js-plotly-plot .nsewdrag").first.hover()
     reading = page.tab.locator(".hoverlayer .hovertext").text_content(timeout=SONG_MS)
     assert re.search(r"\d s\s*[\d.]+ Hz\s*[-−]?\d+ dB", reading), reading
-    chart, player = page.tab.locator(".js-plotly-plot").bounding_box(), page.tab.locator("audio").first.bounding_box()
+    chart, player = (
+        page.tab.locator(".js-plotly-plot").first.bounding_box(),
+        page.tab.locator("audio.stAudio").first.bounding_box(),
+    )
     assert chart["y"] + chart["height"] <= player["y"]
 
 
@@ -62,14 +65,14 @@ def test_tweaking_neither_stops_the_music_nor_forgets_itself(visit):
     page = visit("?length_s=12")
     page.generate()
     page.audio("play()")
-    page.tab.evaluate("document.querySelector('audio').mark = 'the same player'")
+    page.tab.evaluate("document.querySelector('audio.stAudio').mark = 'the same player'")
     page.slide("Temperature", "ArrowRight", "ArrowRight")
     page.slide("Seed randomness", "ArrowLeft")
     page.wait_for_js("location.search.includes('temperature=1.1') && location.search.includes('randomness=0.25')")
     page.roll_dice()
     assert page.audio("mark") == "the same player"
     before_s = page.audio("currentTime")
-    page.wait_for_js(f"document.querySelector('audio').currentTime > {before_s}")
+    page.wait_for_js(f"document.querySelector('audio.stAudio').currentTime > {before_s}")
     assert not page.audio("paused")
 
 
@@ -98,7 +101,7 @@ def test_the_whole_song_can_be_made_with_the_keyboard_alone(visit):
         if page.generate_button.evaluate("button => button === document.activeElement"):
             break
     page.tab.keyboard.press("Enter")
-    page.tab.locator("audio").first.wait_for(timeout=SONG_MS)
+    page.tab.locator("audio.stAudio").first.wait_for(timeout=SONG_MS)
 
 
 def test_an_upload_that_is_no_sound_is_answered_with_one_sentence(visit):

@@ -28,7 +28,7 @@ def test_the_first_notes_come_at_once_and_long_before_the_song_is_there(warm, re
 SAMPLE = """() => {
   const log = window.moments = [];
   const timer = setInterval(() => {
-    const live = window.twice4lifeLive, audio = document.querySelector('.st-key-song audio');
+    const live = window.twice4lifeLive, audio = document.querySelector('.st-key-song-0 audio');
     const own = audio && !audio.paused && !audio.muted ? audio.volume : 0;
     log.push([performance.now(), live.level ? live.level() : 0, own]);
   }, 5);
@@ -48,7 +48,7 @@ def test_the_finished_song_takes_over_without_a_gap(warm):
     assert both_ms[-1] - both_ms[0] < 80 + MOST_GAP_MS if both_ms else True
     assert heard[-1][2] == 1
     at_s = warm.audio("currentTime")
-    warm.wait_for_js(f"document.querySelector('audio').currentTime > {at_s} + 0.3")
+    warm.wait_for_js(f"document.querySelector('audio.stAudio').currentTime > {at_s} + 0.3")
 
 
 TAP = """
@@ -102,7 +102,7 @@ def test_who_presses_stop_hears_no_more_and_gets_the_song_all_the_same(warm):
     warm.wait_for_live("heardS > 0.3")
     warm.tab.get_by_role("button", name="Stop").click()
     warm.wait_for_live("state === 'stopped'")
-    warm.wait_for_js("document.querySelector('.live').hidden && document.querySelector('audio')")
+    warm.wait_for_js("document.querySelector('.live').hidden && document.querySelector('audio.stAudio')")
     assert warm.audio("paused")
     assert warm.audio("currentTime") == 0
 
@@ -118,7 +118,7 @@ def test_the_old_song_falls_silent_when_the_new_one_begins(warm):
     warm.generate_button.click()
     warm.wait_for_live(f"url !== '{former}' && window.twice4lifeLive.heardS > 0.3")
     assert warm.audio("paused") or warm.audio("src") != old_source
-    warm.wait_for_js(f"document.querySelector('audio').src !== '{old_source}'")
+    warm.wait_for_js(f"document.querySelector('audio.stAudio').src !== '{old_source}'")
     warm.rest()
     warm.roll_dice()  # Streamlit keeps a download for one more run
     warm.rest()
@@ -170,7 +170,7 @@ def test_an_endless_song_plays_on_through_every_rerun_until_it_is_stopped(warm):
     warm.tab.get_by_role("button", name="Stop").click()
     warm.wait_for_live("state === 'stopped'")
     assert has_ended(warm.address + url)
-    assert warm.tab.locator("audio").count() == 0
+    assert warm.tab.locator("audio.stAudio").count() == 0
 
 
 def test_who_starts_another_player_has_heard_enough_of_the_live_one(warm):

@@ -3,7 +3,7 @@
 import html
 import random
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -15,12 +15,9 @@ from kpop.page.looks import LOOKS
 from kpop.page.wishing import set_wishes
 from kpop.serve.lifespan import is_served
 from kpop.show import player
-from kpop.show.performance import Performance, seed_end_s
+from kpop.show.performance import Performance
 from kpop.show.visit import N_TAKES, Visit
 from kpop.show.warming import warming
-
-if TYPE_CHECKING:
-    from kpop.engine.job import Job
 
 STILL = {"displayModeBar": False, "scrollZoom": False}  # a picture to point at, which lets a finger scroll past
 HEIGHTS_PX = {1: 360, 2: 260, N_TAKES: 200}  # of a picture, by how many there are
@@ -63,7 +60,7 @@ def show_songs(visit: Visit, stage: Stage) -> None:
     songs = visit.performances
     with stage.first.container(key="lane-0"):
         if visit.job and is_served():
-            show_frame(visit.job, songs[0] if songs else None)
+            show_frame(visit)
         elif songs:
             show_song(songs[0], 0, len(songs), visit)
         else:
@@ -83,15 +80,16 @@ def show_welcome(sent: str | None) -> None:
     st.html(welcome.format(title=title, words=words, bars=dancing_bars()))
 
 
-def show_frame(job: "Job", former: Performance | None) -> None:
+def show_frame(visit: Visit) -> None:
     """Where the song in the making will be drawn; the song before it sounds on until this one does."""
     from kpop.show.spectrogram import empty_figure  # plotly takes a while: the page must not wait for it
 
+    job = visit.job
     show_title(song_title(job.settings), "Endless: until you press Stop or leave" if job.endless else "Being made…")
     length_s = None if job.endless else job.settings.length_s
-    show_picture(empty_figure(length_s, seed_end_s(job)), 0, 1, song_title(job.settings))
+    show_picture(empty_figure(length_s, visit.outline.seed_end_s), 0, 1, song_title(job.settings))
     sound = st.container(key="song-0")
-    if former:
+    for former in visit.performances[:1]:
         sound.audio(former.wav, alt=former.title)
 
 
@@ -114,13 +112,7 @@ def show_version(song: Performance, index: int, visit: Visit) -> None:
     heading = f'<h2 class="now">{LETTERS[index]} · {html.escape(song.title)}</h2><p class="facts">{words}</p>'
     with st.container(horizontal=True, vertical_alignment="center"):
         st.html(heading)
-        st.button(
-            "Keep this one",
-            key=f"keep-{index}",
-            on_click=keep,
-            args=(visit, index),
-            help=f"Keep {LETTERS[index]} alone",
-        )
+        st.button("Keep this one", key=f"keep-{index}", on_click=keep, args=(visit, index))
 
 
 def keep(visit: Visit, index: int) -> None:

@@ -164,8 +164,8 @@ class LiveSound {
   silence(knob, seconds) {
     if (!knob) return;
     const now = speakers.context.currentTime;
-    knob.gain.cancelScheduledValues(now);
-    knob.gain.setTargetAtTime(0, now, seconds / 4);
+    const level = knob.gain.value;
+    knob.gain.cancelScheduledValues(now).setValueAtTime(level, now).linearRampToValueAtTime(0, now + seconds);
     for (const source of this.sources) source.stop(now + seconds + 0.02);
     setTimeout(() => knob.disconnect(), 1000 * seconds + 100);
   }

@@ -11,11 +11,11 @@ from kpop.audio.files import read_audio
 from kpop.generation.checkpoints import index_path
 from kpop.generation.clips import SeedClip
 from kpop.generation.naming import song_file_name
-from kpop.generation.seed import seed_length
-from kpop.generation.settings import Beat, GeneratedSong, Settings
+from kpop.generation.seed import clip_hop, seed_length, song_hop
+from kpop.generation.settings import BEATS_PER_BAR, Beat, GeneratedSong, Settings
 from kpop.generation.stamp import stamped_wav
 from kpop.generation.titles import song_title
-from kpop.grid import SAMPLE_RATE_HZ, STEP_SAMPLES, TEMPO_BPM
+from kpop.grid import FRAMES_PER_STEP, SAMPLE_RATE_HZ, STEPS_PER_BAR, STEPS_PER_BEAT
 from kpop.show.background import BackgroundTask, Report, quiet_line
 from kpop.show.closeness import Closeness, closest_moment
 from kpop.show.how import SongFigures, figures_of
@@ -86,12 +86,25 @@ def song_facts(song: GeneratedSong) -> str:
     )
 
 
-def seed_end_s(job: "Job") -> float:
-    """Where the seed of a song in the making will end."""
-    step_s = STEP_SAMPLES / SAMPLE_RATE_HZ * TEMPO_BPM / (job.clip.tempo_bpm or TEMPO_BPM)
-    n_steps = None if job.endless else int(job.settings.length_s / step_s)
-    n_clip_steps = int(len(job.clip.waveform) / SAMPLE_RATE_HZ / step_s)
-    return seed_length(n_steps, n_clip_steps, job.settings.randomness) * step_s
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a song before it is made: where its seed will end, and where its beats will lie."""
+
+    seed_end_s: float
+    beat: Beat
+
+
+def outline(job: "Job", metronome_rate: float) -> Outline:
+    """metronome_rate: the voice's, in slots a step."""
+    settings, clip = job.settings, job.clip
+    step_samples = song_hop(clip, settings.randomness, metronome_rate) * FRAMES_PER_STEP
+    n_steps = None if job.endless else -(-job.n_samples // step_samples)
+    n_clip_steps = int(len(clip.waveform) / (clip_hop(clip, metronome_rate) * FRAMES_PER_STEP))
+    step_s = step_samples / SAMPLE_RATE_HZ
+    slot_s = step_s / metronome_rate
+    first_slot = clip.first_slot if settings.randomness < 1 else 0
+    beat = Beat(-first_slot % STEPS_PER_BAR * slot_s, STEPS_PER_BEAT * slot_s, BEATS_PER_BAR)
+    return Outline(seed_length(n_steps, n_clip_steps, settings.randomness) * step_s, beat)
 
 
 def start_comparing(engine: "Engine", performance: Performance) -> "BackgroundTask[Closeness | None] | None":

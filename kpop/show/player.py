@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kpop.generation.settings import GRID_BEAT, Beat
+from kpop.generation.settings import Beat
 from kpop.generation.titles import song_title
 from kpop.grid import SAMPLE_RATE_HZ
-from kpop.show.performance import seed_end_s
 
 if TYPE_CHECKING:
     from kpop.engine.job import Job
@@ -41,7 +40,7 @@ def _songs(visit: "Visit") -> list[dict]:
     """One for every picture on the page, the song in the making first."""
     if job := visit.job:
         length_s = None if job.endless else job.settings.length_s
-        return [_song(song_title(job.settings), length_s, seed_end_s(job), GRID_BEAT)]
+        return [_song(song_title(job.settings), length_s, visit.outline.seed_end_s, visit.outline.beat)]
     return [_song(song.title, song.settings.length_s, song.seed_end_s, song.beat) for song in visit.performances]
 
 

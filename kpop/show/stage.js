@@ -155,6 +155,7 @@ async function switchTo(lane) {
   heard.switches++;
   const source = from?.audio && new HeardAudio(from.audio);
   if (source?.sounds && (await takeOver(lane.audio, source, (moment) => (heard.join = moment)))) return;
+  if (!lane.audio) return; // the page has changed meanwhile
   const at = from?.audio?.currentTime ?? 0;
   from?.audio?.pause();
   lane.audio.currentTime = at < lane.audio.duration - 0.1 ? at : 0;

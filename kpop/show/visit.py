@@ -10,7 +10,7 @@ from kpop.generation.settings import Settings
 from kpop.show.background import BackgroundTask
 from kpop.show.closeness import Closeness
 from kpop.show.history import History, entry_for
-from kpop.show.performance import Performance, perform, start_comparing
+from kpop.show.performance import Outline, Performance, outline, perform, start_comparing
 from kpop.show.player import live_data
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class Visit:
     """One listener's state, from run to run of the page.
 
     jobs: the songs in the making, and performing: what makes performances of them; none while nothing is going on
-    live: what the live player is told, None for silence; performances: the finished songs on the page
+    live: what the live player is told, None for silence; outline: of the song that it plays
+    performances: the finished songs on the page
     closeness: of the one song on the page; history: what was heard before; sentence: what went wrong, to be told once
     sent: title of a song that somebody has passed on to this listener
     """
@@ -44,6 +45,7 @@ class Visit:
         self.jobs: tuple[Job, ...] = ()
         self.performing: BackgroundTask[tuple[Performance, ...]] | None = None
         self.live: dict | None = None
+        self.outline: Outline | None = None
         self.performances: tuple[Performance, ...] = ()
         self.closeness: BackgroundTask[Closeness | None] | None = None
         self.history = History()
@@ -92,6 +94,7 @@ class Visit:
         self.jobs, self._asked = tuple(jobs), wish
         if len(jobs) == 1 and not wish.beside:
             self.live = live_data(jobs[0], base_path)
+            self.outline = outline(jobs[0], metronome_rate(engine, jobs[0].settings.model))
         if not wish.endless:
             self.performing = BackgroundTask(partial(perform, self.jobs, wish.own_clip))
         return True
@@ -128,3 +131,10 @@ class Visit:
         if self.closeness:
             self.closeness.cancel()
         self.closeness = None
+
+
+def metronome_rate(engine: "Engine", model: str) -> float:
+    """Of a voice, in slots a step; as most have it while it is still being loaded."""
+    voice = engine.voices.get(model)
+    known = voice.finished and not voice.error
+    return voice.result().info.get("metronome_rate", 1.0) if known else 1.0
