@@ -32,7 +32,7 @@ class Server:
         self.port = _free_port()
         self.address = f"http://localhost:{self.port}"
         options = [f"--server.port={self.port}", "--server.headless=true"]
-        environment = os.environ | ({"KPOP_MODELS_DIR": str(models)} if models else {})
+        environment = os.environ | {"TWICE4LIFE_FEEDBACK": "off"} | ({"KPOP_MODELS_DIR": str(models)} if models else {})
         self._log = tempfile.TemporaryFile()  # noqa: SIM115, open as long as the process
         self.started_s = time.perf_counter()
         self.process = subprocess.Popen(

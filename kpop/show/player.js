@@ -2,6 +2,7 @@
 
 const TICK_UI_MS = 200;
 const COMES_BACK_MS = 350;
+const SETTLED_MS = 150; // what was on the page before is gone by then
 const BUSY_WORDS = "Waiting for the machine…";
 
 let current = null; // the LiveSound that is heard; outlives a remount of the player
@@ -61,7 +62,16 @@ class Player {
     this.root.classList.toggle("live-endless", !n_samples);
     this.root.hidden = false;
     this.tick();
-    document.querySelector(".st-key-lane-0")?.scrollIntoView({ block: "nearest", behavior: still() ? "auto" : "smooth" });
+    this.reveal(current);
+  }
+
+  // On a small screen the song stands below the choices: goes there once its picture has found its place.
+  async reveal(sound) {
+    for (let tick = 0; tick < MOST_TICKS && !stage.lanes[0]?.plot; tick++) await sleep(TICK_MS);
+    await sleep(SETTLED_MS);
+    const { top, bottom } = this.root.getBoundingClientRect();
+    if (sound !== current || (top >= 0 && bottom <= innerHeight)) return;
+    stage.lanes[0]?.box?.scrollIntoView({ block: "start", behavior: still() ? "auto" : "smooth" });
   }
 
   async finish(sound) {
