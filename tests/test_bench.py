@@ -29,6 +29,7 @@ from kpop.commands import bench
 from kpop.errors import KpopError
 from kpop.generation.checkpoints import DEFAULT_MODEL
 from kpop.generation.clips import built_in_clips
+from kpop.generation.stamp import read_stamp
 from kpop.generation.instrument import Instrument
 from kpop.grid import SAMPLE_RATE_HZ
 
@@ -177,8 +178,9 @@ def test_the_page_hears_of_every_wish(server):
             return listener.view.download()
 
     with urllib.request.urlopen(server.address + asyncio.run(visit())) as song:
-        clip = built_in_clips()[2].name
-        assert f"twice4life-{clip}-r0.60-t0.70-4s-4711.wav" in song.headers["Content-Disposition"]
+        made = read_stamp(song.read())
+    assert (made.clip, made.seed_number, made.length_s) == (built_in_clips()[2].name, 4711, SONG_S)
+    assert (made.temperature, made.randomness) == (0.7, 0.6)
 
 
 def test_a_crowd_is_heard_at_once_while_the_page_answers_others(server):

@@ -146,7 +146,7 @@ def test_nothing_jumps_when_the_finished_song_takes_over(visit):
         const lane = document.querySelector('.st-key-lane-0'), plot = lane?.querySelector('.js-plotly-plot');
         const bar = document.querySelector('.stage-bar');
         if (plot?.offsetHeight && !bar.hidden)
-          tops.push([lane.getBoundingClientRect().top, plot.getBoundingClientRect().top, bar.getBoundingClientRect().top]); };
+          tops.push([lane, plot, bar].map(part => part.getBoundingClientRect().top)); };
       look(); }""")
     page.generate()
     page.wait_for_js("document.querySelector('.live').hidden")

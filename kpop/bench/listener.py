@@ -56,7 +56,7 @@ class Listener(Visitor):
         """Set what is wished for; the page hears of it with the next press."""
         for name, label in SLIDERS.items():
             self.choose(label, getattr(wishes, name))
-        clips = self.view.widget("Seed clip").selectbox.options
+        clips = self.view.widget("Seed clip").radio.options
         self.choose("Seed clip", wishes.clip % len(clips))
         self.choose("Seed number", wishes.seed_number)
 

@@ -9,7 +9,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 
 LIVE_PATH = re.compile(rb"/live/[\w-]{12,}")
-DOWNLOAD = "download_button"
+DOWNLOAD, SONG = "download_button", "Download WAV"
 ALERT_OF_ERROR = 1
 
 Place = tuple[int, ...]
@@ -64,7 +64,7 @@ class View:
     def download(self) -> str | None:
         """Where the finished song can be had from; None where none is shown."""
         buttons = (e.download_button for e in self.elements.values() if e.WhichOneof("type") == DOWNLOAD)
-        return next((button.url or button.deferred_file_id for button in buttons), None)
+        return next((each.url or each.deferred_file_id for each in buttons if each.label == SONG), None)
 
     def errors(self) -> list[str]:
         """What the page complains of, in its own words."""
@@ -115,7 +115,7 @@ def rerun(view: View, pressed: Element | None = None, fragment: str = "", query:
 def state_of(element: Element, value: Value) -> WidgetState:
     """A widget's state as a browser would send it after the visitor has chosen a value.
 
-    For a selectbox, value is the number of the option. ValueError for other kinds of widgets.
+    For a selectbox or a radio, value is the number of the option. ValueError for other kinds of widgets.
     """
     kind, widget = element.WhichOneof("type"), _inner(element)
     state = WidgetState(id=widget.id)
@@ -123,7 +123,7 @@ def state_of(element: Element, value: Value) -> WidgetState:
         state.double_array_value.data.append(float(value))
     elif kind == "number_input":
         state.double_value = float(value)
-    elif kind == "selectbox":
+    elif kind in ("selectbox", "radio"):
         state.string_value = widget.options[int(value)]
     elif kind == "checkbox":
         state.bool_value = bool(value)

@@ -32,7 +32,9 @@ class Server:
         self.port = _free_port()
         self.address = f"http://localhost:{self.port}"
         options = [f"--server.port={self.port}", "--server.headless=true"]
-        environment = os.environ | {"TWICE4LIFE_FEEDBACK": "off"} | ({"KPOP_MODELS_DIR": str(models)} if models else {})
+        self._notes = tempfile.TemporaryDirectory()  # what these listeners like is not to be kept
+        environment = os.environ | {"TWICE4LIFE_FEEDBACK": f"{self._notes.name}/feedback.sqlite"}
+        environment |= {"KPOP_MODELS_DIR": str(models)} if models else {}
         self._log = tempfile.TemporaryFile()  # noqa: SIM115, open as long as the process
         self.started_s = time.perf_counter()
         self.process = subprocess.Popen(
@@ -63,6 +65,7 @@ class Server:
             self.process.kill()
             self.process.wait()
         self._log.close()
+        self._notes.cleanup()
 
     def log(self) -> str:
         """All that it has printed so far."""

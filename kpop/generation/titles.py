@@ -65,7 +65,7 @@ NOUNS = {
     ),
     "any": _words(
         "Gravity | Heartbeat | Satellite | Telephone | Mirror | Promise | Season | Galaxy | Umbrella | Signal | "
-        "Window | Memory | Runway | Antenna | Planet | Voicemail | Stranger | Compass | Elevator | Photograph"
+        "Window | Memory | Runway | Antenna | Planet | Voicemail | Stranger | Seashell | Elevator | Photograph"
     ),
     "wild": _words(
         "Giraffe | Spreadsheet | Teapot | Pancake | Octopus | Snorkel | Dishwasher | Accordion | Penguin | "
@@ -108,7 +108,7 @@ SHAPES = (  # each with its weight: those with the most titles in them come most
 TAKEN = frozenset(  # what the words would also give, and others have made known
     _words(
         "lonely planet | frozen planet | lost planet | phantom planet | crystal planet | lost horizon | glass castle | "
-        "golden compass | perfect stranger | midnight memory | electric umbrella | broken window | winter season"
+        "golden seashell | perfect stranger | midnight memory | electric umbrella | broken window | winter season"
     )
 )
 _SHAPES_BY_WEIGHT = tuple(shape for shape, weight in SHAPES for _ in range(weight))
