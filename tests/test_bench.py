@@ -29,8 +29,8 @@ from kpop.commands import bench
 from kpop.errors import KpopError
 from kpop.generation.checkpoints import DEFAULT_MODEL
 from kpop.generation.clips import built_in_clips
-from kpop.generation.stamp import read_stamp
 from kpop.generation.instrument import Instrument
+from kpop.generation.stamp import read_stamp
 from kpop.grid import SAMPLE_RATE_HZ
 
 ROOT = Path(__file__).parents[1]
