@@ -11,10 +11,10 @@ from kpop.page.feedback import feedback_corner, starting, surprise, thumbs
 from kpop.page.history import show_history
 from kpop.page.how import how_it_works
 from kpop.page.learning import hear_it_learn
-from kpop.page.looks import LOOKS
+from kpop.page.looks import LOOKS, style
 from kpop.page.sharing import share
 from kpop.page.stage import compare, set_stage, show_player, show_songs
-from kpop.page.waiting import POLL_S, follow, let_a_rerun_in, tell
+from kpop.page.waiting import POLL_S, first_notes_first, follow, let_a_rerun_in, tell
 from kpop.page.wishes import Choice, choose
 from kpop.page.wishing import the_visit
 from kpop.serve.audience import audience
@@ -34,7 +34,7 @@ def page() -> None:
     st.set_page_config("Twice4Life", page_icon=str(LOOKS / "icon.svg"), layout="wide")
     if is_booth():
         return booth(base_path())
-    st.html(LOOKS / "page.css")
+    st.html(style("page"))
     st.html(MASTHEAD)
     wishes, middle = st.columns([5, 8], gap="large")
     with wishes:
@@ -54,6 +54,8 @@ def page() -> None:
     show_songs(visit, stage)
     if not asked:
         show_player(visit, stage)  # after the song's own player, which may have to take over
+    elif visit.job:
+        first_notes_first(visit.job)
     with stage.below:
         place = show_more(visit)
     unfold(visit, choice)
@@ -104,7 +106,8 @@ def follow_up(visit: Visit, model: str, place: DeltaGenerator, news: DeltaGenera
         news.error(visit.sentence, icon=":material/error:")
         visit.sentence = None
     elif performing := visit.performing:
-        follow(performing, performing, visit, news)
+        teller = visit.jobs[0] if len(visit.jobs) == 1 else performing
+        follow(performing, teller, visit, news)
         let_a_rerun_in()
         visit.end_waiting(warming().result(), performing)
         st.rerun()

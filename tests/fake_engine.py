@@ -140,6 +140,9 @@ class FakeEngine:
         threading.Thread(target=self.make, args=(job,), daemon=True).start()
         return job
 
+    def state(self) -> dict[str, int]:
+        return {"running": sum(not job.finished for job in self.jobs)}
+
     def find(self, job_id: str) -> FakeJob | None:
         return next((job for job in self.jobs if job.id == job_id), None)
 

@@ -69,6 +69,8 @@ class Browser:
     def wait_for_song(self) -> None:
         """Until the finished song is there, and then take another number, so that the next one differs."""
         self._button("Download WAV").wait_for(timeout=PATIENCE_MS)
+        if not self._button("Roll").is_visible():
+            self._tab.get_by_text("More choices").click()
         self._button("Roll").click()
         self._tab.wait_for_timeout(SETTLE_MS)
 

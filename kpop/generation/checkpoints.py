@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 MODELS_DIR = Path(os.environ.get("KPOP_MODELS_DIR", Path(__file__).parents[2] / "models"))
@@ -59,6 +60,11 @@ def _about(info: dict) -> str:
 
 def _info(path: Path) -> dict:
     """The info of a checkpoint; empty where there is none, or no readable file."""
+    return _read_info(path, path.stat().st_mtime_ns) if path.is_file() else {}
+
+
+@lru_cache(maxsize=64)
+def _read_info(path: Path, _changed_ns: int) -> dict:
     try:
         with path.open("rb") as file:
             n_bytes = int.from_bytes(file.read(LENGTH_BYTES), "little")

@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from kpop.generation.clips import ClipInfo, built_in_clips
 from kpop.generation.settings import Settings
 from kpop.generation.titles import song_title
-from kpop.page.looks import LOOKS
+from kpop.page.looks import style
 from kpop.page.stage import STILL
 from kpop.page.waiting import follow, let_a_rerun_in
 from kpop.serve.audience import audience
@@ -54,7 +54,7 @@ def booth(base_path: str) -> None:
     the booth starts over, idle.
     """
     here = the_booth()
-    st.html(LOOKS / "booth.css")
+    st.html(style("booth"))
     st.html(_covers(built_in_clips()))
     head, stage, foot = (st.container(key=f"booth-{name}") for name in ("head", "stage", "foot"))
     news = st.empty()

@@ -5,7 +5,7 @@ import html
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from kpop.page.looks import LOOKS
+from kpop.page.looks import style
 from kpop.page.waiting import POLL_S, let_a_rerun_in
 from kpop.show.background import BackgroundTask
 from kpop.show.closeness import Closeness, clock
@@ -22,7 +22,7 @@ def show_closeness(comparing: BackgroundTask[Closeness | None], place: DeltaGene
     closeness = None if comparing.error else comparing.result()
     if not closeness:
         return
-    st.html(LOOKS / "closeness.css")
+    st.html(style("closeness"))
     place.html(meter(closeness))
     place.caption(closeness.words)
     with place.expander("Hear both moments", icon=":material/compare_arrows:"):

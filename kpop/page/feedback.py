@@ -21,7 +21,7 @@ from kpop.feedback.words import csv_text
 from kpop.generation.checkpoints import available_models
 from kpop.generation.clips import built_in_clips
 from kpop.generation.settings import Settings
-from kpop.page.looks import LOOKS
+from kpop.page.looks import style
 from kpop.page.wishing import play_again
 
 THUMBS = {UP: ":material/thumb_up: I like this song", DOWN: ":material/thumb_down: Not for me"}
@@ -112,7 +112,7 @@ def feedback_corner() -> None:
     store = _store()
     if not store:
         return
-    st.html(LOOKS / "feedback.css")
+    st.html(style("feedback"))
     with st.expander("What people like", icon=":material/favorite:"):
         st.caption(HOW)
         _show_hits(_hits())

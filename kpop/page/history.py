@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import streamlit as st
 
-from kpop.page.sharing import STYLE
+from kpop.page.looks import style
 from kpop.page.wishing import play_again
 from kpop.show.history import Entry, History
 
@@ -15,7 +15,7 @@ CLIP_GONE = " · your file is no longer kept here"
 
 def show_history(history: History) -> None:
     """The list, folded up at first. A press sets the wishes, and the song is made again."""
-    st.html(STYLE)
+    st.html(style("sharing"))
     with st.expander("Earlier songs", icon=":material/history:"), st.container(key="earlier"):
         if not len(history):
             st.caption(EMPTY)

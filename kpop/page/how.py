@@ -7,7 +7,7 @@ import streamlit as st
 from kpop.generation.settings import Settings
 from kpop.grid import N_BINS, STEPS_PER_S
 from kpop.lstm.config import LstmConfig
-from kpop.page.looks import LOOKS
+from kpop.page.looks import style
 from kpop.show.how import SongFigures, shape_of, steps_of
 from kpop.show.performance import Performance
 
@@ -35,7 +35,7 @@ class Stage:
 
 def how_it_works(performance: Performance | None, settings: Settings) -> None:
     """The path of sound with this song's figures; before there is a song, what would be done with these settings."""
-    st.html(LOOKS / "how.css")
+    st.html(style("how"))
     figures = performance.song_figures if performance else None
     settings = figures.settings if figures else settings
     with st.container(key="how"), st.expander("How does it work?", icon=":material/route:"):

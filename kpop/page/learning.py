@@ -4,7 +4,7 @@ import time
 
 import streamlit as st
 
-from kpop.page.looks import LOOKS
+from kpop.page.looks import style
 from kpop.page.waiting import POLL_S
 from kpop.show.background import BackgroundTask
 from kpop.show.learning import HTML, JS, Lesson, lesson, snapshots_path
@@ -24,7 +24,7 @@ def hear_it_learn(model: str) -> None:
     place = st.container(key="learning")
     if not snapshots_path(model).exists():
         return
-    st.html(LOOKS / "learning.css")
+    st.html(style("learning"))
     with place.expander("Hear it learn", icon=":material/school:"):
         st.markdown(INVITATION)
         task, asked_at_s = st.session_state.get(ASKED, {}).get(model, (None, None))

@@ -8,10 +8,9 @@ import streamlit as st
 from kpop.errors import KpopError
 from kpop.generation.clips import SeedClip, clip_from_file
 from kpop.grid import SAMPLE_RATE_HZ, TEMPO_BPM
-from kpop.page.looks import LOOKS
+from kpop.page.looks import style
 from kpop.page.restoring import restore, take_restored
 
-STYLE = LOOKS / "own_clip.css"
 AUDIO_TYPES = ("wav", "flac", "ogg", "mp3")
 MAX_UPLOAD_MB = 20
 FILE, VOICE = "file", "voice"
@@ -27,7 +26,7 @@ NOT_SECURE = (
 def choose_own_clip() -> SeedClip | None:
     """The listener's own clip, the file or the recording that came last; None if there is none that can be heard."""
     with st.expander("Start from a song of your own", icon=":material/mic:"):
-        st.html(STYLE)
+        st.html(style("own_clip"))
         given = {FILE: _file(), VOICE: _recording()}
         with st.container(key="own-news"):
             return _heard(_last(given))

@@ -7,11 +7,10 @@ import streamlit as st
 from kpop.generation.settings import Settings
 from kpop.generation.titles import song_title
 from kpop.page.feedback import kept
-from kpop.page.looks import LOOKS
+from kpop.page.looks import style
 from kpop.show.links import link, page_address
 from kpop.show.qr import qr_uri
 
-STYLE = LOOKS / "sharing.css"
 NOT_IN_THE_LINK = (
     "Your own file doesn’t travel in a link: send it along, or whoever opens this starts from another clip."
 )
@@ -20,7 +19,7 @@ NOT_IN_THE_LINK = (
 @st.fragment
 def share(settings: Settings, own_clip: bool, wav: bytes, file_name: str) -> None:
     """A row to keep the song and to pass it on. own_clip: whether it began with a file of the listener's."""
-    st.html(STYLE)
+    st.html(style("sharing"))
     noting = {"on_click": kept, "args": (settings, own_clip, song_title(settings))}
     with st.container(horizontal=True, vertical_alignment="center", width="content", key="sharing"):
         st.download_button("Download WAV", wav, file_name, "audio/wav", icon=":material/download:", **noting)

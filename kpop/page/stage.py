@@ -124,7 +124,8 @@ def keep(visit: Visit, index: int) -> None:
 
 
 def show_picture(figure, index: int, n_songs: int, title: str) -> None:
-    figure.update_layout(height=HEIGHTS_PX[n_songs])
+    if figure.layout.height != HEIGHTS_PX[n_songs]:
+        figure.update_layout(height=HEIGHTS_PX[n_songs])
     st.plotly_chart(figure, config=STILL, key=f"spectrogram-{index}", alt=f"Spectrogram of {title}")
 
 

@@ -1,6 +1,7 @@
 """Waiting on the page, with news for whoever waits."""
 
 import html
+import threading
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from kpop.engine.voices import Loading
 
 POLL_S = 0.25
+MOST_POLLS = 12
 
 
 def follow(
@@ -48,6 +50,21 @@ def tell(
     else:
         news.caption(f"{words}…")
     return now
+
+
+def first_notes_first(job: "Job") -> None:
+    """Leaves the processor to the song's first sound before more of the page is drawn: a crowd waits for that."""
+    news = threading.Event()
+    stop_news = job.on_news(news.set)
+    try:
+        for _ in range(MOST_POLLS):
+            if job.finished or job.pieces(0) or job.place_in_queue:  # a queue takes longer, and is to be told
+                return
+            news.wait(POLL_S)
+            news.clear()
+            let_a_rerun_in()
+    finally:
+        stop_news()
 
 
 def let_a_rerun_in() -> None:

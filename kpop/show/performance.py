@@ -1,6 +1,7 @@
 """From songs in the making to all that the page shows of them, in one piece of background work."""
 
 import io
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from kpop.engine.engine import Engine
     from kpop.engine.job import Job
 
-TICK_S = 0.1
+TICK_S = 0.25
+CALM_PATIENCE_S = 20.0  # songs that never end are no reason to wait for ever
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,9 @@ class Performance:
 
 
 def perform(jobs: "tuple[Job, ...]", own_clip: SeedClip | None, report: Report) -> tuple[Performance, ...]:
-    """Waits for the songs. Raises KpopError."""
+    """Waits for the songs, and reports how far they are together; one alone tells that itself. Raises KpopError."""
     for job in jobs:
-        while not job.wait(TICK_S):
+        while len(jobs) > 1 and not job.wait(TICK_S):
             report(sum(each.fraction for each in jobs) / len(jobs), job.words)
     songs = [job.result() for job in jobs]
     report(1.0, "Painting the picture")
@@ -116,10 +118,14 @@ def start_comparing(engine: "Engine", performance: Performance) -> "BackgroundTa
     if not index_path(model).exists():
         return None
     data = engine.voices.get(model).result().info.get("data", "")
-    return BackgroundTask(partial(_compare, performance, data), quiet_line())
+    return BackgroundTask(partial(_compare, engine, performance, data), quiet_line())
 
 
-def _compare(performance: Performance, data: str, report: Report) -> Closeness | None:
+def _compare(engine: "Engine", performance: Performance, data: str, report: Report) -> Closeness | None:
+    calm_by_s = time.monotonic() + CALM_PATIENCE_S
+    while engine.state()["running"] and time.monotonic() < calm_by_s:
+        report(0.0, "Waiting for others' songs")  # a low priority does not keep this from slowing Python down for them
+        time.sleep(TICK_S)
     nothing = np.zeros(0, np.float32)
     song = GeneratedSong(
         waveform=read_audio(io.BytesIO(performance.wav)),

@@ -1,5 +1,7 @@
 """The song as a picture: a mel spectrogram with the seed shaded, small enough for any connection."""
 
+from functools import lru_cache
+
 import numpy as np
 import plotly.graph_objects as go
 
@@ -33,16 +35,14 @@ def spectrogram_figure(song: GeneratedSong) -> go.Figure:
     Transparent, with no text colour of its own around the picture, so that the theme, dark or light, shows through.
     """
     length_s = len(song.waveform) / SAMPLE_RATE_HZ
-    figure = _framed(_heatmap(song, length_s), song.mel_centres_hz)
-    _add_seed(figure, min(song.seed_end_s, length_s), length_s)
-    figure.update_xaxes(range=[0, length_s])
-    return figure
+    return _framed(_heatmap(song, length_s), song.mel_centres_hz, (0.0, length_s), song.seed_end_s)
 
 
+@lru_cache(maxsize=16)  # a crowd asks for the same few
 def empty_figure(length_s: float | None, seed_end_s: float) -> go.Figure:
     """The frame that a song's picture will stand in; length_s None: a song that never ends, around what is heard."""
     centres_hz = mel_centres_hz(MAX_BANDS)
-    start_s, end_s = (0.0, length_s) if length_s else ENDLESS_WINDOW_S
+    start_s, end_s = span_s = (0.0, length_s) if length_s else ENDLESS_WINDOW_S
     dark = go.Heatmap(
         z=np.full((len(centres_hz), 1), FLOOR_DB, np.int8),
         x0=(start_s + end_s) / 2,
@@ -54,28 +54,27 @@ def empty_figure(length_s: float | None, seed_end_s: float) -> go.Figure:
         showscale=False,
         hoverinfo="skip",
     )
-    figure = _framed(dark, centres_hz)
-    figure.update_xaxes(range=[start_s, end_s])
-    if length_s:
-        _add_seed(figure, min(seed_end_s, length_s), length_s)
-    else:
-        _add_label(figure, "the machine dreams on", DREAM_COLOUR, "right")
-    return figure
+    return _framed(dark, centres_hz, span_s, seed_end_s if length_s else None)
 
 
-def _framed(picture: go.Heatmap, mel_centres_hz: np.ndarray) -> go.Figure:
-    figure = go.Figure(picture)
-    figure.update_xaxes(**TIME_AXIS)
-    figure.update_yaxes(**_frequency_axis(mel_centres_hz))
-    figure.update_layout(
-        height=HEIGHT_PX,
-        margin={"l": 48, "r": 20, "t": 34, "b": 30},
-        hoverlabel={"bgcolor": COLOURS[0], "bordercolor": SEED_COLOUR, "font": {"color": COLOURS[-1], "size": 13}},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        dragmode=False,
-    )
-    return figure
+def _framed(
+    picture: go.Heatmap, mel_centres_hz: np.ndarray, span_s: tuple[float, float], seed_end_s: float | None
+) -> go.Figure:
+    """seed_end_s None: the picture moves along, and where the seed ends is not drawn."""
+    seed_end_s = None if seed_end_s is None else min(seed_end_s, span_s[1])
+    layout = {  # in one piece: every later change of a figure costs milliseconds
+        "xaxis": {**TIME_AXIS, "range": span_s},
+        "yaxis": _frequency_axis(mel_centres_hz),
+        "shapes": [] if seed_end_s is None else _seed_shapes(seed_end_s, span_s[1]),
+        "annotations": _labels(seed_end_s is None),
+        "height": HEIGHT_PX,
+        "margin": {"l": 48, "r": 20, "t": 34, "b": 30},
+        "hoverlabel": {"bgcolor": COLOURS[0], "bordercolor": SEED_COLOUR, "font": {"color": COLOURS[-1], "size": 13}},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "dragmode": False,
+    }
+    return go.Figure(picture, layout)
 
 
 def _heatmap(song: GeneratedSong, length_s: float) -> go.Heatmap:
@@ -131,24 +130,35 @@ def _frequency_axis(mel_centres_hz: np.ndarray) -> dict:
     }
 
 
-def _add_seed(figure: go.Figure, seed_end_s: float, length_s: float) -> None:
-    figure.add_vrect(0, seed_end_s, fillcolor="white", opacity=0.16, line_width=0, name="seed")
-    figure.add_vline(seed_end_s, line={"color": "white", "width": 1.5, "dash": "dot"}, opacity=0.9)
-    _add_bracket(figure, 0, seed_end_s, SEED_COLOUR)
-    _add_bracket(figure, seed_end_s, length_s, DREAM_COLOUR)
-    _add_label(figure, "Kevin’s memory", SEED_COLOUR, "left")
-    _add_label(figure, "the machine dreams", DREAM_COLOUR, "right")
+def _seed_shapes(seed_end_s: float, length_s: float) -> list[dict]:
+    """The seed's shade, the border to what the machine dreams, and a strip of colour for each along the top edge."""
+    whole = {"yref": "y domain", "y0": 0, "y1": 1}
+    strip = {"type": "rect", "yref": "paper", "y0": 1.01, "y1": 1.03, "line": {"width": 0}}
+    line = {"color": "white", "width": 1.5, "dash": "dot"}
+    shade = {"fillcolor": "white", "opacity": 0.16, "line": {"width": 0}, "name": "seed"}
+    return [
+        {"type": "rect", **whole, "x0": 0, "x1": seed_end_s, **shade},
+        {"type": "line", **whole, "x0": seed_end_s, "x1": seed_end_s, "line": line, "opacity": 0.9},
+        {**strip, "x0": 0, "x1": seed_end_s, "fillcolor": SEED_COLOUR},
+        {**strip, "x0": seed_end_s, "x1": length_s, "fillcolor": DREAM_COLOUR},
+    ]
 
 
-def _add_bracket(figure: go.Figure, start_s: float, end_s: float, colour: str) -> None:
-    """A strip of colour along the top edge of the picture."""
-    figure.add_shape(type="rect", x0=start_s, x1=end_s, y0=1.01, y1=1.03, yref="paper", fillcolor=colour, line_width=0)
-
-
-def _add_label(figure: go.Figure, words: str, colour: str, side: str) -> None:
+def _labels(endless: bool) -> list[dict]:
     """At the picture's corners, where the two never meet, however short the seed."""
-    text = f'<span style="color:{colour}">■</span> {words}'
-    x = 0 if side == "left" else 1
-    figure.add_annotation(
-        text=text, x=x, xref="paper", xanchor=side, y=1.04, yref="paper", yanchor="bottom", showarrow=False
-    )
+    if endless:
+        return [_label("the machine dreams on", DREAM_COLOUR, "right")]
+    return [_label("Kevin’s memory", SEED_COLOUR, "left"), _label("the machine dreams", DREAM_COLOUR, "right")]
+
+
+def _label(words: str, colour: str, side: str) -> dict:
+    return {
+        "text": f'<span style="color:{colour}">■</span> {words}',
+        "x": 0 if side == "left" else 1,
+        "xref": "paper",
+        "xanchor": side,
+        "y": 1.04,
+        "yref": "paper",
+        "yanchor": "bottom",
+        "showarrow": False,
+    }
