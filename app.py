@@ -15,7 +15,7 @@ from kpop.page.looks import LOOKS, style
 from kpop.page.sharing import share
 from kpop.page.stage import compare, set_stage, show_player, show_songs
 from kpop.page.waiting import POLL_S, first_notes_first, follow, let_a_rerun_in, tell
-from kpop.page.wishes import Choice, choose
+from kpop.page.wishes import Choice, choose, generate, take_four
 from kpop.page.wishing import the_visit
 from kpop.serve.audience import audience
 from kpop.serve.card import card_routes
@@ -24,6 +24,7 @@ from kpop.serve.live import live_route, state_route
 from kpop.show.visit import Visit
 from kpop.show.warming import engine_state, find_job, warming
 
+SHORT_WAIT_S, LONG_WAIT_S = 0.15, 3.0  # for the first notes, before the picture and before all the rest
 MASTHEAD = (
     '<div class="masthead"><h1 class="wordmark">twice<b>4</b>life</h1>'
     '<p class="tagline">K-pop that never existed, until now.</p></div>'
@@ -34,44 +35,49 @@ def page() -> None:
     st.set_page_config("Twice4Life", page_icon=str(LOOKS / "icon.svg"), layout="wide")
     if is_booth():
         return booth(base_path())
-    st.html(style("page"))
-    st.html(MASTHEAD)
+    visit, head = the_visit(), st.container(key="head")
     wishes, middle = st.columns([5, 8], gap="large")
-    with wishes:
-        first, buttons, news, more = st.container(key="wishes"), st.container(), st.empty(), st.container()
-    choice = choose(starting(), first, more)
-    visit = the_visit()
-    with buttons:
-        ask_for(choice, visit)
-    warmed = warming()
-    asked = warmed.finished and not warmed.error and visit.ask(warmed.result(), base_path())
     with middle:
         stage = set_stage()
+    warmed = warming()
+    asked = warmed.finished and not warmed.error and visit.ask(warmed.result(), base_path())
     if asked:
         if is_served() and visit.job:
             audience().expect(visit.job)  # it may be done before its listener is there
         show_player(visit, stage)  # before all else: its sound is on the way already
+        wait_for_notes(visit, SHORT_WAIT_S)
+    with head:
+        st.html(style("page"))
+        st.html(MASTHEAD)
+    with wishes:
+        first, buttons, news, more = st.container(key="wishes"), st.container(), st.empty(), st.container()
+    choice = choose(starting(), first, more)
+    with buttons:
+        ask_for()
     show_songs(visit, stage)
-    if not asked:
+    if asked:
+        wait_for_notes(visit, LONG_WAIT_S)
+    else:
         show_player(visit, stage)  # after the song's own player, which may have to take over
-    elif visit.job:
-        first_notes_first(visit.job)
     with stage.below:
         place = show_more(visit)
     unfold(visit, choice)
     follow_up(visit, choice.settings.model, place, news)
 
 
-def ask_for(choice: Choice, visit: Visit) -> None:
-    """The buttons that begin something."""
-    if st.button("Generate", type="primary", width="stretch", icon=":material/auto_awesome:"):
-        visit.wish(choice.settings, choice.own_clip, choice.endless)
+def wait_for_notes(visit: Visit, patience_s: float) -> None:
+    if visit.job:
+        first_notes_first(visit.job, patience_s)
+
+
+def ask_for() -> None:
+    """The buttons that begin something: by callbacks, so that a run knows of it before it draws anything."""
+    wide = {"width": "stretch"}
+    st.button("Generate", type="primary", icon=":material/auto_awesome:", on_click=generate, **wide)
     with st.container(horizontal=True):
-        st.button(
-            "Surprise me", icon=":material/casino:", on_click=surprise, width="stretch", help="Let the machine choose"
-        )
-        if st.button("Four takes", icon=":material/grid_view:", width="stretch", help="Four at once: keep the best"):
-            visit.wish_takes(choice.settings, choice.own_clip)
+        st.button("Surprise me", icon=":material/casino:", on_click=surprise, help="Let the machine choose", **wide)
+        four = "Four at once: keep the best"
+        st.button("Four takes", icon=":material/grid_view:", on_click=take_four, help=four, **wide)
 
 
 def show_more(visit: Visit) -> DeltaGenerator:

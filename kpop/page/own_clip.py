@@ -32,6 +32,12 @@ def choose_own_clip() -> SeedClip | None:
             return _heard(_last(given))
 
 
+def own_clip_now() -> SeedClip | None:
+    """The same for callbacks, before any widget is drawn: a press may come while a file is still being listened to."""
+    last = _last({which: st.session_state.get(_key(which)) for which in (FILE, VOICE)})
+    return _understand(*last)[0] if last else None
+
+
 def microphone_allowed(url: str | None) -> bool:
     """Whether browsers lend a page at this address their microphone: https, or on the listener's own machine."""
     parts = urlsplit(url or "http://localhost")
@@ -92,7 +98,8 @@ def _heard(given: tuple | None) -> SeedClip | None:
         if restored:
             st.success(restored, icon=":material/settings_backup_restore:")
         return None
-    clip, sentence = _understand(*given)
+    with st.spinner("Listening…"):
+        clip, sentence = _understand(*given)
     if clip is None:
         st.error(_plain(sentence), icon=":material/music_off:")
         st.caption("Until then, your song starts from the built-in clip that is chosen.")
@@ -112,11 +119,10 @@ def _understand(which: str, file) -> tuple[SeedClip | None, str]:
 
 def _listen(which: str, file) -> tuple[SeedClip | None, str]:
     file.seek(0)
-    with st.spinner("Listening…"):
-        try:
-            return clip_from_file(file, RECORDING if which == VOICE else file.name), ""
-        except KpopError as error:
-            return None, f"{error}"
+    try:
+        return clip_from_file(file, RECORDING if which == VOICE else file.name), ""
+    except KpopError as error:
+        return None, f"{error}"
 
 
 def _told(clip: SeedClip) -> str:

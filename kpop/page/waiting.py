@@ -2,6 +2,7 @@
 
 import html
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from kpop.engine.voices import Loading
 
 POLL_S = 0.25
-MOST_POLLS = 12
 
 
 def follow(
@@ -52,15 +52,16 @@ def tell(
     return now
 
 
-def first_notes_first(job: "Job") -> None:
-    """Leaves the processor to the song's first sound before more of the page is drawn: a crowd waits for that."""
-    news = threading.Event()
+def first_notes_first(job: "Job", patience_s: float) -> None:
+    """Leaves processor and browser to the song's first sound before more of the page is drawn, so long at most."""
+    news, until_s = threading.Event(), time.monotonic() + patience_s
     stop_news = job.on_news(news.set)
     try:
-        for _ in range(MOST_POLLS):
-            if job.finished or job.pieces(0) or job.place_in_queue:  # a queue takes longer, and is to be told
+        while not (job.finished or job.pieces(0) or job.place_in_queue):  # a queue takes longer, and is to be told
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:
                 return
-            news.wait(POLL_S)
+            news.wait(min(left_s, POLL_S))
             news.clear()
             let_a_rerun_in()
     finally:

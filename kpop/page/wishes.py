@@ -1,7 +1,7 @@
 """What a listener chooses: every widget's key is the field of Settings that it sets."""
 
 import secrets
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import NamedTuple
 
 import streamlit as st
@@ -12,7 +12,7 @@ from kpop.generation.clips import SeedClip
 from kpop.generation.settings import LENGTH_RANGE_S, RANDOMNESS_RANGE, TEMPERATURE_RANGE, Settings
 from kpop.generation.titles import song_title
 from kpop.page.clip_picker import choose_clip
-from kpop.page.own_clip import choose_own_clip
+from kpop.page.own_clip import choose_own_clip, own_clip_now
 from kpop.page.wishing import the_visit
 from kpop.serve.lifespan import is_served
 from kpop.show.links import arrived_by_link, wanted
@@ -33,7 +33,7 @@ class Choice(NamedTuple):
 def choose(start: Settings, first: DeltaGenerator, more: DeltaGenerator) -> Choice:
     """The choices, those at first sight and those for whoever wants more. start: what is offered at first."""
     wishes = wanted(st.query_params, start)
-    if "visit" not in st.session_state and arrived_by_link(st.query_params):
+    if "randomness" not in st.session_state and arrived_by_link(st.query_params):  # on the first run alone
         the_visit().sent = song_title(wishes)
     for key, value in asdict(wishes).items():
         st.session_state.setdefault(key, value)  # not a widget's own `value`: callbacks set these too
@@ -48,6 +48,28 @@ def choose(start: Settings, first: DeltaGenerator, more: DeltaGenerator) -> Choi
         temperature = slider("Temperature", "safe", "wild", "temperature", TEMPERATURE_RANGE, "%.2f")
     clip = own_clip.name if own_clip else built_in_name
     return Choice(Settings(randomness, temperature, length_s, seed_number, clip, model), own_clip, endless)
+
+
+def generate() -> None:
+    """Asks for the song that is chosen now. For callbacks."""
+    the_visit().wish(*_chosen())
+
+
+def take_four() -> None:
+    """Asks for four of it. For callbacks."""
+    choice = _chosen()
+    the_visit().wish_takes(choice.settings, choice.own_clip)
+
+
+def _chosen() -> Choice:
+    """What the widgets say in a callback, before any of them is drawn."""
+    values = {field.name: st.session_state[field.name] for field in fields(Settings)}
+    own_clip = own_clip_now()
+    if own_clip:
+        values["clip"] = own_clip.name
+    if values["model"] not in available_models():
+        values["model"] = next(iter(available_models()), Settings().model)
+    return Choice(Settings(**values), own_clip, bool(is_served() and st.session_state.get("endless")))
 
 
 def slider(

@@ -60,7 +60,7 @@ class Player {
   unfold({ n_samples }) {
     this.part("total").textContent = n_samples ? ` / ${clock(n_samples / RATE_HZ)}` : "";
     this.root.classList.toggle("live-endless", !n_samples);
-    this.root.hidden = false;
+    this.show(true);
     this.tick();
     this.reveal(current);
   }
@@ -107,8 +107,13 @@ class Player {
     if (this.root.hidden) return;
     current?.stop(true);
     const focused = this.root.contains(document.activeElement);
-    this.root.hidden = true;
+    this.show(false);
     if (focused) document.querySelector(".st-key-song-0 audio")?.focus();
+  }
+
+  show(shown) {
+    this.root.hidden = !shown;
+    document.body.classList.toggle("live-shown", shown);
   }
 
   state(sound) {

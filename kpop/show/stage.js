@@ -3,6 +3,7 @@
 
 const SLOP_PX = 8; // a finger that moves further than this scrolls
 const JUMP_S = 5;
+const LOOK_MS = 250;
 const WINDOW_S = [-20, 10]; // of a song that never ends, around what is heard
 const LEAST_BEAT_PX = 5;
 const LETTERS = "ABCD";
@@ -27,12 +28,19 @@ class Lane {
   get box() {
     return document.querySelector(`.st-key-lane-${this.index}`);
   }
+  // Looked for now and then only: to ask for a height on every frame would make the browser lay the page out as often.
   get plot() {
-    const plots = [...(this.box?.querySelectorAll(".js-plotly-plot") ?? [])];
-    return plots.find((plot) => plot.offsetHeight); // one on its way out has no height
+    const now = performance.now();
+    if (!this.foundPlot?.isConnected || now - this.foundMs > LOOK_MS) {
+      const plots = [...(this.box?.querySelectorAll(".js-plotly-plot") ?? [])];
+      this.foundPlot = plots.find((plot) => plot.offsetHeight); // one on its way out has no height
+      this.foundMs = now;
+    }
+    return this.foundPlot;
   }
   get audio() {
-    return this.box?.querySelector("audio");
+    if (!this.foundAudio?.isConnected) this.foundAudio = this.box?.querySelector("audio") ?? null;
+    return this.foundAudio;
   }
   // What is heard of this lane, now or next.
   get live() {
