@@ -5,7 +5,9 @@ NAME is one of SCENES; without any, all are taken. Needs Chromium and playwright
 
 import base64
 import io
+import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -138,12 +140,58 @@ def phone_song(studio: Studio) -> None:
         keep(visit, "song-phone-dark")
 
 
+def compare(studio: Studio) -> None:
+    """Two versions of a song, one beside the other."""
+    with studio.visit(LAPTOP, "light") as visit:
+        visit.generate()
+        visit.rest()
+        visit.tab.get_by_role("button", name="Compare").click()
+        visit.tab.get_by_role("button", name="Make the other one").click()
+        visit.tab.locator(".st-key-lane-1 audio").wait_for()
+        visit.tab.get_by_role("button", name="Beat grid").click()
+        visit.rest()
+        visit.tab.locator(".stMain").evaluate("main => main.scrollTo(0, 0)")
+        keep(visit, "compare-laptop-light")
+
+
+def more(studio: Studio) -> None:
+    """What unfolds: how it learnt, and how it works."""
+    with studio.visit(LAPTOP | {"viewport": {"width": 1280, "height": 1180}}, "dark") as visit:
+        visit.generate()
+        visit.rest()
+        for name in ("Hear it learn", "How does it work?"):
+            visit.tab.locator("summary").filter(has_text=name).click()
+        visit.tab.get_by_role("button", name="Play it from the beginning").click()
+        visit.tab.locator(".learn-play").wait_for()
+        visit.tab.locator(".st-key-learning input[type=range]").press("End")
+        visit.tab.wait_for_timeout(3000)
+        visit.tab.locator(".st-key-learning").scroll_into_view_if_needed()
+        visit.tab.locator("#how, .st-key-how").first.scroll_into_view_if_needed()
+        keep(visit, "more-laptop-dark")
+
+
+def booth(studio: Studio) -> None:
+    """A duel at the booth."""
+    for name, device in (("laptop", LAPTOP), ("phone", SHARP_PHONE)):
+        visit = Visit(studio.browser, studio.address, **device, color_scheme="dark", reduced_motion="reduce")
+        visit.tab.goto(f"{studio.address}/?booth=1")
+        visit.tab.locator(".st-key-booth-touch button").click()
+        visit.tab.locator(".st-key-booth-clip-2 button").click()
+        visit.tab.locator(".st-key-booth-vote-0 button:enabled").wait_for()
+        visit.wait_for_js("window.twice4lifeStage.positionS > 3")
+        keep(visit, f"booth-{name}-dark")
+        visit.context.close()
+
+
 SCENES: dict[str, Callable[[Studio], None]] = {
     "card": card,
     "icon": icon,
     "welcome": welcome,
     "song": song,
     "phone-song": phone_song,
+    "compare": compare,
+    "more": more,
+    "booth": booth,
 }
 
 
@@ -151,6 +199,8 @@ def main(names: list[str]) -> None:
     if strangers := set(names) - set(SCENES):
         raise SystemExit(f"There is no scene called {', '.join(strangers)}: choose among {', '.join(SCENES)}.")
     with ExitStack() as closing:
+        notes = closing.enter_context(tempfile.TemporaryDirectory())
+        os.environ["TWICE4LIFE_FEEDBACK"] = f"{notes}/feedback.sqlite"  # these visitors' likes are not to be kept
         studio = Studio(closing.enter_context(contextmanager(launched)()), closing)
         for name in names or SCENES:
             SCENES[name](studio)
