@@ -13,7 +13,7 @@ from kpop.page.how import how_it_works
 from kpop.page.learning import hear_it_learn
 from kpop.page.looks import LOOKS, style
 from kpop.page.sharing import share
-from kpop.page.stage import compare, set_stage, show_player, show_songs
+from kpop.page.stage import compare, set_stage, show_player, show_sent, show_songs
 from kpop.page.waiting import POLL_S, first_notes_first, follow, let_a_rerun_in, tell
 from kpop.page.wishes import Choice, choose, generate, take_four
 from kpop.page.wishing import the_visit
@@ -49,6 +49,7 @@ def page() -> None:
     with head:
         st.html(style("page"))
         st.html(MASTHEAD)
+        show_sent(visit)
     with wishes:
         first, buttons, news, more = st.container(key="wishes"), st.container(), st.empty(), st.container()
     choice = choose(starting(), first, more)
@@ -75,9 +76,8 @@ def ask_for() -> None:
     wide = {"width": "stretch"}
     st.button("Generate", type="primary", icon=":material/auto_awesome:", on_click=generate, **wide)
     with st.container(horizontal=True):
-        st.button("Surprise me", icon=":material/casino:", on_click=surprise, help="Let the machine choose", **wide)
-        four = "Four at once: keep the best"
-        st.button("Four takes", icon=":material/grid_view:", on_click=take_four, help=four, **wide)
+        st.button("Surprise me", icon=":material/casino:", on_click=surprise, **wide)
+        st.button("Four takes", icon=":material/grid_view:", on_click=take_four, **wide)
 
 
 def show_more(visit: Visit) -> DeltaGenerator:

@@ -67,6 +67,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(autouse=True)
+def own_main() -> Iterator[None]:
+    """Streamlit's test runner leaves its script as the main module, which processes spawned later would run."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
+
+
 @pytest.fixture
 def fresh_page(monkeypatch, tmp_path):
     """No weights, two seed clips, nothing remembered from the test before."""

@@ -82,6 +82,17 @@ def test_an_earlier_song_is_played_again_with_all_its_settings(engine):
     assert (slider(page, "Temperature").value, page.number_input[0].value) == (1.5, 7)
 
 
+def test_generate_again_makes_another_song_and_never_the_very_one_that_is_there(engine):
+    page = press_generate(press_generate(visit()))
+    first, second = engine.asked
+    assert second == replace(first, seed_number=second.seed_number)
+    assert second.seed_number != first.seed_number  # 1 in 10,000 to the contrary
+    assert page.number_input[0].value == second.seed_number
+    page.number_input[0].set_value(first.seed_number)
+    press_generate(page)
+    assert engine.asked[2] == first  # who asks for that number gets that song
+
+
 def test_surprise_asks_for_a_song_at_once_and_shows_its_settings(engine):
     page = press(visit(), "Surprise me")
     assert sentences(page) == []

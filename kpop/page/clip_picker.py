@@ -1,15 +1,14 @@
 """The seed clips to choose from, each by its cover."""
 
 from functools import lru_cache
-from pathlib import Path
 
 import streamlit as st
 
 from kpop.generation import clips
 from kpop.generation.settings import Settings
+from kpop.page.looks import style
 from kpop.show.covers import cover_uri
 
-LOOKS = Path(__file__).parents[2] / ".streamlit" / "clip_picker.css"
 HELP = "The first seconds of your song. The machine goes on from there."
 
 
@@ -47,4 +46,4 @@ def _looks(offered: tuple[clips.ClipInfo, ...]) -> str:
     """The style of the cards, and the cover of each."""
     cover = '.st-key-clip [role="radiogroup"] > :nth-child({}) label::before {{ background-image: url("{}"); }}'
     covers = "\n".join(cover.format(i + 1, cover_uri(clip)) for i, clip in enumerate(offered))
-    return f"<style>{LOOKS.read_text(encoding='utf-8')}\n{covers}</style>"
+    return f"{style('clip_picker').removesuffix('</style>')}\n{covers}</style>"

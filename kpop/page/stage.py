@@ -71,6 +71,13 @@ def show_songs(visit: Visit, stage: Stage) -> None:
                 show_song(song, i, len(songs), visit)
 
 
+def show_sent(visit: Visit) -> None:
+    """At the very top, where a phone shows it: that somebody has passed on a song, until the first one is made."""
+    waiting = visit.sent and not (visit.performances or visit.jobs)
+    words = f"Somebody sent you “{html.escape(visit.sent)}”: press Generate to hear it." if waiting else ""
+    st.html(f'<p class="sent">{words}</p>')
+
+
 def show_welcome(sent: str | None) -> None:
     """sent: title of a song that somebody has passed on by a link."""
     title, words = ("Kevin needs new songs.", INVITATION)

@@ -51,8 +51,12 @@ def choose(start: Settings, first: DeltaGenerator, more: DeltaGenerator) -> Choi
 
 
 def generate() -> None:
-    """Asks for the song that is chosen now. For callbacks."""
-    the_visit().wish(*_chosen())
+    """Asks for the song that is chosen now, or for another like it if that very song is here already. For callbacks."""
+    visit, choice = the_visit(), _chosen()
+    if any(song.settings == choice.settings and song.own_clip is choice.own_clip for song in visit.performances):
+        roll_dice()
+        choice = _chosen()
+    visit.wish(*choice)
 
 
 def take_four() -> None:

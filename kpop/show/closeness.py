@@ -45,7 +45,7 @@ class Closeness:
     def verdict(self) -> str:
         """A sentence for the listener."""
         if self.as_new_as_songs_go:
-            return "As new as songs go: nothing in training is closer than an unheard song would come."
+            return "New: no closer to its training music than a song that it never heard."
         return "Closer than most unheard songs come: listen to both."
 
     @property
