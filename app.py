@@ -49,10 +49,11 @@ def page() -> None:
     with head:
         st.html(style("page"))
         st.html(MASTHEAD)
-        show_sent(visit)
     with wishes:
         first, buttons, news, more = st.container(key="wishes"), st.container(), st.empty(), st.container()
     choice = choose(starting(), first, more)
+    with head:
+        show_sent(visit)
     with buttons:
         ask_for()
     show_songs(visit, stage)

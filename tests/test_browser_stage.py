@@ -218,7 +218,7 @@ def test_a_link_says_what_it_brings_and_makes_the_same_song(visit):
     link = page.tab.locator("[data-testid=stPopoverBody] code").text_content()
     query = link[link.index("?") :]
     other = visit(query)
-    other.tab.get_by_text("Somebody sent you").wait_for()
+    other.tab.locator(".sent").filter(has_text="Somebody sent you").wait_for()
     assert title in other.tab.locator(".welcome h2").text_content()
     other.rest()
     other.generate()
