@@ -13,7 +13,6 @@ import pytest
 import segno
 from fake_engine import FakeEngine
 
-from kpop.generation import checkpoints
 from kpop.generation.clips import built_in_clips
 from kpop.generation.settings import Settings
 from kpop.show import links
@@ -62,8 +61,6 @@ def engine(monkeypatch):
     ids=str,
 )
 def test_whoever_opens_the_link_and_presses_generate_gets_the_same_song(engine, settings):
-    if settings.model not in checkpoints.available_models():
-        pytest.skip("this voice is not here")
     page = AppTest.from_file(APP, default_timeout=PATIENCE_S)
     page.query_params.update(query_of(link(settings, BASE)))
     page.run()
