@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from kpop.errors import KpopError
 from kpop.firstdesign.blocks import BLOCK_SAMPLES, analyse
 from kpop.firstdesign.network import FirstDesign, FirstDesignConfig
-from kpop.training.corpus_songs import corpus_songs, corpus_version
+from kpop.training.corpus_songs import CORPUS_VERSION, corpus_songs
 from kpop.training.loop import Budget, Report, train
 from kpop.training.machine import best_device, mixed_precision
 from kpop.training.songs import Song, songs_id, split
@@ -47,7 +47,7 @@ class Plan:
 
 def run(plan: Plan, report: Report = print) -> None:
     """Train as planned and write the checkpoint. KpopError when the folders cannot be written."""
-    cache = (plan.cache or plan.work) / f"corpus-{corpus_version()}"
+    cache = (plan.cache or plan.work) / f"corpus-{CORPUS_VERSION}"
     try:
         plan.work.mkdir(parents=True, exist_ok=True)
         cache.mkdir(parents=True, exist_ok=True)

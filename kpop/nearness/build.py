@@ -19,7 +19,7 @@ from kpop.nearness.bars import Bars, bar_edges, describe
 from kpop.nearness.index import ALL_KEYS, WINDOW_BARS, NearnessIndex, packed
 from kpop.nearness.projection import Projection
 from kpop.nearness.reference import Reference
-from kpop.training.corpus_songs import corpus_song, corpus_version
+from kpop.training.corpus_songs import CORPUS_VERSION, corpus_song
 from kpop.training.songs import Song, cached_song, metronome_rate
 
 FIRST_UNHEARD = 2_000_000  # no training and no seed clip reaches these songs
@@ -98,7 +98,7 @@ def corpus_index(plan: Plan, n_songs: int | None, n_unheard: int) -> NearnessInd
     numbers = range(n_songs or info["n_songs"] + len(held_out))
     training = [number for number in numbers if song_name(number) not in held_out]
     unheard = range(FIRST_UNHEARD, FIRST_UNHEARD + n_unheard)
-    cache = plan.cache / f"corpus-{corpus_version()}"
+    cache = plan.cache / f"corpus-{CORPUS_VERSION}"
     sides = [[(n, cache, None) for n in training], [(n, cache, plan.checkpoint) for n in unheard]]
     return build(*(_in_all_processes(plan, _corpus_task, tasks) for tasks in sides), info["data"])
 
@@ -122,7 +122,7 @@ def folder_index(plan: Plan, folder: Path) -> NearnessIndex:
 
 def corpus_data() -> str:
     """What a checkpoint's info calls our corpus as it is now."""
-    return f"own corpus, version {corpus_version()}"
+    return f"own corpus, version {CORPUS_VERSION}"
 
 
 def _in_all_processes(plan: Plan, work: Callable[[Task], Described], tasks: list[Task]) -> list[Described]:

@@ -17,7 +17,7 @@ from kpop.lstm.config import LstmConfig
 from kpop.lstm.network import CodeLstm
 from kpop.training import baselines
 from kpop.training.codec_stage import CodecStage
-from kpop.training.corpus_songs import corpus_songs, corpus_version
+from kpop.training.corpus_songs import CORPUS_VERSION, corpus_songs
 from kpop.training.loop import Budget, Report, train
 from kpop.training.lstm_stage import LstmStage, bits_by_stream
 from kpop.training.machine import best_device
@@ -133,7 +133,7 @@ def _prepare_work(plan: Plan) -> None:
 def _songs(plan: Plan, report: Report) -> tuple[list[Song], list[Song]]:
     """(training songs, held-out songs)."""
     if plan.folder is None:
-        return split(corpus_songs(plan.n_songs, plan.work / f"corpus-{corpus_version()}", plan.n_jobs, report))
+        return split(corpus_songs(plan.n_songs, plan.work / f"corpus-{CORPUS_VERSION}", plan.n_jobs, report))
     from kpop.training import folder_songs, remixes  # need soundfile and librosa; our own corpus does not
 
     if plan.n_remixes:
@@ -180,7 +180,7 @@ def _mean_over_steps(stage: LstmStage, held_out: list[Sequence]) -> np.ndarray:
 
 def _facts(plan: Plan, songs: list[Song], held_out: list[Song], codec_curve: list) -> dict:
     return {
-        "data": str(plan.folder.name) if plan.folder else f"own corpus, version {corpus_version()}",
+        "data": str(plan.folder.name) if plan.folder else f"own corpus, version {CORPUS_VERSION}",
         "title": plan.title,
         "about": plan.about,
         "n_songs": len(songs),
