@@ -18,7 +18,6 @@ from kpop.page.waiting import POLL_S, first_notes_first, follow, let_a_rerun_in,
 from kpop.page.wishes import Choice, choose, generate, take_four
 from kpop.page.wishing import the_visit
 from kpop.serve.audience import audience
-from kpop.serve.card import card_routes
 from kpop.serve.lifespan import is_served, lifespan
 from kpop.serve.live import live_route, state_route
 from kpop.show.visit import Visit
@@ -168,9 +167,7 @@ def address() -> str | None:
 if __name__ == "__main__":
     page()
 else:  # `streamlit run` finds this by reading, and serves it; the page itself it runs for each visitor, as above
-    index = Path(st.__file__).parent / "static" / "index.html"
     routes = [
-        *card_routes(LOOKS, index, base_path()),
         state_route(engine_state, base_path()),
         live_route(find_job, audience(), base_path()),
     ]

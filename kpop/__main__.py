@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from kpop.commands import bench, clips, corpus, evaluate, feedback, first_design, generate, index, resynthesize, train
+from kpop.commands import clips, corpus, evaluate, feedback, generate, index, resynthesize, train
 from kpop.errors import KpopError
 
-COMMANDS = (generate, train, corpus, resynthesize, evaluate, first_design, index, clips, feedback, bench)
+COMMANDS = (generate, train, corpus, resynthesize, evaluate, index, clips, feedback)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -49,7 +49,7 @@ def test_a_voice_goes_by_its_title_and_says_what_it_is(engine, tmp_path):
 
 
 def test_what_lies_beside_a_model_is_no_voice(engine, tmp_path):
-    for name in ("twice4life", "twice4life.index", "twice4life.snapshots", "first-design", "v1.5"):
+    for name in ("twice4life", "twice4life.index", "twice4life.snapshots", "v1.5"):
         (tmp_path / f"{name}.safetensors").touch()
     assert checkpoints.available_models() == ("twice4life", "v1.5")
 

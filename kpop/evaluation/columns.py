@@ -9,8 +9,7 @@ UNIGRAM = "unigram codes"
 BARS = "bars shuffled"
 SIXTEENTHS = "sixteenths shuffled"
 NOISE = "pink noise"
-FIRST_DESIGN = "first design"
-ROWS = (GENERATED, CEILING, COPIES, UNIGRAM, FIRST_DESIGN, BARS, SIXTEENTHS, NOISE)
+ROWS = (GENERATED, CEILING, COPIES, UNIGRAM, BARS, SIXTEENTHS, NOISE)
 
 
 @dataclass(frozen=True)

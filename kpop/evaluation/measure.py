@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from kpop.evaluation import bits, rows, table
-from kpop.evaluation.columns import CEILING, COPIES, FIRST_DESIGN, GENERATED
+from kpop.evaluation.columns import CEILING, COPIES, GENERATED
 from kpop.evaluation.hearing import hear
 from kpop.evaluation.rows import Plan, Report, Waveforms
 from kpop.evaluation.steadiness import course
@@ -28,8 +28,6 @@ def measure(
     report("Listening to all rows")
     heard = {row: [hear(waveform) for waveform in waveforms] for row, waveforms in made.items()}
     result = table.Table()
-    if FIRST_DESIGN not in made:
-        result.left_out.append(f"The row of the first design is left out: there is no {rows.FIRST_DESIGN_FILE}.")
     table.add_heard(result, heard)
     table.add_convergence(result, made[CEILING], made[COPIES])
     _add_nearness(result, made, index)

@@ -2,15 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from kpop.evaluation import columns, controls
 from kpop.evaluation.figures import INT16_SCALE
 from kpop.evaluation.streams import codes_of, sequence_of
-from kpop.firstdesign.network import FirstDesign
-from kpop.generation.checkpoints import MODELS_DIR
 from kpop.generation.clips import SEED_BARS, built_in_clip, built_in_clips
 from kpop.generation.copying import codec_copy
 from kpop.generation.dream import generate
@@ -19,7 +16,6 @@ from kpop.generation.settings import LENGTH_RANGE_S, Settings
 from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ
 from kpop.training.songs import Song
 
-FIRST_DESIGN_FILE = MODELS_DIR / "first-design.safetensors"
 FIRST_BAR = 16  # of unheard songs: past the intro, as what follows a seed is
 Report = Callable[[str], None]
 Waveforms = list[np.ndarray]
@@ -71,16 +67,8 @@ def generated(
         yield dreamt[: round(length_s * SAMPLE_RATE_HZ)]
 
 
-def first_design(plan: Plan, path: Path = FIRST_DESIGN_FILE) -> Waveforms:
-    """What the client's first design makes of the same seed clips."""
-    design = FirstDesign.load(path)
-    clips = [built_in_clip(clip.name) for clip in built_in_clips()]
-    seeds = [clips[number % len(clips)].waveform[: SEED_BARS * BAR_SAMPLES] for number in range(plan.n_songs)]
-    return [design.generate(seed, plan.n_samples, plan.temperature, number) for number, seed in enumerate(seeds)]
-
-
 def waveforms(instrument: Instrument, songs: list[Song], plan: Plan, report: Report) -> dict[str, Waveforms]:
-    """Every row's songs; the first design's are missing where it is not there."""
+    """Every row's songs."""
     report("Dreaming up songs")
     made = {
         columns.GENERATED: list(generated(instrument, plan.n_songs, plan.seconds, plan.temperature, plan.randomness))
@@ -92,8 +80,6 @@ def waveforms(instrument: Instrument, songs: list[Song], plan: Plan, report: Rep
     codes = np.concatenate([codes_of(sequence_of(song, instrument.codec), instrument.packed.config) for song in songs])
     numbers = range(len(ceiling))
     made[columns.UNIGRAM] = [controls.unigram_song(instrument.codec, codes, plan.n_samples, n) for n in numbers]
-    if FIRST_DESIGN_FILE.is_file():
-        made[columns.FIRST_DESIGN] = first_design(plan)
     rngs = [np.random.default_rng([n, 6]) for n in numbers]
     pairs = list(zip(ceiling, rngs, strict=True))
     made[columns.BARS] = [controls.bars_shuffled(waveform, rng) for waveform, rng in pairs]

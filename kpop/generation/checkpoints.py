@@ -10,7 +10,6 @@ MODELS_DIR = Path(os.environ.get("KPOP_MODELS_DIR", Path(__file__).parents[2] / 
 DEFAULT_MODEL = "twice4life"
 SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".index.safetensors"
-NO_VOICES = ("first-design",)  # what evaluation measures ours against
 BESIDE_A_MODEL = (INDEX_SUFFIX, ".snapshots.safetensors")
 LENGTH_BYTES = 8  # of a safetensors file, before its header in JSON
 LONGEST_HEADER_BYTES = 1 << 24
@@ -31,7 +30,7 @@ def available_models() -> tuple[str, ...]:
     What only belongs to a checkpoint, such as its index, is none itself.
     """
     files = [path.name for path in MODELS_DIR.glob(f"*{SUFFIX}") if not path.name.endswith(BESIDE_A_MODEL)]
-    names = {name.removesuffix(SUFFIX) for name in files} - set(NO_VOICES)
+    names = {name.removesuffix(SUFFIX) for name in files}
     return tuple(sorted(names, key=lambda name: (name != DEFAULT_MODEL, name)))
 
 
