@@ -5,23 +5,21 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from kpop.page.booth import booth, is_booth
-from kpop.page.closeness import show_closeness
-from kpop.page.feedback import feedback_corner, starting, surprise, thumbs
-from kpop.page.history import show_history
-from kpop.page.how import how_it_works
-from kpop.page.learning import hear_it_learn
-from kpop.page.looks import LOOKS, style
-from kpop.page.sharing import share
-from kpop.page.stage import compare, set_stage, show_player, show_sent, show_songs
-from kpop.page.waiting import POLL_S, first_notes_first, follow, let_a_rerun_in, tell
-from kpop.page.wishes import Choice, choose, generate, take_four
-from kpop.page.wishing import the_visit
-from kpop.serve.audience import audience
-from kpop.serve.lifespan import is_served, lifespan
-from kpop.serve.live import live_route, state_route
-from kpop.show.visit import Visit
-from kpop.show.warming import engine_state, find_job, warming
+from kpop.server import audience, is_served, lifespan, live_route, state_route
+from kpop.ui.assets import LOOKS, style
+from kpop.ui.booth import booth, is_booth
+from kpop.ui.controls import Choice, choose, generate, take_four
+from kpop.ui.feedback import feedback_corner, starting, surprise, thumbs
+from kpop.ui.history import show_history
+from kpop.ui.how import how_it_works
+from kpop.ui.learning import hear_it_learn
+from kpop.ui.player import compare, set_stage, show_player, show_sent, show_songs
+from kpop.ui.progress import POLL_S, first_notes_first, follow, let_a_rerun_in, tell
+from kpop.ui.requests import get_session
+from kpop.ui.session_state import SessionState
+from kpop.ui.sharing import share
+from kpop.ui.similarity import show_closeness
+from kpop.ui.tasks import engine_state, find_job, warming
 
 SHORT_WAIT_S, LONG_WAIT_S = 0.15, 3.0  # for the first notes, before the picture and before all the rest
 MASTHEAD = (
@@ -34,7 +32,7 @@ def page() -> None:
     st.set_page_config("Twice4Life", page_icon=str(LOOKS / "icon.svg"), layout="wide")
     if is_booth():
         return booth(base_path())
-    visit, head = the_visit(), st.container(key="head")
+    visit, head = get_session(), st.container(key="head")
     wishes, middle = st.columns([5, 8], gap="large")
     with middle:
         stage = set_stage()
@@ -66,7 +64,7 @@ def page() -> None:
     follow_up(visit, choice.settings.model, place, news)
 
 
-def wait_for_notes(visit: Visit, patience_s: float) -> None:
+def wait_for_notes(visit: SessionState, patience_s: float) -> None:
     if visit.job:
         first_notes_first(visit.job, patience_s)
 
@@ -80,7 +78,7 @@ def ask_for() -> None:
         st.button("Four takes", icon=":material/grid_view:", on_click=take_four, **wide)
 
 
-def show_more(visit: Visit) -> DeltaGenerator:
+def show_more(visit: SessionState) -> DeltaGenerator:
     """What can be done with the one song on the page. Returns the place for how new it is."""
     if len(visit.performances) == 1 and not visit.job:
         (song,) = visit.performances
@@ -92,7 +90,7 @@ def show_more(visit: Visit) -> DeltaGenerator:
     return st.container()
 
 
-def unfold(visit: Visit, choice: Choice) -> None:
+def unfold(visit: SessionState, choice: Choice) -> None:
     """What is there for whoever wants more."""
     song = visit.performances[0] if len(visit.performances) == 1 else None
     with st.container(key="more"):
@@ -102,7 +100,7 @@ def unfold(visit: Visit, choice: Choice) -> None:
         how_it_works(song, choice.settings)
 
 
-def follow_up(visit: Visit, model: str, place: DeltaGenerator, news: DeltaGenerator) -> None:
+def follow_up(visit: SessionState, model: str, place: DeltaGenerator, news: DeltaGenerator) -> None:
     """What comes after the page is drawn: waiting, with news for whoever waits."""
     comparing = visit.closeness
     known = comparing and comparing.finished
@@ -125,7 +123,7 @@ def follow_up(visit: Visit, model: str, place: DeltaGenerator, news: DeltaGenera
         show_closeness(comparing, place)
 
 
-def warm_up(visit: Visit, model: str, news: DeltaGenerator) -> bool:
+def warm_up(visit: SessionState, model: str, news: DeltaGenerator) -> bool:
     """Waits for the engine, which a wish may wait for as well, and the voice; True once they are there."""
     warmed = warming()
     follow(warmed, warmed, visit, news)
@@ -138,7 +136,7 @@ def warm_up(visit: Visit, model: str, news: DeltaGenerator) -> bool:
     return not loading.error
 
 
-def follow_endless(visit: Visit, news: DeltaGenerator) -> None:
+def follow_endless(visit: SessionState, news: DeltaGenerator) -> None:
     """News until the first notes of a song that never ends; the rest is between the live player and the engine."""
     job, told = visit.job, None
     while not job.finished and not job.pieces(0):

@@ -13,11 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from kpop.codec.config import CodecConfig
-from kpop.codec.network import Codec
+from kpop.codec.model import Codec, CodecConfig
 from kpop.errors import KpopError
-from kpop.lstm.config import LstmConfig
-from kpop.lstm.network import CodeLstm
+from kpop.lstm.model import LstmConfig, TokenLstm
 
 FORMAT = "twice4life-1"
 TRAINING_ONLY = (".counts", ".sums", ".seeded")  # a codebook's running averages: training goes on from its own state
@@ -26,7 +24,7 @@ SCALE = ".row_scale"  # beside a matrix in int8: what each row is to be multipli
 LARGEST_INT8 = 127
 
 
-def save_checkpoint(path: Path, codec: Codec, lstm: CodeLstm | None, info: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, codec: Codec, lstm: TokenLstm | None, info: dict[str, Any]) -> None:
     """Write the networks to path, atomically. info: anything JSON can hold.
 
     The codec's weights are kept as float16, the LSTM's matrices as int8 with a scale a row, as they are stepped with.
@@ -42,7 +40,7 @@ def save_checkpoint(path: Path, codec: Codec, lstm: CodeLstm | None, info: dict[
     write_tensors(path, tensors, metadata)
 
 
-def load_checkpoint(path: Path) -> tuple[Codec, CodeLstm, dict[str, Any]]:
+def load_checkpoint(path: Path) -> tuple[Codec, TokenLstm, dict[str, Any]]:
     """Rebuild (codec, lstm, info) in float32 on the CPU, in evaluation mode.
 
     Raises KpopError when the file is missing, damaged, or not one of ours.
@@ -50,7 +48,7 @@ def load_checkpoint(path: Path) -> tuple[Codec, CodeLstm, dict[str, Any]]:
     tensors, metadata = read_tensors(path)
     with _fitting(path):
         codec, info = _codec(tensors, metadata)
-        lstm = CodeLstm(_config(LstmConfig, metadata["lstm"]))
+        lstm = TokenLstm(_config(LstmConfig, metadata["lstm"]))
         _restore(lstm, "lstm.", tensors)
         return codec, lstm.eval(), info
 

@@ -82,7 +82,7 @@ import sys, types
 sys.path[:0] = ["", "tests"]
 from fake_engine import FakeEngine, make_in_pieces
 engine = FakeEngine(make_in_pieces)
-sys.modules["kpop.engine.process"] = types.SimpleNamespace(engine=lambda: engine)
+sys.modules["kpop.engine"] = types.SimpleNamespace(engine=lambda: engine)
 from streamlit.web.cli import main
 main()
 """

@@ -12,8 +12,10 @@ from chromium import FAKE_ENGINE, LAPTOP, Visit, launched, serve
 from fake_engine import FakeEngine, sine
 from page_visits import CATALOGUE
 
-from kpop.codec.config import CodecConfig
-from kpop.grid import N_BINS, SAMPLE_RATE_HZ
+from kpop import model_info
+from kpop.codec.model import CodecConfig
+from kpop.constants import N_BINS, SAMPLE_RATE_HZ
+from kpop.ui import session_state
 
 os.environ["TWICE4LIFE_FEEDBACK"] = (
     "off"  # also for the servers that tests start: none asks what listeners of before liked
@@ -79,36 +81,38 @@ def own_main() -> Iterator[None]:
 def fresh_page(monkeypatch, tmp_path):
     """No weights, two seed clips, nothing remembered from the test before."""
     st = pytest.importorskip("streamlit")
-    from kpop.generation import checkpoints, clips
-    from kpop.show import visit, warming
+    from kpop.generation import clips
+    from kpop.ui import tasks
 
     st.cache_resource.clear()
     st.cache_data.clear()
-    monkeypatch.setattr(checkpoints, "MODELS_DIR", tmp_path)
+    monkeypatch.setattr(model_info, "MODELS_DIR", tmp_path)
     monkeypatch.setattr(clips, "_catalogue", lambda: CATALOGUE)
-    monkeypatch.setattr(visit, "built_in_clip", lambda name: clips.SeedClip(name, CATALOGUE[name]["title"], sine(4)))
-    monkeypatch.setattr(warming, "HEAD_START_S", 0)
-    warming.warming.cache_clear()
+    monkeypatch.setattr(
+        session_state, "built_in_clip", lambda name: clips.SeedClip(name, CATALOGUE[name]["title"], sine(4))
+    )
+    monkeypatch.setattr(tasks, "HEAD_START_S", 0)
+    tasks.warming.cache_clear()
     yield
-    warming.warming.cache_clear()
+    tasks.warming.cache_clear()
 
 
 @pytest.fixture
 def engine(monkeypatch, fresh_page) -> FakeEngine:
     """Makes the page's songs instead of the real one."""
     fake = FakeEngine()
-    monkeypatch.setitem(sys.modules, "kpop.engine.process", SimpleNamespace(engine=lambda: fake))
+    monkeypatch.setitem(sys.modules, "kpop.engine", SimpleNamespace(engine=lambda: fake))
     return fake
 
 
 @pytest.fixture
 def served():
     """A server that sends sound while it is made."""
-    from kpop.serve import lifespan
+    from kpop import server
 
-    lifespan._served.set()
+    server._served.set()
     yield
-    lifespan._served.clear()
+    server._served.clear()
 
 
 @pytest.fixture(scope="module")

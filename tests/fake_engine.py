@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from kpop.constants import FRAMES_PER_S, SAMPLE_RATE_HZ
 from kpop.errors import KpopError
 from kpop.generation.clips import SeedClip
-from kpop.generation.settings import GeneratedSong, Settings
-from kpop.grid import FRAMES_PER_S, SAMPLE_RATE_HZ
+from kpop.settings import GeneratedSong, Settings
 
 PIECE_S = 0.48
 

@@ -18,10 +18,10 @@ from PIL import Image
 
 sys.path.insert(0, str(ROOT))
 from kpop.generation.clips import built_in_clips
-from kpop.show.covers import cover_uri
+from kpop.ui.covers import cover_uri
 
-LOOKS = ROOT / ".streamlit"
-PICTURES = LOOKS / "pictures"
+LOOKS = ROOT / "kpop" / "ui" / "static"
+PICTURES = ROOT / ".github" / "pictures"
 LARGEST_BYTES = 250_000
 LARGEST_CARD_BYTES = 150_000
 TOUCH_ICON_EDGE = 180

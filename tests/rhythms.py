@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.signal import butter, sosfilt
 
+from kpop.constants import SAMPLE_RATE_HZ, TEMPO_BPM
 from kpop.generation.clips import built_in_clip, built_in_clips
-from kpop.grid import SAMPLE_RATE_HZ, TEMPO_BPM
 
 ROOM = 10 ** (-55 / 20)  # a phone in a quiet room
 START_S = 0.8

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from kpop.errors import KpopError
-from kpop.show.background import LOW_PRIORITY, BackgroundTask, Line, quiet_line
+from kpop.ui.tasks import LOW_PRIORITY, BackgroundTask, Line, quiet_line
 
 PATIENCE_S = 5.0
 

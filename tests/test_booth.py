@@ -9,13 +9,12 @@ from itertools import pairwise
 import pytest
 from fake_engine import FakeEngine, sine
 
-from kpop.feedback import place
-from kpop.feedback.store import Store
-from kpop.feedback.votes import KEPT, MADE, UP, vote_now
+from kpop import feedback
+from kpop.feedback import KEPT, MADE, UP, Store, vote_now
 from kpop.generation import clips
-from kpop.generation.settings import Settings
-from kpop.show import booth as room
-from kpop.show.booth import TAME, WILD, Booth, Scene, Score
+from kpop.settings import Settings
+from kpop.ui import booth as room
+from kpop.ui.booth import TAME, WILD, Booth, Scene, Score
 
 CLIPS = tuple(clips.ClipInfo(name, name.title(), "dark") for name in ("first-snow", "neon-rain", "sugar-rush"))
 WINNER, LOSER = Settings(temperature=WILD), Settings(temperature=TAME)
@@ -24,7 +23,7 @@ WINNER, LOSER = Settings(temperature=WILD), Settings(temperature=TAME)
 @pytest.fixture(autouse=True)
 def no_votes(monkeypatch):
     """Nothing is remembered from the test before, and nothing kept."""
-    monkeypatch.setenv(place.VARIABLE, place.OFF)
+    monkeypatch.setenv(feedback.VARIABLE, feedback.OFF)
     room.the_score.cache_clear()
     yield
     room.the_score.cache_clear()
@@ -166,7 +165,7 @@ def test_idleness_that_is_told_too_late_disturbs_nobody(booth):
 
 
 def test_the_song_in_the_making_is_given_up_when_the_booth_starts_over(booth, monkeypatch):
-    monkeypatch.setattr("kpop.show.visit.built_in_clip", lambda name: clips.SeedClip(name, name, sine(4)))
+    monkeypatch.setattr("kpop.ui.session_state.built_in_clip", lambda name: clips.SeedClip(name, name, sine(4)))
     engine = FakeEngine(lambda job: None)
     duel(booth).visit.ask(engine, "")
     booth.go_home()
@@ -174,7 +173,7 @@ def test_the_song_in_the_making_is_given_up_when_the_booth_starts_over(booth, mo
 
 
 def test_of_two_takes_the_first_is_heard_while_they_are_made_and_a_calling_song_leaves_nothing(booth, monkeypatch):
-    monkeypatch.setattr("kpop.show.visit.built_in_clip", lambda name: clips.SeedClip(name, name, sine(4)))
+    monkeypatch.setattr("kpop.ui.session_state.built_in_clip", lambda name: clips.SeedClip(name, name, sine(4)))
     engine = FakeEngine(lambda job: None)
     assert booth.visit.ask(engine, "/base")
     assert booth.visit.live["url"] == f"/base/live/{engine.jobs[0].id}"
@@ -229,9 +228,9 @@ def test_a_store_that_breaks_costs_no_point(tmp_path):
 
 
 def test_what_people_like_is_what_calls_them(three_clips, tmp_path, monkeypatch):
-    monkeypatch.setenv(place.VARIABLE, str(tmp_path / "votes.sqlite"))
-    monkeypatch.setattr("kpop.feedback.taste.built_in_clips", lambda: CLIPS)
-    store = place.the_store()
+    monkeypatch.setenv(feedback.VARIABLE, str(tmp_path / "votes.sqlite"))
+    monkeypatch.setattr("kpop.feedback.built_in_clips", lambda: CLIPS)
+    store = feedback.the_store()
     for number in range(40):
         for index, clip in enumerate(CLIPS):
             kind = UP if clip.name == "sugar-rush" else "down"

@@ -7,10 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kpop.checkpoint import load_checkpoint, load_codec, save_checkpoint, write_tensors
+from kpop.constants import LABEL_SIZES
 from kpop.errors import KpopError
-from kpop.grid import LABEL_SIZES
-from kpop.lstm.config import LstmConfig
-from kpop.lstm.network import CodeLstm
+from kpop.lstm.model import LstmConfig, TokenLstm
 
 
 def test_a_checkpoint_rebuilds_networks_and_statistics(tiny_model):
@@ -25,7 +24,7 @@ def test_a_checkpoint_rebuilds_networks_and_statistics(tiny_model):
 
 def test_the_lstm_is_kept_in_eight_bits_without_being_heard(tmp_path, tiny_model):
     torch.manual_seed(0)
-    lstm = CodeLstm(LstmConfig((5, 7), 1, lookback_steps=(2,), embed=16, hidden=24, head_width=16))
+    lstm = TokenLstm(LstmConfig((5, 7), 1, lookback_steps=(2,), embed=16, hidden=24, head_width=16))
     path = tmp_path / "m.safetensors"
     save_checkpoint(path, load_codec(tiny_model)[0], lstm, {})
     matrices = {name: t for name, t in load_file(path).items() if name.startswith("lstm.") and t.ndim == 2}

@@ -4,7 +4,7 @@ import pytest
 from chromium import PHONE, sticks_out
 
 from kpop.generation import clips
-from kpop.generation.settings import Settings
+from kpop.settings import Settings
 
 st = pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest  # noqa: E402
@@ -16,7 +16,7 @@ LET_GO_MS = 600  # the row holds the chosen clip fast for a moment
 def picker() -> None:
     import streamlit as st
 
-    from kpop.page.clip_picker import choose_clip
+    from kpop.ui.controls import choose_clip
 
     st.session_state.setdefault("clip", "first-snow")
     st.text(choose_clip())

@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from kpop.audio.files import read_audio, wav_bytes
-from kpop.audio.spectrum import stft
-from kpop.audio.streaming import PhaseStream
-from kpop.generation import checkpoints
-from kpop.generation.settings import GRID_BEAT, Beat, GeneratedSong, Settings
-from kpop.grid import HOP_LENGTH, SAMPLE_RATE_HZ, STEP_SAMPLES
-from kpop.nearness.build import build, described
-from kpop.nearness.index import NearnessIndex
-from kpop.page.closeness import meter
-from kpop.show.closeness import Closeness, closest_moment, first_bar_after_seed
-from kpop.training.songs import Song, no_labels, to_int16
+from kpop import model_info
+from kpop.audio.io import read_audio, wav_bytes
+from kpop.audio.phase import StreamingPhase
+from kpop.audio.stft import stft
+from kpop.constants import HOP_LENGTH, SAMPLE_RATE_HZ, STEP_SAMPLES
+from kpop.settings import GRID_BEAT, Beat, GeneratedSong, Settings
+from kpop.similarity.build import build, described
+from kpop.similarity.index import SimilarityIndex
+from kpop.similarity.match import SimilarityResult, closest_moment, first_bar_after_seed
+from kpop.training.data import Song, no_labels, to_int16
+from kpop.ui.similarity import meter
 
 BAR_S = 1.92
 DATA = "my songs"
 WAV = wav_bytes(np.zeros(800, np.float32))
-FAR = Closeness(0.64, 0.62, 0.75, 0.91, "song 214", 41.2, 23.7, WAV, WAV)
-NEAR = Closeness(0.94, 0.62, 0.75, 0.91, "b.mp3", 41.2, 23.7, WAV, None)
+FAR = SimilarityResult(0.64, 0.62, 0.75, 0.91, "song 214", 41.2, 23.7, WAV, WAV)
+NEAR = SimilarityResult(0.94, 0.62, 0.75, 0.91, "b.mp3", 41.2, 23.7, WAV, None)
 
 
 def melody(seed: int, n_bars: int) -> np.ndarray:
@@ -41,7 +41,7 @@ def heard(name: str, waveform: np.ndarray):
 
 
 @pytest.fixture(scope="module")
-def built() -> NearnessIndex:
+def built() -> SimilarityIndex:
     """The index of three training songs, beside which three others stay unheard."""
     training = [heard(f"{name}.mp3", melody(seed, 12)) for seed, name in enumerate("abc")]
     return build(training, [heard(f"unheard {seed}", melody(seed, 12)) for seed in (10, 11, 12)], DATA)
@@ -50,8 +50,8 @@ def built() -> NearnessIndex:
 @pytest.fixture
 def index(built, tmp_path, monkeypatch) -> Path:
     """The file of the index, where the page looks for it."""
-    monkeypatch.setattr(checkpoints, "MODELS_DIR", tmp_path)
-    path = checkpoints.index_path("twice4life")
+    monkeypatch.setattr(model_info, "MODELS_DIR", tmp_path)
+    path = model_info.index_path("twice4life")
     built.save(path)
     return path
 
@@ -61,7 +61,7 @@ def song(waveform: np.ndarray, seed_end_s: float = 0.0, beat: Beat = GRID_BEAT) 
     return GeneratedSong(waveform, nothing, nothing, seed_end_s, Settings(), beat=beat)
 
 
-def compare(each: GeneratedSong, data: str = DATA) -> Closeness | None:
+def compare(each: GeneratedSong, data: str = DATA) -> SimilarityResult | None:
     return closest_moment(each, data, lambda share, words: None)
 
 
@@ -84,7 +84,9 @@ def test_copied_bars_are_found_at_both_places_and_called_near(index):
 @pytest.mark.parametrize("hop", [180, 320])
 def test_a_copy_is_found_at_another_tempo(index, hop):
     slower = hop / HOP_LENGTH
-    waveform = PhaseStream(1, 8, hop).push(np.abs(stft(with_copy())), last=True)  # as songs of another tempo are made
+    waveform = StreamingPhase(1, 8, hop).push(
+        np.abs(stft(with_copy())), last=True
+    )  # as songs of another tempo are made
     found = compare(song(waveform, beat=Beat(0.0, slower * BAR_S / 4, 4)))
     assert found.song == "b.mp3"
     assert found.similarity > 0.9
@@ -148,8 +150,8 @@ def test_the_verdict_is_in_words_and_its_colour_follows_it():
 def page(closeness):
     import streamlit as st
 
-    from kpop.page.closeness import show_closeness
-    from kpop.show.background import BackgroundTask
+    from kpop.ui.similarity import show_closeness
+    from kpop.ui.tasks import BackgroundTask
 
     show_closeness(BackgroundTask(lambda report: closeness), st.container())
 

@@ -3,9 +3,9 @@
 import torch
 from conftest import TINY_CODEC
 
-from kpop.codec.network import Codec
-from kpop.codec.quantiser import Codebook, ResidualQuantiser
-from kpop.grid import N_BINS
+from kpop.codec.model import Codec
+from kpop.codec.quantizer import Codebook, ResidualQuantizer
+from kpop.constants import N_BINS
 
 
 def clusters(n: int, generator: torch.Generator) -> torch.Tensor:
@@ -13,8 +13,8 @@ def clusters(n: int, generator: torch.Generator) -> torch.Tensor:
     return centres[torch.randint(16, (n,), generator=generator)] + 0.1 * torch.randn(n, 4, generator=generator)
 
 
-def learnt(sizes: tuple[int, ...], data: torch.Tensor) -> ResidualQuantiser:
-    quantiser = ResidualQuantiser(sizes, 4)
+def learnt(sizes: tuple[int, ...], data: torch.Tensor) -> ResidualQuantizer:
+    quantiser = ResidualQuantizer(sizes, 4)
     for step in range(60):
         quantiser.learn(data, torch.Generator().manual_seed(step))
     return quantiser

@@ -6,11 +6,11 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 
+from kpop.constants import N_CHORD_CLASSES, SIXTEENTHS_PER_BAR
 from kpop.corpus.compose import compose
 from kpop.corpus.harmony import SCALES, TONICS, chord_at, chord_tones
 from kpop.corpus.labels import chord_class, chord_classes, labels
 from kpop.corpus.score import DRUM_TRACKS, EFFECT_TRACKS, TRACKS, VOICE_TRACKS, Chord, Note, Score, Section
-from kpop.grid import N_CHORD_CLASSES, SIXTEENTHS_PER_BAR
 
 NUMBERS = range(20)
 

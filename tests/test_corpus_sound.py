@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from kpop.audio.loudness import integrated_loudness, true_peak_db
+from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ, SIXTEENTHS_PER_BAR, TEMPO_BPM
 from kpop.corpus.compose import compose
 from kpop.corpus.labels import chord_classes
 from kpop.corpus.render import render
 from kpop.corpus.synths import PATCHES
 from kpop.evaluation.music import onset_rate_hz, pulse_clarity
-from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, SIXTEENTHS_PER_BAR, TEMPO_BPM
 
 # Of the six mixes of "everything is free" (CC0), at -14 LUFS: mean level of each band in dB relative to the whole.
 BANDS_HZ = [(c / 2**0.5, c * 2**0.5) for c in (63, 125, 250, 500, 1_000, 2_000, 4_000)] + [(4_000, 8_000)]

@@ -11,8 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from kpop.generation.clips import ClipInfo, built_in_clips
-from kpop.show.cover_art import DRAWN
-from kpop.show.covers import cover_svg, cover_uri
+from kpop.ui.covers import DRAWN, cover_svg, cover_uri
 
 LARGEST_BYTES = 4000
 STRANGER = ClipInfo("their-clip", "Their Clip", "")

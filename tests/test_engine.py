@@ -7,16 +7,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from kpop.engine.engine import Engine, Full
-from kpop.engine.job import MOST_KEPT_PIECES, Job
-from kpop.engine.memory import settle
-from kpop.engine.voices import Loading, Voices
+from kpop.constants import SAMPLE_RATE_HZ
+from kpop.engine import MOST_KEPT_PIECES, Engine, Full, Job, PipelineCache, PipelineLoader, settle
 from kpop.errors import KpopError
 from kpop.generation.clips import CLIP_SAMPLES, SeedClip
-from kpop.generation.dream import Dream, generate
-from kpop.generation.instrument import Instrument
-from kpop.generation.settings import Settings
-from kpop.grid import SAMPLE_RATE_HZ
+from kpop.generation.pipeline import Pipeline
+from kpop.generation.session import GenerationSession, generate
+from kpop.settings import Settings
 
 PATIENCE_S = 60
 FREED_S = 0.2  # the promise; a busy machine is allowed more below
@@ -28,13 +25,13 @@ def clip(beat) -> SeedClip:
 
 
 @pytest.fixture(scope="module")
-def instrument(tiny_model) -> Instrument:
-    return Instrument.load(tiny_model)
+def pipeline(tiny_model) -> Pipeline:
+    return Pipeline.load(tiny_model)
 
 
 @pytest.fixture(scope="module")
-def voices() -> Voices:
-    return Voices()
+def voices() -> PipelineCache:
+    return PipelineCache()
 
 
 @pytest.fixture
@@ -74,7 +71,7 @@ def sound_of(job: Job) -> bytes:
     return b"".join(job.pieces(0))
 
 
-def test_a_song_is_the_same_alone_in_a_crowd_and_without_the_engine(open_engine, instrument, wishes, clip):
+def test_a_song_is_the_same_alone_in_a_crowd_and_without_the_engine(open_engine, pipeline, wishes, clip):
     settings = [
         wishes(seed_number=number, length_s=4.0 + 2.5 * number, randomness=number / 4, temperature=0.5 + number / 4)
         for number in range(5)
@@ -85,7 +82,7 @@ def test_a_song_is_the_same_alone_in_a_crowd_and_without_the_engine(open_engine,
         alone = open_engine(n_places=1).submit(each, clip)
         assert job.result().waveform.tobytes() == alone.result().waveform.tobytes()
         assert sound_of(job) == sound_of(alone)
-        assert job.result().waveform.tobytes() == generate(instrument, each, clip).waveform.tobytes()
+        assert job.result().waveform.tobytes() == generate(pipeline, each, clip).waveform.tobytes()
 
 
 def test_the_stream_is_the_whole_song_but_for_its_level(open_engine, wishes, clip):
@@ -208,14 +205,14 @@ def test_news_come_with_every_piece_and_at_the_end(open_engine, wishes, clip):
 
 
 def test_what_goes_wrong_with_one_song_leaves_the_others_alone(open_engine, wishes, clip, monkeypatch):
-    make_piece = Dream.make_piece
+    make_piece = GenerationSession.make_piece
 
-    def break_one(dream: Dream) -> bytes:
+    def break_one(dream: GenerationSession) -> bytes:
         if dream.settings.seed_number == 13:
             raise RuntimeError("unlucky")
         return make_piece(dream)
 
-    monkeypatch.setattr(Dream, "make_piece", break_one)
+    monkeypatch.setattr(GenerationSession, "make_piece", break_one)
     engine = open_engine()
     bad, good = (engine.submit(wishes(seed_number=number), clip) for number in (13, 14))
     with pytest.raises(KpopError, match="Something broke"):
@@ -233,9 +230,9 @@ def test_missing_weights_end_the_job_with_one_sentence(open_engine, clip):
 
 
 def test_a_very_first_start_says_that_it_takes_longer(tiny_model, monkeypatch):
-    loading = Loading(tiny_model, head_start_s=0.0)
+    loading = PipelineLoader(tiny_model, head_start_s=0.0)
     assert loading.words == "Warming up"
-    monkeypatch.setattr("kpop.engine.voices.USUAL_S", 0.0)
+    monkeypatch.setattr("kpop.engine.USUAL_S", 0.0)
     assert "first start" in loading.words
     loading.result()
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kpop.__main__ import main
+from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ, STEPS_PER_BAR
 from kpop.evaluation import collapse, columns, controls, harmony, music, steadiness
 from kpop.evaluation.distance import Space, distances, diversity, frechet, mmd
 from kpop.evaluation.hearing import hear
@@ -16,8 +17,7 @@ from kpop.evaluation.streams import codes_of
 from kpop.evaluation.table import Table, add_convergence, add_courses, add_heard, add_nearness, balance_db
 from kpop.evaluation.targets import targets
 from kpop.evaluation.words import table_lines
-from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, STEPS_PER_BAR
-from kpop.lstm.config import LstmConfig
+from kpop.lstm.model import LstmConfig
 
 MAJOR, MINOR = (0, 4, 7), (0, 3, 7)
 IV_V_III_VI = ((5, MAJOR), (7, MAJOR), (4, MINOR), (9, MINOR))
@@ -296,9 +296,9 @@ def test_shuffled_streams_keep_their_bars():
 
 
 def test_songs_that_collapse_are_found_among_long_ones(monkeypatch):
-    """A made-up instrument that dreams of chords, but of noise when it is wild."""
+    """A made-up pipeline that dreams of chords, but of noise when it is wild."""
 
-    def generate(instrument, settings, clip):
+    def generate(pipeline, settings, clip):
         n_samples = round(settings.length_s * SAMPLE_RATE_HZ)
         rng = np.random.default_rng(settings.seed_number)
         music_bars = [chord(int(root), MAJOR) for root in rng.integers(12, size=n_samples // BAR_SAMPLES + 1)]

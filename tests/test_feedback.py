@@ -16,13 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from kpop import feedback
 from kpop.__main__ import main
 from kpop.errors import KpopError
-from kpop.feedback import place
-from kpop.feedback.store import Busy, Store
-from kpop.feedback.votes import DOWN, KEPT, MADE, UP, Vote, minute, start_of_today, vote_now
-from kpop.feedback.words import csv_text
-from kpop.generation.settings import Settings
+from kpop.feedback import DOWN, KEPT, MADE, UP, Busy, Store, Vote, csv_text, minute, start_of_today, vote_now
+from kpop.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 N_THREADS, N_VOTES = 8, 20
@@ -58,9 +56,9 @@ def store(path) -> Store:
 @pytest.fixture
 def feedback_at(monkeypatch):
     """Sets where feedback is kept, for this process."""
-    place._store_at.cache_clear()
-    yield lambda where: monkeypatch.setenv(place.VARIABLE, str(where))
-    place._store_at.cache_clear()
+    feedback._store_at.cache_clear()
+    yield lambda where: monkeypatch.setenv(feedback.VARIABLE, str(where))
+    feedback._store_at.cache_clear()
 
 
 def vote(store: Store, kind: str = UP, own_clip: bool = False, title: str = "Song", **settings) -> int:
@@ -219,9 +217,9 @@ def test_what_somebody_else_put_into_the_file_does_no_harm(store, path):
 
 def test_off_is_off(feedback_at):
     feedback_at("off")
-    assert place.the_store() is None
+    assert feedback.the_store() is None
     feedback_at("OFF")
-    assert place.the_store() is None
+    assert feedback.the_store() is None
 
 
 @pytest.mark.parametrize("where", ["a file/feedback.sqlite", "a folder"], ids=["below a file", "a folder itself"])
@@ -230,8 +228,8 @@ def test_a_place_that_cannot_be_written_turns_feedback_off_and_says_so_once(wher
     (tmp_path / "a folder").mkdir()
     feedback_at(tmp_path / where)
     with caplog.at_level(logging.WARNING):
-        assert place.the_store() is None
-        assert place.the_store() is None
+        assert feedback.the_store() is None
+        assert feedback.the_store() is None
     assert caplog.text.count("Feedback is off") == 1
 
 
@@ -239,13 +237,13 @@ def test_a_file_that_may_only_be_read_turns_feedback_off(store, path, feedback_a
     feedback_at(path)
     connect = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda file, **kw: connect(f"file:{file}?mode=ro", uri=True, **kw))
-    assert place.the_store() is None
+    assert feedback.the_store() is None
 
 
 def test_another_writer_at_the_start_does_not_turn_feedback_off(store, path, feedback_at):
     feedback_at(path)
     other = lock(path)
-    assert place.the_store(patience_s=0.05) is not None
+    assert feedback.the_store(patience_s=0.05) is not None
     other.close()
 
 

@@ -8,29 +8,27 @@ from collections.abc import Callable
 
 import pytest
 
-from kpop.feedback import place
-from kpop.feedback.store import Hit, Store
-from kpop.feedback.votes import DOWN, KEPT, MADE, UP, Vote, vote_now
-from kpop.generation.settings import Settings
+from kpop.feedback import DOWN, KEPT, MADE, UP, Hit, Store, Vote, vote_now
+from kpop.settings import Settings
 
 st = pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest  # noqa: E402
 
-from kpop.page import feedback  # noqa: E402
+from kpop.ui import feedback  # noqa: E402
 
 SONG = Settings(0.6, 0.8, 12.0, 77, "neon-rain", "twice4life")
 PAGE = """
 import streamlit as st
 from kpop.generation.settings import Settings
 from kpop.page import feedback
-from kpop.page.wishing import the_visit
+from kpop.page.wishing import get_session
 start = feedback.starting()
 st.text(f"start {start}")
 song, own, title = st.session_state.get("song", (Settings(), False, "First Song"))
 feedback.thumbs(song, own, title)
 st.button("Keep", on_click=feedback.kept, args=(song, own, title))
 st.button("Surprise", on_click=feedback.surprise)
-st.text(f"wish {the_visit()._wish}")
+st.text(f"wish {get_session()._wish}")
 feedback.feedback_corner()
 """
 
@@ -39,14 +37,14 @@ feedback.feedback_corner()
 def store(tmp_path, monkeypatch) -> Store:
     """The votes of this test alone."""
     st.cache_data.clear()
-    place._store_at.cache_clear()
-    monkeypatch.setenv(place.VARIABLE, str(tmp_path / "feedback.sqlite"))
+    feedback._store_at.cache_clear()
+    monkeypatch.setenv(feedback.VARIABLE, str(tmp_path / "feedback.sqlite"))
     monkeypatch.setattr(feedback, "DOUBLE_CLICK_S", 0)
     chance = random.Random(4)
     monkeypatch.setattr(feedback, "chance", lambda: chance)
     monkeypatch.setattr(feedback, "available_models", lambda: ("twice4life",))
     yield Store(tmp_path / "feedback.sqlite")
-    place._store_at.cache_clear()
+    feedback._store_at.cache_clear()
 
 
 @pytest.fixture
@@ -219,7 +217,7 @@ def test_surprise_asks_for_a_song_by_taste_and_keeps_length_and_voice(visit, sto
 
 
 def test_where_feedback_is_off_the_page_works_as_ever(visit, monkeypatch):
-    monkeypatch.setenv(place.VARIABLE, "off")
+    monkeypatch.setenv(feedback.VARIABLE, "off")
     page = visit()
     assert texts(page, "start") == f"start {Settings()}"
     assert not page.get("button_group")

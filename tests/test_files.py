@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from kpop.audio.files import read_audio, wav_bytes, write_wav
+from kpop.audio.io import read_audio, wav_bytes, write_wav
+from kpop.constants import SAMPLE_RATE_HZ
 from kpop.errors import KpopError
-from kpop.grid import SAMPLE_RATE_HZ
 
 
 def _stereo(rate_hz: int = 44_100, duration_s: float = 2.0) -> np.ndarray:

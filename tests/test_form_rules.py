@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from kpop.generation.form_rules import ENDING_STEPS, GRAMMARS, OUTRO, kinds
-from kpop.grid import N_SECTION_CLASSES
+from kpop.constants import N_SECTION_CLASSES
+from kpop.generation.pipeline import ENDING_STEPS, GRAMMARS, OUTRO, kinds
 
 NOT_KNOWN = N_SECTION_CLASSES
 WITHIN_FOUR_BARS, END_OF_FOUR_BARS = np.array([3, 4]), np.array([255, 0])

@@ -8,22 +8,21 @@ import pytest
 import soundfile
 
 from kpop.__main__ import main
+from kpop.audio.beat import first_slot
 from kpop.audio.loudness import integrated_loudness, true_peak_db
 from kpop.audio.measures import log_mel_error_db
+from kpop.constants import LABEL_SIZES, N_BINS, SAMPLE_RATE_HZ, STEP_SAMPLES, TEMPO_BPM
 from kpop.errors import KpopError
 from kpop.generation.clips import CLIP_SAMPLES, SeedClip, built_in_clip, built_in_clips, clip_from_file, find_clip
-from kpop.generation.dream import STRIDE_STEPS, Dream, generate
-from kpop.generation.instrument import Instrument
-from kpop.generation.pulse import first_slot
+from kpop.generation.pipeline import Pipeline, sound
 from kpop.generation.seed import Seed
-from kpop.generation.settings import Settings
-from kpop.generation.synthesis import sound
-from kpop.grid import LABEL_SIZES, N_BINS, SAMPLE_RATE_HZ, STEP_SAMPLES, TEMPO_BPM
+from kpop.generation.session import STRIDE_STEPS, GenerationSession, generate
+from kpop.settings import Settings
 
 
 @pytest.fixture(scope="module")
-def instrument(tiny_model) -> Instrument:
-    return Instrument.load(tiny_model)
+def pipeline(tiny_model) -> Pipeline:
+    return Pipeline.load(tiny_model)
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +37,13 @@ def other_clip() -> SeedClip:
     return SeedClip("sweep", "Sweep", sweep.astype(np.float32))
 
 
-def make(instrument: Instrument, clip: SeedClip, **changes):
-    return generate(instrument, Settings(**({"length_s": 16.0} | changes)), clip)
+def make(pipeline: Pipeline, clip: SeedClip, **changes):
+    return generate(pipeline, Settings(**({"length_s": 16.0} | changes)), clip)
 
 
-def seed_of(instrument: Instrument, clip: SeedClip, **changes) -> Seed:
+def seed_of(pipeline: Pipeline, clip: SeedClip, **changes) -> Seed:
     """The seed of a song of 30 s, with its chance dreamt up."""
-    dream, places = Dream(instrument, Settings(**changes), clip), instrument.places(1)
+    dream, places = GenerationSession(pipeline, Settings(**changes), clip), pipeline.places(1)
     for _ in range(dream.seed.n_steps // STRIDE_STEPS if dream.seed.needs_chance else 0):
         dream.take(places.run([dream.next_stride(places, 0)])[0], 0.0)
     return dream.seed
@@ -55,61 +54,61 @@ def seed_part(song) -> np.ndarray:
 
 
 @pytest.mark.parametrize("length_s", [4.0, 7.777, 20.01])
-def test_length_is_exact(instrument, clip, length_s):
-    song = make(instrument, clip, length_s=length_s)
+def test_length_is_exact(pipeline, clip, length_s):
+    song = make(pipeline, clip, length_s=length_s)
     assert len(song.waveform) / SAMPLE_RATE_HZ == pytest.approx(length_s, abs=0.001)
     assert 0 < song.seed_end_s <= length_s / 2 + 0.5
 
 
-def test_same_settings_and_number_give_the_same_bytes(instrument, clip):
-    assert make(instrument, clip).waveform.tobytes() == make(instrument, clip).waveform.tobytes()
+def test_same_settings_and_number_give_the_same_bytes(pipeline, clip):
+    assert make(pipeline, clip).waveform.tobytes() == make(pipeline, clip).waveform.tobytes()
 
 
-def test_another_number_gives_another_song(instrument, clip):
-    one, other = make(instrument, clip, seed_number=1), make(instrument, clip, seed_number=2)
+def test_another_number_gives_another_song(pipeline, clip):
+    one, other = make(pipeline, clip, seed_number=1), make(pipeline, clip, seed_number=2)
     assert log_mel_error_db(one.waveform, other.waveform) > 1
 
 
-def test_randomness_zero_keeps_the_clip_as_it_is(instrument, clip):
-    song = make(instrument, clip, randomness=0.0)
+def test_randomness_zero_keeps_the_clip_as_it_is(pipeline, clip):
+    song = make(pipeline, clip, randomness=0.0)
     played = seed_part(song)[: 7 * SAMPLE_RATE_HZ]  # the last moments already sound of what follows
     gain = np.sqrt(np.mean(clip.waveform[: len(played)] ** 2) / np.mean(played**2))
     assert log_mel_error_db(clip.waveform[: len(played)], played * gain) < 1.5
 
 
-def test_randomness_one_leaves_nothing_of_the_clip(instrument, clip, other_clip):
+def test_randomness_one_leaves_nothing_of_the_clip(pipeline, clip, other_clip):
     short = SeedClip("short", "Short", clip.waveform[:40_000], first_slot=17)
-    songs = {make(instrument, c, randomness=1.0).waveform.tobytes() for c in (clip, other_clip, short)}
+    songs = {make(pipeline, c, randomness=1.0).waveform.tobytes() for c in (clip, other_clip, short)}
     assert len(songs) == 1
-    assert make(instrument, clip, randomness=0.9).waveform.tobytes() not in songs
+    assert make(pipeline, clip, randomness=0.9).waveform.tobytes() not in songs
 
 
-def test_the_seed_moves_steadily_away_from_the_clip(instrument, clip):
+def test_the_seed_moves_steadily_away_from_the_clip(pipeline, clip):
     """In codes, since a model this small makes chance and clip sound much alike; the shipped model is held to sound."""
 
     def share_changed(randomness: float) -> float:
-        seeds = [seed_of(instrument, clip, randomness=randomness, seed_number=n) for n in range(3)]
+        seeds = [seed_of(pipeline, clip, randomness=randomness, seed_number=n) for n in range(3)]
         return float(np.mean([seed.streams[:, 1:] != untouched.streams[:, 1:] for seed in seeds]))
 
-    untouched = seed_of(instrument, clip, randomness=0)
+    untouched = seed_of(pipeline, clip, randomness=0)
     shares = [share_changed(randomness) for randomness in (0.0, 0.25, 0.5, 0.75, 1.0)]
     assert shares[0] == 0
     assert np.allclose(np.diff(shares), shares[-1] / 4, atol=0.06)
     assert shares[-1] > 0.5
 
 
-def test_temperature_zero_leaves_nothing_to_chance_after_the_seed(instrument, clip):
+def test_temperature_zero_leaves_nothing_to_chance_after_the_seed(pipeline, clip):
     streams = [
-        generate(instrument, Settings(length_s=12, temperature=0, randomness=0, seed_number=n), clip).log_mel_db
+        generate(pipeline, Settings(length_s=12, temperature=0, randomness=0, seed_number=n), clip).log_mel_db
         for n in (1, 2)
     ]
     assert np.abs(streams[0] - streams[1]).mean() < 1.5  # only phases that are left to chance differ
 
 
-def test_diversity_grows_with_temperature(instrument, clip):
+def test_diversity_grows_with_temperature(pipeline, clip):
     def spread(temperature: float) -> float:
         songs = [
-            make(instrument, clip, temperature=temperature, randomness=0.0, seed_number=n, length_s=12).log_mel_db
+            make(pipeline, clip, temperature=temperature, randomness=0.0, seed_number=n, length_s=12).log_mel_db
             for n in range(4)
         ]
         return np.mean([np.abs(a - b)[600:].mean() for i, a in enumerate(songs) for b in songs[:i]])
@@ -117,8 +116,8 @@ def test_diversity_grows_with_temperature(instrument, clip):
     assert spread(0.0) < spread(0.01) < spread(1.0)  # so little trained, it is unsure of everything at once
 
 
-def test_a_song_is_finished(instrument, clip):
-    song = make(instrument, clip)
+def test_a_song_is_finished(pipeline, clip):
+    song = make(pipeline, clip)
     assert song.waveform.dtype == np.float32
     assert np.isfinite(song.waveform).all()
     assert abs(integrated_loudness(song.waveform) + 14) < 1
@@ -128,9 +127,9 @@ def test_a_song_is_finished(instrument, clip):
     assert song.settings.length_s == 16
 
 
-def test_progress_is_real_and_can_cancel(instrument, clip):
+def test_progress_is_real_and_can_cancel(pipeline, clip):
     shares = []
-    generate(instrument, Settings(length_s=30), clip, lambda share, words: shares.append(share))
+    generate(pipeline, Settings(length_s=30), clip, lambda share, words: shares.append(share))
     assert shares == sorted(shares)
     assert shares[0] == 0
     assert shares[-1] == 1
@@ -141,7 +140,7 @@ def test_progress_is_real_and_can_cancel(instrument, clip):
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        generate(instrument, Settings(length_s=300), clip, cancel)
+        generate(pipeline, Settings(length_s=300), clip, cancel)
 
 
 @pytest.mark.parametrize(
@@ -211,17 +210,17 @@ def test_a_clip_of_ones_own_keeps_its_beat_and_bar(late_steps):
 
 
 def test_chance_keeps_time_with_a_clip_of_ones_own(tiny_model, clip, monkeypatch):
-    instrument, starts = Instrument.load(tiny_model), []
-    slots = instrument.slots
-    monkeypatch.setattr(instrument, "slots", lambda first, *span: starts.append(first) or slots(first, *span))
-    make(instrument, SeedClip("late", "Late", clip.waveform, first_slot=37), randomness=0.5)
+    pipeline, starts = Pipeline.load(tiny_model), []
+    slots = pipeline.slots
+    monkeypatch.setattr(pipeline, "slots", lambda first, *span: starts.append(first) or slots(first, *span))
+    make(pipeline, SeedClip("late", "Late", clip.waveform, first_slot=37), randomness=0.5)
     assert set(starts) == {37}, "chance, seed and dream are on the clip's metronome"
 
 
-def test_the_end_of_a_short_seed_is_no_cut(instrument, clip):
+def test_the_end_of_a_short_seed_is_no_cut(pipeline, clip):
     """What the LSTM hears last is what the clip has there, not the splatter of an edit."""
     rng = np.random.default_rng(0)
-    short, whole = (instrument.seed(Settings(randomness=0), clip, n_steps, rng) for n_steps in (64, 128))
+    short, whole = (pipeline.seed(Settings(randomness=0), clip, n_steps, rng) for n_steps in (64, 128))
     silence = np.zeros((256, N_BINS), np.float32)
     assert np.array_equal(short.keep_clip(0, silence.copy())[:128], whole.keep_clip(0, silence.copy())[:128])
     assert np.array_equal(short.streams, whole.streams[:64])

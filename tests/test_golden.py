@@ -13,19 +13,19 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pytest
 
-from kpop.audio.files import pcm_bytes
+from kpop.audio.io import pcm_bytes
 from kpop.audio.loudness import integrated_loudness
-from kpop.audio.spectrum import log_mel_db, stft
+from kpop.audio.stft import log_mel_db, stft
 from kpop.corpus.compose import compose
 from kpop.corpus.labels import step_labels
 from kpop.corpus.render import render
-from kpop.generation.checkpoints import checkpoint_path
 from kpop.generation.clips import SeedClip, built_in_clip
-from kpop.generation.dream import Dream
-from kpop.generation.instrument import Instrument
-from kpop.generation.settings import Settings
-from kpop.generation.stamp import read_stamp
-from kpop.show.links import arrived_by_link, link, wanted
+from kpop.generation.metadata import read_metadata
+from kpop.generation.pipeline import Pipeline
+from kpop.generation.session import GenerationSession
+from kpop.model_info import checkpoint_path
+from kpop.settings import Settings
+from kpop.ui.sharing import arrived_by_link, link, wanted
 
 GOLDEN = Path(__file__).parent / "golden"
 SONGS = {
@@ -47,8 +47,8 @@ def golden() -> dict:
 
 
 @cache
-def instrument(model: str) -> Instrument:
-    return Instrument.load(checkpoint_path(model))
+def pipeline(model: str) -> Pipeline:
+    return Pipeline.load(checkpoint_path(model))
 
 
 def made(name: str) -> dict:
@@ -58,8 +58,8 @@ def made(name: str) -> dict:
     clip = built_in_clip(settings.clip)
     if name in SEED_TEMPI_BPM:
         clip = SeedClip(clip.name, clip.title, clip.waveform, clip.first_slot, clip.labels, SEED_TEMPI_BPM[name])
-    player = instrument(settings.model)
-    dream, places = Dream(player, settings, clip), player.places(1)
+    player = pipeline(settings.model)
+    dream, places = GenerationSession(player, settings, clip), player.places(1)
     tokens, pieces = [], []
     take = dream._take_known
     dream._take_known = lambda: tokens.append(take()) or tokens[-1]
@@ -117,7 +117,7 @@ def test_the_composer_plays_the_same_songs_as_ever(number, golden):
 
 
 def test_a_wav_made_long_ago_brings_its_settings_back():
-    assert read_stamp((GOLDEN / "song.wav").read_bytes()) == Settings(0.3, 1.0, 4.0, 7, "first-snow", "twice4life")
+    assert read_metadata((GOLDEN / "song.wav").read_bytes()) == Settings(0.3, 1.0, 4.0, 7, "first-snow", "twice4life")
 
 
 def test_a_link_made_long_ago_brings_its_settings_back(golden):

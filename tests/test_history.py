@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from kpop.generation.clips import SeedClip, built_in_clips
-from kpop.generation.settings import Settings
 from kpop.generation.titles import song_title
-from kpop.show.history import MOST_ENTRIES, Entry, History, entry_for
+from kpop.settings import Settings
+from kpop.ui.session_state import MOST_ENTRIES, Entry, History, entry_for
 
 CLIP = SeedClip("first-snow", "First Snow", np.zeros(10, np.float32))
 

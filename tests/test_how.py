@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from kpop import model_info
 from kpop.checkpoint import write_tensors
-from kpop.generation import checkpoints
-from kpop.generation.settings import Beat, GeneratedSong, Settings
-from kpop.grid import SAMPLE_RATE_HZ
-from kpop.page.how import knobs, stages
-from kpop.show.how import SongFigures, figures_of, shape_of
+from kpop.constants import SAMPLE_RATE_HZ
+from kpop.settings import Beat, GeneratedSong, Settings
+from kpop.ui.how import SongFigures, figures_of, knobs, shape_of, stages
 
 ROOT = Path(__file__).parents[1]
 SECONDS = {"seed": 0.1, "dream": 0.5, "sound": 0.4, "master": 0.1}
@@ -83,7 +82,7 @@ def test_temperature_is_told_in_words(temperature, told):
 
 
 def test_a_voice_that_cannot_be_read_has_no_shape(monkeypatch, tmp_path):
-    monkeypatch.setattr(checkpoints, "MODELS_DIR", tmp_path)
+    monkeypatch.setattr(model_info, "MODELS_DIR", tmp_path)
     assert shape_of("absent") is None
     (tmp_path / "damaged.safetensors").write_bytes(b"no")
     assert shape_of("damaged") is None
@@ -93,8 +92,8 @@ def test_a_voice_that_cannot_be_read_has_no_shape(monkeypatch, tmp_path):
 
 def shown(song_figures: SongFigures | None) -> str:
     def page(performance) -> None:
-        from kpop.generation.settings import Settings
-        from kpop.page.how import how_it_works
+        from kpop.settings import Settings
+        from kpop.ui.how import how_it_works
 
         how_it_works(performance, Settings(length_s=60.0))
 

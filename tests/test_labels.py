@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from kpop.constants import HIGHEST_TUNE_MIDI, LABEL_SIZES, LOWEST_TUNE_MIDI, N_TUNE_CLASSES, STEPS_PER_BAR
 from kpop.corpus.compose import compose
 from kpop.corpus.labels import step_labels, tune_class
 from kpop.corpus.score import Note
 from kpop.generation.clips import _unpacked, packed
-from kpop.grid import HIGHEST_TUNE_MIDI, LABEL_SIZES, LOWEST_TUNE_MIDI, N_TUNE_CLASSES, STEPS_PER_BAR
-from kpop.training.sequences import early
+from kpop.training.data import early
 
 
 def test_every_step_has_labels_within_their_sizes():

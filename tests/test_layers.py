@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LOW_TO_HIGH = (
-    "errors grid audio corpus codec lstm checkpoint training generation engine nearness evaluation "
-    "feedback show serve page bench commands __main__"
+    "errors constants settings model_info audio corpus codec lstm checkpoint training generation engine similarity "
+    "evaluation feedback server ui commands __main__"
 )
 ORDER = LOW_TO_HIGH.split()  # a room may import those before it
 FILES = sorted((ROOT / "kpop").rglob("*.py"))
@@ -45,10 +45,7 @@ def test_training_and_generation_do_not_need_each_other():
 
 def test_only_the_page_knows_streamlit():
     imports = {(room(path), module) for path in FILES for module in imported_modules(path) if "streamlit" in module}
-    elsewhere = {(place, module) for place, module in imports if place != "page"}
-    assert all(
-        place == "bench" and module.startswith("streamlit.proto.") for place, module in elsewhere
-    )  # as a browser
+    assert {place for place, _ in imports} == {"ui"}
 
 
 def test_lstm_knows_nothing_of_audio():
@@ -59,7 +56,7 @@ def test_lstm_knows_nothing_of_audio():
 def test_composer_and_training_import_without_librosa_and_soundfile():
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['librosa', 'soundfile', 'soxr']))\n"
-        "import kpop.corpus.collection, kpop.training.train, kpop.training.corpus_songs, kpop.__main__"
+        "import kpop.corpus.collection, kpop.training.train, kpop.training.data, kpop.__main__"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

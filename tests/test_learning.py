@@ -13,15 +13,15 @@ from conftest import TINY_CODEC
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from kpop.audio.files import read_audio
+from kpop.audio.io import read_audio
 from kpop.checkpoint import write_tensors
-from kpop.codec.network import Codec
+from kpop.codec.model import Codec
+from kpop.constants import STEP_SAMPLES
 from kpop.errors import KpopError
-from kpop.grid import STEP_SAMPLES
-from kpop.show import learning
-from kpop.show.background import BackgroundTask
-from kpop.show.how import shape_of
-from kpop.show.learning import Lesson, Stop, make_lesson, png, read_snapshots, snapshots_path
+from kpop.ui import learning
+from kpop.ui.how import shape_of
+from kpop.ui.learning import Lesson, Stop, make_lesson, png, read_snapshots, snapshots_path
+from kpop.ui.tasks import BackgroundTask
 
 N_STEPS = 64
 CURVE = [{"step": 10, "minutes": 2.0, "held_out": 120.0}, {"step": 30, "minutes": 4.0, "held_out": 80.0}]
@@ -38,7 +38,7 @@ def write(path: Path, snapshots: dict[int, torch.Tensor]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def instrument() -> SimpleNamespace:
+def pipeline() -> SimpleNamespace:
     torch.manual_seed(0)
     codec = Codec(TINY_CODEC).eval()
     for name, values in codec.named_buffers():
@@ -48,10 +48,10 @@ def instrument() -> SimpleNamespace:
 
 
 @pytest.fixture(scope="module")
-def made(instrument, tmp_path_factory) -> Lesson:
+def made(pipeline, tmp_path_factory) -> Lesson:
     """Of three snapshots, the last with the codes of the first."""
     path = write(tmp_path_factory.mktemp("models") / "s.safetensors", {0: codes(1), 20: codes(2), 30: codes(1)})
-    return make_lesson(instrument, path, lambda share, words: None)
+    return make_lesson(pipeline, path, lambda share, words: None)
 
 
 def test_all_stops_last_equally_long_so_that_one_can_be_left_for_another_in_time(made):
@@ -77,8 +77,8 @@ def test_stops_tell_minutes_from_the_start_and_bits_where_they_were_measured(mad
     assert told["curve"] == [[0.5, 120.0], [2.0, 80.0]]  # step 10 is half way to the second stop
 
 
-def test_a_voice_that_does_not_remember_its_training_has_no_curve(instrument, tmp_path):
-    forgetful = SimpleNamespace(codec=instrument.codec, info={})
+def test_a_voice_that_does_not_remember_its_training_has_no_curve(pipeline, tmp_path):
+    forgetful = SimpleNamespace(codec=pipeline.codec, info={})
     lesson = make_lesson(forgetful, write(tmp_path / "s.safetensors", {0: codes(1), 9: codes(2)}), lambda *_: None)
     assert lesson.told()["curve"] == []
     assert [stop["facts"] for stop in lesson.told()["stops"]] == ["", ""]
@@ -146,7 +146,7 @@ def test_a_lesson_is_made_once_for_all_and_again_after_a_failure(monkeypatch, tm
 
 
 def page(model: str) -> None:
-    from kpop.page.learning import hear_it_learn
+    from kpop.ui.learning import hear_it_learn
 
     hear_it_learn(model)
 
@@ -162,7 +162,7 @@ def lessons(monkeypatch, made) -> list[str]:
         task.wait(5)
         return task
 
-    monkeypatch.setattr("kpop.page.learning.lesson", lesson)
+    monkeypatch.setattr("kpop.ui.learning.lesson", lesson)
     return asked
 
 
@@ -194,7 +194,7 @@ def test_a_failure_is_told_and_can_be_tried_again(monkeypatch):
         task.wait(5)
         return task
 
-    monkeypatch.setattr("kpop.page.learning.lesson", lesson)
+    monkeypatch.setattr("kpop.ui.learning.lesson", lesson)
     visited = AppTest.from_function(page, args=("twice4life",)).run()
     visited.button[0].click().run()
     assert [error.value for error in visited.error] == ["The snapshots are damaged."]

@@ -14,11 +14,10 @@ import segno
 from fake_engine import FakeEngine
 
 from kpop.generation.clips import built_in_clips
-from kpop.generation.settings import Settings
-from kpop.show import links
-from kpop.show import warming as warming_room
-from kpop.show.links import arrived_by_link, link, local_address, page_address
-from kpop.show.qr import QUIET_MODULES, qr_svg
+from kpop.settings import Settings
+from kpop.ui import sharing
+from kpop.ui import tasks as warming_room
+from kpop.ui.sharing import QUIET_MODULES, arrived_by_link, link, local_address, page_address, qr_svg
 
 st = pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest  # noqa: E402
@@ -49,7 +48,7 @@ def engine(monkeypatch):
     monkeypatch.setattr(warming_room, "HEAD_START_S", 0)
     warming_room.warming.cache_clear()
     fake = FakeEngine()
-    monkeypatch.setitem(sys.modules, "kpop.engine.process", SimpleNamespace(engine=lambda: fake))
+    monkeypatch.setitem(sys.modules, "kpop.engine", SimpleNamespace(engine=lambda: fake))
     yield fake
     warming_room.warming.cache_clear()
 
@@ -92,27 +91,27 @@ def test_a_link_does_not_promise_a_song_that_began_with_the_listeners_own_file()
 
 def test_titles_with_odd_letters_survive(monkeypatch):
     clips = (SimpleNamespace(name="odd", title="Süß & sauer? 100 % #1"),)
-    monkeypatch.setattr(links, "built_in_clips", lambda: clips)
+    monkeypatch.setattr(sharing, "built_in_clips", lambda: clips)
     assert query_of(link(Settings(clip="odd"), BASE))["clip"] == clips[0].title
 
 
 @pytest.mark.parametrize("url", ["http://localhost:8501/", "http://127.0.0.1:8501/base/?x=1", "http://[::1]:8501/"])
 def test_phones_are_sent_to_this_machines_place_in_the_network(monkeypatch, url):
-    monkeypatch.setattr(links, "local_address", lambda: "192.168.1.5")
+    monkeypatch.setattr(sharing, "local_address", lambda: "192.168.1.5")
     address = page_address(url, None)
     assert address.for_phones
     assert address.url == "http://192.168.1.5:8501" + urlsplit(url).path
 
 
 def test_an_address_that_is_not_this_machines_alone_is_passed_on_as_it_is(monkeypatch):
-    monkeypatch.setattr(links, "local_address", lambda: pytest.fail("nobody needs to know"))
+    monkeypatch.setattr(sharing, "local_address", lambda: pytest.fail("nobody needs to know"))
     address = page_address("https://songs.example/base/?x=1", "127.0.0.1")
     assert (address.url, address.for_phones) == ("https://songs.example/base/", True)
 
 
 @pytest.mark.parametrize(("host", "listens_on", "why"), [(None, None, "no network"), ("10.0.0.2", "localhost", "only")])
 def test_it_is_said_when_phones_cannot_come(monkeypatch, host, listens_on, why):
-    monkeypatch.setattr(links, "local_address", lambda: host)
+    monkeypatch.setattr(sharing, "local_address", lambda: host)
     address = page_address("http://localhost:8501/", listens_on)
     assert (address.url, address.for_phones) == ("http://localhost:8501/", False)
     assert why in address.sentence

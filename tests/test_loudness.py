@@ -7,7 +7,7 @@ import pyloudnorm
 import pytest
 
 from kpop.audio.loudness import integrated_loudness, normalise, true_peak_db
-from kpop.grid import SAMPLE_RATE_HZ
+from kpop.constants import SAMPLE_RATE_HZ
 
 
 def _sine(hz: float, duration_s: float = 4.0) -> np.ndarray:

@@ -8,11 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from kpop.lstm import kernel
-from kpop.lstm.config import LstmConfig
-from kpop.lstm.network import CodeLstm
+from kpop.lstm.model import LstmConfig, TokenLstm
 from kpop.lstm.places import Places, Stride, warm_up
 from kpop.lstm.products import ARITHMETICS
-from kpop.training.sequences import Sequence, as_batch, window
+from kpop.training.data import Sequence, as_batch, window
 
 SIZES = (5, 7, 6)
 CONFIG = LstmConfig(
@@ -20,9 +19,9 @@ CONFIG = LstmConfig(
 )
 
 
-def model() -> CodeLstm:
+def model() -> TokenLstm:
     torch.manual_seed(1)
-    return CodeLstm(CONFIG).eval()
+    return TokenLstm(CONFIG).eval()
 
 
 def song(n_steps: int, seed: int = 0) -> Sequence:
@@ -31,7 +30,7 @@ def song(n_steps: int, seed: int = 0) -> Sequence:
     return Sequence(streams, (np.arange(n_steps) % 256).astype(np.int16))
 
 
-def logits_of(network: CodeLstm, sequence: Sequence) -> list[torch.Tensor]:
+def logits_of(network: TokenLstm, sequence: Sequence) -> list[torch.Tensor]:
     n_steps = len(sequence.slots)
     batch = as_batch([window(sequence, 0, n_steps, CONFIG)], [sequence.slots], torch.device("cpu"))
     return network(batch.before, batch.lookbacks, batch.slots, batch.targets)[0]
@@ -69,7 +68,7 @@ def test_look_back_sees_exactly_so_many_steps_ago():
     assert differs == [6 + 4, 6 + 9]
 
 
-def exact_nats(network: CodeLstm, sequence: Sequence) -> np.ndarray:
+def exact_nats(network: TokenLstm, sequence: Sequence) -> np.ndarray:
     """Log-probabilities (n_steps, n_streams) of the song's values, by the whole pass in float32."""
     values = torch.from_numpy(sequence.streams.astype(np.int64))
     columns = [F.log_softmax(logits[0], 1) for logits in logits_of(network, sequence)]
@@ -187,7 +186,7 @@ def test_warming_up_compiles_all_that_is_ever_compiled_and_leaves_torchs_chance_
 
 @pytest.mark.skipif("vnni" not in ARITHMETICS, reason="the processor cannot take in many songs' products at once")
 def test_songs_in_company_cost_less_than_alone():
-    network = CodeLstm(LstmConfig(stream_sizes=(17, *[256] * 7), n_labels=1, head_width=192)).eval()
+    network = TokenLstm(LstmConfig(stream_sizes=(17, *[256] * 7), n_labels=1, head_width=192)).eval()
 
     def quickest_s(n_songs: int) -> float:
         places, seconds = Places(network, n_songs), []

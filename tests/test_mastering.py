@@ -6,9 +6,17 @@ import numpy as np
 import pytest
 
 from kpop.audio import loudness
-from kpop.audio.loudness import integrated_loudness, normalise, true_peak_db
-from kpop.audio.mastering import FADE_SAMPLES, LiveMaster, Meter, SongMaster, finished_master
-from kpop.grid import SAMPLE_RATE_HZ
+from kpop.audio.loudness import (
+    FADE_SAMPLES,
+    LiveMaster,
+    Meter,
+    SongMaster,
+    finished_master,
+    integrated_loudness,
+    normalise,
+    true_peak_db,
+)
+from kpop.constants import SAMPLE_RATE_HZ
 
 
 def song(seconds: float, gain: float = 1.0) -> np.ndarray:

@@ -3,16 +3,14 @@
 import numpy as np
 import pytest
 
+from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ, STEP_SAMPLES, STEPS_PER_BAR
 from kpop.corpus.compose import compose
 from kpop.corpus.render import render
 from kpop.errors import KpopError
-from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, STEP_SAMPLES, STEPS_PER_BAR
-from kpop.nearness.bars import bar_edges, describe, regular_edges
-from kpop.nearness.build import build, described
-from kpop.nearness.index import NearnessIndex
-from kpop.nearness.moments import excerpt, training_moment
-from kpop.nearness.reference import Reference
-from kpop.training.songs import Song, no_labels, to_int16
+from kpop.similarity.build import build, described, excerpt, training_moment
+from kpop.similarity.features import bar_edges, describe, regular_edges
+from kpop.similarity.index import Reference, SimilarityIndex
+from kpop.training.data import Song, no_labels, to_int16
 
 N_BARS, N_TRAINING, N_UNHEARD = 12, 24, 6
 SCALE = np.array([0, 2, 4, 5, 7, 9, 11])
@@ -43,7 +41,7 @@ def song(name: str, waveform: np.ndarray) -> Song:
 
 
 @pytest.fixture(scope="module")
-def index() -> NearnessIndex:
+def index() -> SimilarityIndex:
     training = [described(song(f"song-{number:05d}", tune(number))) for number in range(N_TRAINING)]
     unheard = [described(song(f"unheard {number}", tune(1000 + number))) for number in range(N_UNHEARD)]
     return build(training, unheard, "made up")
@@ -116,7 +114,7 @@ def test_two_bars_never_lie_across_two_songs(index):
 
 def test_an_index_survives_its_file(index, tmp_path):
     index.save(tmp_path / "a.index.safetensors")
-    again = NearnessIndex.load(tmp_path / "a.index.safetensors")
+    again = SimilarityIndex.load(tmp_path / "a.index.safetensors")
     match, before = (each.nearest(tune(12)) for each in (again, index))
     assert (match.song, match.song_start_s) == (before.song, before.song_start_s)
     assert match.similarity == pytest.approx(before.similarity, abs=0.01)
@@ -128,12 +126,12 @@ def test_an_index_survives_its_file(index, tmp_path):
 def test_a_damaged_index_is_one_sentence(tmp_path, content):
     (tmp_path / "a.index.safetensors").write_bytes(content)
     with pytest.raises(KpopError):
-        NearnessIndex.load(tmp_path / "a.index.safetensors")
+        SimilarityIndex.load(tmp_path / "a.index.safetensors")
 
 
 def test_a_checkpoint_is_no_index(tiny_model):
     with pytest.raises(KpopError, match="no index"):
-        NearnessIndex.load(tiny_model)
+        SimilarityIndex.load(tiny_model)
 
 
 def test_the_more_is_compared_the_nearer_unheard_songs_come():

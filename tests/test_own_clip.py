@@ -10,16 +10,16 @@ import rhythms
 import soundfile
 from chromium import FLAGS, LAPTOP, PHONE, Visit, launched, sticks_out
 
-from kpop.audio.files import read_audio, wav_bytes
-from kpop.generation.settings import Settings
-from kpop.generation.stamp import read_stamp, stamped_wav
-from kpop.generation.tempo import find_pulse
-from kpop.grid import SAMPLE_RATE_HZ
+from kpop.audio.beat import find_pulse
+from kpop.audio.io import read_audio, wav_bytes
+from kpop.constants import SAMPLE_RATE_HZ
+from kpop.generation.metadata import read_metadata, song_wav
+from kpop.settings import Settings
 
 pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest
 
-from kpop.page.own_clip import microphone_allowed
+from kpop.ui.controls import microphone_allowed
 
 PATIENCE_S = 60
 
@@ -27,7 +27,7 @@ PATIENCE_S = 60
 def own_clip_page() -> None:
     import streamlit as st
 
-    from kpop.page.own_clip import choose_own_clip
+    from kpop.ui.controls import choose_own_clip
 
     st.session_state.clip_now = choose_own_clip()
 
@@ -117,7 +117,7 @@ def test_a_file_name_is_no_markdown(page):
 
 
 def test_a_song_that_this_page_made_brings_its_settings_back_and_is_no_seed(page):
-    song = stamped_wav(rhythms.claps(100, np.random.default_rng(0)), Settings(temperature=1.7, seed_number=4711))
+    song = song_wav(rhythms.claps(100, np.random.default_rng(0)), Settings(temperature=1.7, seed_number=4711))
     given_file(page, song, "twice4life-something.wav")
     assert page.session_state.clip_now is None
     assert page.session_state.temperature == 1.7
@@ -172,7 +172,7 @@ def test_who_claps_into_the_microphone_gets_a_song_that_goes_on_with_it(clapping
     visit.tab.get_by_text("Heard: 100 BPM").wait_for()
     visit.generate()
     song = visit.tab.request.get(visit.audio("src")).body()
-    assert read_stamp(song).clip == "Your recording"
+    assert read_metadata(song).clip == "Your recording"
     heard = find_pulse(read_audio(io.BytesIO(song)))
     assert heard.tempo_bpm == pytest.approx(100, rel=0.01)
     assert visit.complaints == []

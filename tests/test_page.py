@@ -12,16 +12,17 @@ import pytest
 from fake_engine import FakeJob, make_in_pieces, sine
 from page_visits import APP, PATIENCE_S, button, press_generate, sentences, slider, told, visit, words
 
-from kpop.audio.files import wav_bytes
+from kpop import model_info
+from kpop.audio.io import wav_bytes
+from kpop.constants import SAMPLE_RATE_HZ
 from kpop.errors import KpopError
-from kpop.generation import checkpoints, clips
-from kpop.generation.settings import Settings
+from kpop.generation import clips
 from kpop.generation.titles import song_title
-from kpop.grid import SAMPLE_RATE_HZ
-from kpop.show import performance
-from kpop.show import visit as visit_room
-from kpop.show import warming as warming_room
-from kpop.show.visit import Visit
+from kpop.settings import Settings
+from kpop.ui import session_state as visit_room
+from kpop.ui import song
+from kpop.ui import tasks as warming_room
+from kpop.ui.session_state import SessionState
 
 st = pytest.importorskip("streamlit")
 from streamlit.delta_generator import DeltaGenerator  # noqa: E402
@@ -125,7 +126,7 @@ def test_a_full_engine_is_one_sentence_and_the_next_try_may_work(engine):
 def test_a_press_before_the_engine_is_up_is_not_forgotten(engine, monkeypatch):
     monkeypatch.setattr(warming_room, "HEAD_START_S", 1.0)
     page = AppTest.from_file(APP, default_timeout=PATIENCE_S)
-    page.session_state.visit = Visit()
+    page.session_state.visit = SessionState()
     page.session_state.visit.wish(Settings())  # the first run still waits for the engine
     page.run()
     assert len(engine.asked) == 1
@@ -198,7 +199,7 @@ def test_only_the_song_on_the_page_is_kept(engine):
         button(page, "Roll").click().run()
         press_generate(page)
     gc.collect()
-    assert sum(type(thing) is performance.Performance for thing in gc.get_objects()) <= 2  # one may be on its way out
+    assert sum(type(thing) is song.Performance for thing in gc.get_objects()) <= 2  # one may be on its way out
     assert (page.session_state.visit.jobs, page.session_state.visit.performing) == ((), None)
 
 
@@ -265,7 +266,7 @@ def test_damaged_weights_are_one_sentence(tmp_path):
 
 
 def test_a_real_model_and_a_real_upload_become_a_song(tiny_model, beat, monkeypatch):
-    monkeypatch.setattr(checkpoints, "MODELS_DIR", tiny_model.parent)
+    monkeypatch.setattr(model_info, "MODELS_DIR", tiny_model.parent)
     page = visit()
     page.file_uploader[0].upload("beat.wav", wav_bytes(beat), "audio/wav")
     slider(page, "Length").set_value(6.0)
@@ -288,7 +289,7 @@ def test_weights_that_arrive_later_are_found_without_a_restart(engine, tmp_path,
 
 
 def missing_until_there(model: str) -> None:
-    if not checkpoints.checkpoint_path(model).exists():
+    if not model_info.checkpoint_path(model).exists():
         raise KpopError(f"{model} is missing: train it.")
 
 

@@ -6,8 +6,8 @@ import pytest
 from page_visits import button, press, press_generate, sentences, slider, told, visit, words
 
 from kpop.errors import KpopError
-from kpop.generation.settings import Settings
-from kpop.page.stage import difference
+from kpop.settings import Settings
+from kpop.ui.player import difference
 
 pytest.importorskip("streamlit")
 

@@ -9,13 +9,12 @@ import pytest
 from fake_engine import sine
 from page_visits import box, press_generate, sentences, slider, visit
 
-from kpop.generation import checkpoints
-from kpop.grid import SAMPLE_RATE_HZ, STEP_SAMPLES
-from kpop.nearness import build as build_room
-from kpop.nearness import moments
-from kpop.nearness.build import build, described
-from kpop.nearness.index import NearnessIndex
-from kpop.training.songs import Song, no_labels, to_int16
+from kpop import model_info
+from kpop.constants import SAMPLE_RATE_HZ, STEP_SAMPLES
+from kpop.similarity import build as build_room
+from kpop.similarity.build import build, described
+from kpop.similarity.index import SimilarityIndex
+from kpop.training.data import Song, no_labels, to_int16
 
 pytest.importorskip("streamlit")
 pytestmark = pytest.mark.usefixtures("fresh_page")
@@ -26,8 +25,8 @@ def test_one_model_needs_no_choice_and_several_are_offered(engine, tmp_path):
     assert not visit().selectbox
     (tmp_path / "my-band.safetensors").touch()
     page = visit()
-    assert box(page, "Voice").options == ["twice4life", "my-band"]
-    box(page, "Voice").set_value("my-band")
+    assert box(page, "ModelInfo").options == ["twice4life", "my-band"]
+    box(page, "ModelInfo").set_value("my-band")
     press_generate(page)
     assert engine.asked[0].model == "my-band"
 
@@ -42,19 +41,19 @@ def test_a_voice_goes_by_its_title_and_says_what_it_is(engine, tmp_path):
     write_header(tmp_path / "twice4life.safetensors", {"title": "The group", "about": "Sings of everything."})
     write_header(tmp_path / "mine.safetensors", {"n_songs": 12, "data": "demos"})
     page = visit()
-    assert box(page, "Voice").options == ["The group", "mine"]
+    assert box(page, "ModelInfo").options == ["The group", "mine"]
     assert "Sings of everything." in [caption.value for caption in page.caption]
-    box(page, "Voice").set_value("mine").run()
+    box(page, "ModelInfo").set_value("mine").run()
     assert "Has learnt from 12 songs: demos." in [caption.value for caption in page.caption]
 
 
 def test_what_lies_beside_a_model_is_no_voice(engine, tmp_path):
     for name in ("twice4life", "twice4life.index", "twice4life.snapshots", "v1.5"):
         (tmp_path / f"{name}.safetensors").touch()
-    assert checkpoints.available_models() == ("twice4life", "v1.5")
+    assert model_info.available_models() == ("twice4life", "v1.5")
 
 
-def index_of(waveforms: dict[str, np.ndarray], data: str) -> NearnessIndex:
+def index_of(waveforms: dict[str, np.ndarray], data: str) -> SimilarityIndex:
     songs = []
     for name, waveform in waveforms.items():
         samples = to_int16(waveform)
@@ -86,7 +85,7 @@ def test_a_song_tells_its_closest_moment_if_the_index_is_of_its_model(engine, tm
 
 def test_our_own_training_songs_can_be_heard_beside_the_new_one(engine, tmp_path, monkeypatch):
     engine.info["data"] = build_room.corpus_data()
-    monkeypatch.setattr(moments, "training_moment", lambda name, start_s: sine(3.84))
+    monkeypatch.setattr(build_room, "training_moment", lambda name, start_s: sine(3.84))
     index_of({"song-00214": melody(1), "song-00215": melody(2)}, build_room.corpus_data()).save(
         tmp_path / "twice4life.index.safetensors"
     )

@@ -8,8 +8,8 @@ from kpop.audio import phase
 from kpop.audio.inversion_report import report
 from kpop.audio.measures import crest_factor_db, spectral_convergence_db
 from kpop.audio.phase import reconstruct
-from kpop.audio.spectrum import frame_count, stft
-from kpop.grid import BAR_SAMPLES, N_BINS, SAMPLE_RATE_HZ, SIXTEENTH_SAMPLES
+from kpop.audio.stft import frame_count, stft
+from kpop.constants import BAR_SAMPLES, N_BINS, SAMPLE_RATE_HZ, SIXTEENTH_SAMPLES
 
 
 def band() -> np.ndarray:

@@ -6,13 +6,24 @@ import numpy as np
 import pytest
 import soundfile
 
+from kpop.audio.beat import Beat, named_tempo, onsets, residuals_ms, steady_beat
+from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ
 from kpop.errors import KpopError
-from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ
-from kpop.training.remixes import Remix, Work, draw_remix, render, split_by_work, transpose, work_of
+from kpop.training.data import Song, no_labels
+from kpop.training.remixes import (
+    Remix,
+    Stem,
+    Work,
+    draw_remix,
+    group_of,
+    read_stems,
+    render,
+    split_by_work,
+    stem_folders,
+    transpose,
+    work_of,
+)
 from kpop.training.remixes import remixed_songs as versions
-from kpop.training.songs import Song, no_labels
-from kpop.training.steady_beat import Beat, named_tempo, onsets, residuals_ms, steady_beat
-from kpop.training.stems import Stem, group_of, read_stems, stem_folders
 
 BPM, N_BARS, LATE_S = 132, 48, 0.7
 BEAT_SAMPLES = SAMPLE_RATE_HZ * 15 / 125 * 4

@@ -4,13 +4,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ, SIXTEENTH_SAMPLES
 from kpop.corpus.choir import performances
 from kpop.corpus.collection import render_song, song_name, write_corpus
 from kpop.corpus.render import render, stem
 from kpop.corpus.score import Chord, Note, Score, Section
 from kpop.corpus.synths import PATCHES, tone
 from kpop.corpus.waves import midi_hz
-from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, SIXTEENTH_SAMPLES
 
 PALETTES = tuple(PATCHES["bass"])
 TUNE = ((0, 2, 69, "na"), (2, 2, 71, "yo"), (4, 6, 72, "wa"), (12, 2, 67, ""), (14, 2, 69, "hi"))

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from kpop.lstm.choice import choose
-from kpop.lstm.config import LstmConfig
-from kpop.lstm.network import CodeLstm
+from kpop.lstm.model import LstmConfig, TokenLstm
 from kpop.lstm.places import LABEL_CALM, Places, Stride
 
 HEIGHTS = np.array([2.0, 1.0, 0.0, -1.0], np.float32)
@@ -73,7 +72,7 @@ def test_a_network_that_gives_no_numbers_still_gives_a_value():
 
 def test_places_draw_with_the_networks_probabilities_and_labels_more_surely():
     torch.manual_seed(0)
-    network = CodeLstm(
+    network = TokenLstm(
         LstmConfig(stream_sizes=(4, 4), n_labels=1, lookback_steps=(2,), embed=8, hidden=8, head_width=8)
     )
     for logits in network.heads.to_logits:

@@ -5,9 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from kpop.constants import HOP_LENGTH, STEPS_PER_BEAT
 from kpop.generation.clips import SeedClip
 from kpop.generation.seed import chance_mask, clip_hop, mix, seed_length, song_hop
-from kpop.grid import HOP_LENGTH, STEPS_PER_BEAT
 
 
 def mask(randomness: float, seed: int = 5, n_steps: int = 256) -> np.ndarray:

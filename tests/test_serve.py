@@ -20,10 +20,9 @@ from fake_engine import FakeEngine, FakeJob, make_in_pieces
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from kpop.generation.settings import Settings
-from kpop.serve import live as live_room
-from kpop.serve.audience import Audience
-from kpop.serve.live import GONE, live_route, state_route
+from kpop import server as live_room
+from kpop.server import GONE, Audience, live_route, state_route
+from kpop.settings import Settings
 
 pytest.importorskip("streamlit")
 from streamlit.web.server.starlette.starlette_gzip_middleware import SelectiveGZipMiddleware
@@ -231,12 +230,12 @@ def test_fifty_listeners_cost_no_thread_and_hear_the_same(desk):
 
 
 def test_find_waits_for_no_engine(monkeypatch):
-    from kpop.show import warming as warming_room
+    from kpop.ui import tasks as warming_room
 
     fake = FakeEngine(partial(make_in_pieces, speed=100))
     job = fake.submit(Settings(length_s=4), None)
     monkeypatch.setattr(warming_room, "HEAD_START_S", 0.2)
-    monkeypatch.setitem(sys.modules, "kpop.engine.process", type("Module", (), {"engine": lambda: fake}))
+    monkeypatch.setitem(sys.modules, "kpop.engine", type("Module", (), {"engine": lambda: fake}))
     warming_room.warming.cache_clear()
     assert warming_room.find_job(job.id) is None
     wait_until(lambda: warming_room.warming().finished)
@@ -250,7 +249,7 @@ sys.path[:0] = ["tests"]
 from fake_engine import FakeEngine, make_in_pieces
 from kpop.show import warming
 engine = FakeEngine(make_in_pieces)
-sys.modules["kpop.engine.process"] = types.SimpleNamespace(engine=lambda: engine)
+sys.modules["kpop.engine"] = types.SimpleNamespace(engine=lambda: engine)
 job = engine.submit(None, None, endless=True)
 warming.HEAD_START_S = 0
 warming.warming().result()

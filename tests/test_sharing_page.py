@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 from chromium import PHONE, ROOT, Visit, free_port, sticks_out, wait_until_healthy
 
-from kpop.audio.files import wav_bytes
+from kpop.audio.io import wav_bytes
 from kpop.generation.clips import SeedClip
-from kpop.generation.naming import song_file_name
-from kpop.generation.settings import Settings
-from kpop.generation.stamp import stamped_wav
-from kpop.generation.titles import song_title
-from kpop.show import links
-from kpop.show.history import History, entry_for
-from kpop.show.qr import qr_svg
+from kpop.generation.metadata import song_wav
+from kpop.generation.titles import song_file_name, song_title
+from kpop.settings import Settings
+from kpop.ui import sharing
+from kpop.ui.session_state import History, entry_for
+from kpop.ui.sharing import qr_svg
 
 pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest
@@ -33,10 +32,10 @@ def scratch_page() -> None:
     import streamlit as st
 
     from kpop.generation.clips import built_in_clips
-    from kpop.generation.settings import Settings
-    from kpop.page.history import show_history
-    from kpop.page.restoring import restore, take_restored
-    from kpop.page.sharing import share
+    from kpop.settings import Settings
+    from kpop.ui.history import show_history
+    from kpop.ui.metadata import restore, take_restored
+    from kpop.ui.sharing import share
 
     def take() -> None:
         st.session_state.took = restore(st.session_state.file)
@@ -52,7 +51,7 @@ def scratch_page() -> None:
         st.slider("Length", 4.0, 300.0, key="length_s", **kept),
         st.number_input("Seed number", 0, 2**32 - 1, key="seed_number", **kept),
         st.radio("Seed clip", titles, format_func=titles.get, key="clip", **kept),
-        st.selectbox("Voice", ["twice4life", "everything-is-free"], key="model", **kept),
+        st.selectbox("ModelInfo", ["twice4life", "everything-is-free"], key="model", **kept),
     )
     st.session_state.told = take_restored()
     share(*st.session_state.song)
@@ -61,9 +60,9 @@ def scratch_page() -> None:
 
 @pytest.fixture
 def page(monkeypatch) -> AppTest:
-    monkeypatch.setattr(links, "local_address", lambda: "192.168.1.5")
+    monkeypatch.setattr(sharing, "local_address", lambda: "192.168.1.5")
     test = AppTest.from_function(scratch_page)
-    test.session_state.song = MADE, False, stamped_wav(SOUND, MADE), song_file_name(MADE)
+    test.session_state.song = MADE, False, song_wav(SOUND, MADE), song_file_name(MADE)
     test.session_state.past = History()
     return test
 
@@ -89,7 +88,7 @@ def captions(page: AppTest) -> str:
 
 
 def test_a_file_of_ours_sets_every_wish_and_says_so_once(page):
-    taking(page, stamped_wav(SOUND, MADE))
+    taking(page, song_wav(SOUND, MADE))
     assert page.session_state.took is True
     assert page.session_state.chosen == MADE
     assert page.session_state.told == f"Restored: {song_title(MADE)}. Press Generate to hear it."
@@ -109,24 +108,24 @@ def test_any_other_file_changes_nothing(page, content):
 def test_a_file_of_ours_is_stronger_than_the_address(page):
     lowest = Settings(0.0, 0.0, 4.0, 0, "first-snow")
     page.query_params.update({"randomness": "0.5", "temperature": "1.5", "length_s": "99", "clip": "Neon Rain"})
-    assert taking(page, stamped_wav(SOUND, lowest)).session_state.chosen == lowest
+    assert taking(page, song_wav(SOUND, lowest)).session_state.chosen == lowest
 
 
 def test_a_song_from_a_file_of_ones_own_asks_for_that_file(page):
-    taking(page, stamped_wav(SOUND, replace(MADE, clip="My Demo (1).mp3")))
+    taking(page, song_wav(SOUND, replace(MADE, clip="My Demo (1).mp3")))
     assert page.session_state.chosen == replace(MADE, clip="first-snow")
     assert "It began with a file of yours called My Demo 1 .mp3: drop that in too." in page.session_state.told
 
 
 def test_a_voice_that_is_not_here_is_no_error(page):
-    taking(page, stamped_wav(SOUND, replace(MADE, model="sirens")))
+    taking(page, song_wav(SOUND, replace(MADE, model="sirens")))
     assert page.session_state.chosen == MADE
     assert "Its voice, sirens, is not here" in page.session_state.told
 
 
 def test_a_strangers_file_brings_no_markup_and_no_paths_onto_the_page(page):
     evil = replace(MADE, clip="![x](http://a.b/www.evil.example)<img src=x>", model="../../etc/secret")
-    taking(page, stamped_wav(SOUND, evil))
+    taking(page, song_wav(SOUND, evil))
     assert page.session_state.chosen == replace(MADE, clip="first-snow")
     assert not set("<>![]()*`_/") & set(page.session_state.told)
     assert "www." not in page.session_state.told
@@ -134,14 +133,14 @@ def test_a_strangers_file_brings_no_markup_and_no_paths_onto_the_page(page):
 
 def test_an_endless_listener_gets_the_restored_song_and_no_endless_one(page):
     page.session_state.endless = True
-    assert taking(page, stamped_wav(SOUND, MADE)).session_state.endless is False
+    assert taking(page, song_wav(SOUND, MADE)).session_state.endless is False
 
 
 def test_the_song_can_be_kept_and_passed_on(page):
     page.run()
     assert not page.exception
     assert page.get("download_button")[0].label == "Download WAV"
-    song_link = links.link(MADE, "http://192.168.1.5:8501/")
+    song_link = sharing.link(MADE, "http://192.168.1.5:8501/")
     assert page.code[0].value == song_link
     code = base64.b64encode(qr_svg(song_link).encode()).decode()
     assert f'class="qr" src="data:image/svg+xml;base64,{code}"' in html_of(page)
@@ -150,10 +149,10 @@ def test_the_song_can_be_kept_and_passed_on(page):
 
 
 def test_where_no_phone_comes_there_is_no_code_but_a_link_and_the_reason(page, monkeypatch):
-    monkeypatch.setattr(links, "local_address", lambda: None)
+    monkeypatch.setattr(sharing, "local_address", lambda: None)
     page.run()
     assert 'class="qr"' not in html_of(page)
-    assert page.code[0].value == links.link(MADE, "http://localhost:8501/")
+    assert page.code[0].value == sharing.link(MADE, "http://localhost:8501/")
     assert "in no network" in captions(page)
 
 
@@ -202,7 +201,7 @@ from kpop.audio.files import wav_bytes
 from kpop.generation.settings import Settings
 from kpop.page.sharing import share
 from kpop.show import links
-links.local_address = lambda: "192.168.1.5"
+sharing.local_address = lambda: "192.168.1.5"
 share(Settings(), False, wav_bytes([0.0]), "song.wav")
 """
 

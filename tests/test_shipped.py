@@ -1,7 +1,6 @@
 """The weights that we ship: do they make music, in time, from a fresh clone?"""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,42 +9,39 @@ import pytest
 from kpop.audio.inversion_report import report
 from kpop.audio.loudness import integrated_loudness, true_peak_db
 from kpop.audio.measures import crest_factor_db
-from kpop.audio.spectrum import log_mel_db, stft
-from kpop.bench import inversion, steps
+from kpop.audio.stft import log_mel_db, stft
 from kpop.checkpoint import read_tensors
+from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ, STEP_SAMPLES
 from kpop.corpus.collection import song_name
 from kpop.evaluation import rows
 from kpop.evaluation.figures import codec_figures, unheard_songs
 from kpop.evaluation.hearing import Heard, hear
 from kpop.evaluation.music import onset_rate_hz, pulse_clarity
-from kpop.generation.checkpoints import DEFAULT_MODEL, available_models, checkpoint_path, index_path, voice
 from kpop.generation.clips import built_in_clip, built_in_clips
-from kpop.generation.copying import codec_copy
-from kpop.generation.dream import generate
-from kpop.generation.instrument import Instrument
-from kpop.generation.settings import GeneratedSong, Settings
-from kpop.generation.synthesis import decode, sound
-from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, STEP_SAMPLES
-from kpop.nearness.index import NearnessIndex
-from kpop.training.corpus_songs import corpus_song
+from kpop.generation.pipeline import Pipeline, codec_copy, decode, sound
+from kpop.generation.session import generate
+from kpop.model_info import DEFAULT_MODEL, available_models, checkpoint_path, index_path, voice
+from kpop.settings import GeneratedSong, Settings
+from kpop.similarity.index import SimilarityIndex
+from kpop.training.data import corpus_song
 
 LEAST_PROGRESSION = 0.5
 MODELS = Path(__file__).parents[1] / "models"
 
 
 @pytest.fixture(scope="module")
-def instrument() -> Instrument:
-    return Instrument.load(checkpoint_path(DEFAULT_MODEL))
+def pipeline() -> Pipeline:
+    return Pipeline.load(checkpoint_path(DEFAULT_MODEL))
 
 
-def make(instrument: Instrument, **changes) -> GeneratedSong:
+def make(pipeline: Pipeline, **changes) -> GeneratedSong:
     settings = Settings(**changes)
-    return generate(instrument, settings, built_in_clip(settings.clip))
+    return generate(pipeline, settings, built_in_clip(settings.clip))
 
 
 @pytest.fixture(scope="module")
-def long_song(instrument) -> GeneratedSong:
-    return make(instrument, length_s=90)
+def long_song(pipeline) -> GeneratedSong:
+    return make(pipeline, length_s=90)
 
 
 def test_the_weights_are_there_and_small_enough():
@@ -53,24 +49,24 @@ def test_the_weights_are_there_and_small_enough():
     assert sum(file.stat().st_size for file in MODELS.glob("*.safetensors")) <= 60e6
 
 
-def test_the_lstm_beats_both_baselines_on_songs_it_was_not_trained_on(instrument):
-    bits = instrument.info["bits_per_step"]
+def test_the_lstm_beats_both_baselines_on_songs_it_was_not_trained_on(pipeline):
+    bits = pipeline.info["bits_per_step"]
     assert bits["lstm"]["all"] < 0.8 * bits["same as one bar ago"]["all"] < bits["unigram"]["all"]
 
 
-def test_the_codec_keeps_what_is_heard_of_songs_it_has_never_heard(instrument):
-    figures = codec_figures(instrument.codec, unheard_songs(3))
+def test_the_codec_keeps_what_is_heard_of_songs_it_has_never_heard(pipeline):
+    figures = codec_figures(pipeline.codec, unheard_songs(3))
     assert figures["log_mel_error_db"] <= 1.4
     assert abs(figures["treble_difference_db"]) < 1.5
     assert abs(figures["crest_difference_db"]) < 2
     assert figures["least_codebook_use"] > 0.4
 
 
-def test_generated_songs_stand_beside_unheard_ones(instrument):
+def test_generated_songs_stand_beside_unheard_ones(pipeline):
     """The bounds are wider than what is measured over 20 songs (models/README.md): these are only eight."""
     plan = rows.Plan(n_songs=8, seconds=31.0)
     unheard = [hear(waveform) for waveform in rows.unheard(unheard_songs(8), plan.n_samples)]
-    ours = [hear(waveform) for waveform in rows.generated(instrument, 8, plan.seconds, 1.0, 0.3)]
+    ours = [hear(waveform) for waveform in rows.generated(pipeline, 8, plan.seconds, 1.0, 0.3)]
 
     def mean(songs: list[Heard], name: str) -> float:
         return float(np.mean([song.values[name] for song in songs]))
@@ -84,10 +80,10 @@ def test_generated_songs_stand_beside_unheard_ones(instrument):
     assert abs(mean(ours, "crest_db") - mean(unheard, "crest_db")) < 2
 
 
-def test_the_second_voice_plays_real_music_and_says_what_it_learnt_from(instrument):
+def test_the_second_voice_plays_real_music_and_says_what_it_learnt_from(pipeline):
     assert available_models() == (DEFAULT_MODEL, "everything-is-free")
     assert "CC0" in voice("everything-is-free").about
-    other = Instrument.load(checkpoint_path("everything-is-free"))
+    other = Pipeline.load(checkpoint_path("everything-is-free"))
     song = generate(other, Settings(length_s=25, model="everything-is-free"), built_in_clip("first-snow"))
     dreamt = song.waveform[round(song.seed_end_s * SAMPLE_RATE_HZ) :]
     assert pulse_clarity(dreamt) > 0.15, "noise has 0.05, the recordings themselves 0.30 to 0.51"
@@ -95,19 +91,19 @@ def test_the_second_voice_plays_real_music_and_says_what_it_learnt_from(instrume
     assert integrated_loudness(dreamt) > -20
 
 
-def test_a_training_song_is_found_and_an_unheard_one_is_not(instrument):
-    index = NearnessIndex.load(index_path(DEFAULT_MODEL))
-    held_out = set(instrument.info["held_out"])
+def test_a_training_song_is_found_and_an_unheard_one_is_not(pipeline):
+    index = SimilarityIndex.load(index_path(DEFAULT_MODEL))
+    held_out = set(pipeline.info["held_out"])
     number = next(n for n in range(40, 60) if song_name(n) not in held_out)
     known = corpus_song(number).waveform[16 * BAR_SAMPLES : 28 * BAR_SAMPLES] / np.float32(32_767)
-    match = index.nearest(codec_copy(known, instrument.codec))
+    match = index.nearest(codec_copy(known, pipeline.codec))
     assert match.song == song_name(number)
     unknown = unheard_songs(1)[0].waveform[16 * BAR_SAMPLES : 28 * BAR_SAMPLES] / np.float32(32_767)
-    assert index.nearest(codec_copy(unknown, instrument.codec)).similarity < match.similarity - 0.05
+    assert index.nearest(codec_copy(unknown, pipeline.codec)).similarity < match.similarity - 0.05
 
 
 def test_the_answer_to_how_new_a_song_is_comes_at_once(long_song):
-    index = NearnessIndex.load(index_path(DEFAULT_MODEL))
+    index = SimilarityIndex.load(index_path(DEFAULT_MODEL))
     assert index_path(DEFAULT_MODEL).stat().st_size <= 5e6
     index.nearest(long_song.waveform[: 30 * SAMPLE_RATE_HZ])
     started = time.process_time()
@@ -115,18 +111,18 @@ def test_the_answer_to_how_new_a_song_is_comes_at_once(long_song):
     assert time.process_time() - started < 0.6, "0.3 s are wanted, on one core; the machine may be busy"
 
 
-def test_snapshots_go_from_noise_to_music(instrument):
+def test_snapshots_go_from_noise_to_music(pipeline):
     tensors, _ = read_tensors(MODELS / "twice4life.snapshots.safetensors")
     by_step = [tensors[name] for name in sorted(tensors, key=lambda name: int(name.removeprefix("codes.")))]
     assert len(by_step) == 10
-    songs = [sound(decode(instrument.codec, codes.long().numpy()), len(codes) * STEP_SAMPLES, 0) for codes in by_step]
+    songs = [sound(decode(pipeline.codec, codes.long().numpy()), len(codes) * STEP_SAMPLES, 0) for codes in by_step]
     assert pulse_clarity(songs[0]) < 0.3 < pulse_clarity(songs[-1])
 
 
 @pytest.mark.parametrize(("seed_number", "clip"), list(enumerate(info.name for info in built_in_clips()))[:3])
 @pytest.mark.parametrize("randomness", [0.3, 1.0])
-def test_what_follows_the_seed_is_music(instrument, seed_number, clip, randomness):
-    song = make(instrument, clip=clip, randomness=randomness, seed_number=seed_number, length_s=25)
+def test_what_follows_the_seed_is_music(pipeline, seed_number, clip, randomness):
+    song = make(pipeline, clip=clip, randomness=randomness, seed_number=seed_number, length_s=25)
     dreamt = song.waveform[round(song.seed_end_s * SAMPLE_RATE_HZ) :]
     assert pulse_clarity(dreamt) > 0.35
     assert 1.5 < onset_rate_hz(dreamt) < 12
@@ -153,12 +149,12 @@ def test_a_song_is_no_loop(long_song):
     assert (likeness > 0.98).mean() < 0.1
 
 
-def test_the_seed_sounds_less_and_less_like_the_clip(instrument):
+def test_the_seed_sounds_less_and_less_like_the_clip(pipeline):
     clip = built_in_clip("first-snow").waveform
     picture = log_mel_db(np.abs(stft(clip)))[:500]
 
     def distance_db(randomness: float) -> float:
-        own = log_mel_db(np.abs(stft(make(instrument, randomness=randomness, length_s=16).waveform)))[:500]
+        own = log_mel_db(np.abs(stft(make(pipeline, randomness=randomness, length_s=16).waveform)))[:500]
         difference = own - picture
         return float(np.abs(difference - np.median(difference)).mean())
 
@@ -172,30 +168,3 @@ def test_inversion_is_better_and_faster_than_librosas_griffin_lim(long_song):
     assert figures["ours_db"] < -26
     assert figures["ours_db"] < figures["librosa_db"] - 3.5
     assert figures["ours_s"] < figures["librosa_s"]
-
-
-def seconds_of(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def test_a_whole_song_takes_no_longer_than_librosas_inversion_alone(instrument):
-    """In turns, the best of three each: whatever else the machine does meets both."""
-    clips, length_s = inversion.music(30.0), 30.0
-    magnitude = inversion.decoded_magnitude(clips, instrument.codec)
-    ours_s, librosa_s = [], []
-    for number in range(3):
-        ours_s.append(seconds_of(lambda: make(instrument, length_s=length_s, seed_number=number)))  # noqa: B023
-        librosa_s.append(seconds_of(lambda: inversion.with_librosa(magnitude, len(clips))))
-    print(f"ours {min(ours_s):.2f} s, librosa {min(librosa_s):.2f} s")
-    assert min(ours_s) < min(librosa_s)
-
-
-def test_a_step_reads_its_weights_at_the_speed_of_memory_and_many_songs_share_it(instrument):
-    times_s = steps.taking_turns(instrument, 25)
-    one_s, many_s, _, _, memory_s = (float(seconds.min()) for seconds in times_s)
-    share, gain = memory_s / one_s, 20 * one_s / many_s
-    print(f"{1000 * one_s:.3f} ms a step, {share:.0%} of the memory's speed; 20 songs {gain:.1f}x")
-    assert share > 0.7
-    assert gain > 2  # 3 to 4 on one thread; the engine takes two

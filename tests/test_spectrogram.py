@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from kpop.generation.settings import GeneratedSong, Settings
-from kpop.grid import FRAMES_PER_S, SAMPLE_RATE_HZ
-from kpop.show.spectrogram import FLOOR_DB, MAX_BANDS, MAX_COLUMNS, shrink, spectrogram_figure
+from kpop.constants import FRAMES_PER_S, SAMPLE_RATE_HZ
+from kpop.settings import GeneratedSong, Settings
+from kpop.ui.spectrogram import FLOOR_DB, MAX_BANDS, MAX_COLUMNS, shrink, spectrogram_figure
 
 N_MELS = 128
 LOWEST_HZ, HIGHEST_HZ = 40, 7800

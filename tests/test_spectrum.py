@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kpop.audio.measures import band_energy_db, crest_factor_db, log_mel_error_db, spectral_convergence_db
-from kpop.audio.spectrum import (
+from kpop.audio.stft import (
     LOG_FLOOR,
     from_log_magnitude,
     istft,
@@ -15,7 +15,7 @@ from kpop.audio.spectrum import (
     mel_filterbank,
     stft,
 )
-from kpop.grid import HOP_LENGTH, N_BINS, N_FFT, SAMPLE_RATE_HZ
+from kpop.constants import HOP_LENGTH, N_BINS, N_FFT, SAMPLE_RATE_HZ
 
 
 def _noise(n_samples: int) -> np.ndarray:

@@ -11,10 +11,10 @@ import pytest
 import soundfile
 
 from kpop.__main__ import main
-from kpop.audio.files import wav_bytes
-from kpop.generation.settings import Settings
-from kpop.generation.stamp import read_stamp, stamp, stamped_wav
+from kpop.audio.io import wav_bytes
+from kpop.generation.metadata import read_metadata, song_wav, stamp
 from kpop.generation.titles import song_title
+from kpop.settings import Settings
 
 SETTINGS = Settings(0.35, 1.15, 12.0, 4_294_967_295, "neon-rain", "everything-is-free")
 
@@ -35,12 +35,12 @@ def said(**changes) -> dict:
 
 
 def test_settings_come_out_of_the_file_as_they_went_in(waveform):
-    assert read_stamp(stamped_wav(waveform, SETTINGS)) == SETTINGS
-    assert read_stamp(stamped_wav(waveform, Settings())) == Settings()
+    assert read_metadata(song_wav(waveform, SETTINGS)) == SETTINGS
+    assert read_metadata(song_wav(waveform, Settings())) == Settings()
 
 
 def test_the_sound_is_that_of_a_file_without_a_stamp(waveform):
-    plain, stamped = wav_bytes(waveform), stamped_wav(waveform, SETTINGS)
+    plain, stamped = wav_bytes(waveform), song_wav(waveform, SETTINGS)
     sounds = [soundfile.read(io.BytesIO(content), dtype="int16")[0] for content in (plain, stamped)]
     assert np.array_equal(*sounds)
     with wave.open(io.BytesIO(stamped)) as file:
@@ -49,13 +49,13 @@ def test_the_sound_is_that_of_a_file_without_a_stamp(waveform):
 
 
 def test_the_file_is_whole_as_riff_counts_it(waveform):
-    content = stamped_wav(waveform, SETTINGS)
+    content = song_wav(waveform, SETTINGS)
     assert struct.unpack("<I", content[4:8])[0] == len(content) - 8
     assert len(content) % 2 == 0
 
 
 def test_players_show_title_and_artist(waveform):
-    with soundfile.SoundFile(io.BytesIO(stamped_wav(waveform, SETTINGS))) as file:
+    with soundfile.SoundFile(io.BytesIO(song_wav(waveform, SETTINGS))) as file:
         tags = file.copy_metadata()
     assert tags["title"] == song_title(SETTINGS)
     assert tags["artist"] == tags["software"] == "Twice4Life"
@@ -72,10 +72,10 @@ def test_nobodys_folders_are_told():
 
 
 def test_a_list_before_the_sound_is_found_as_well(waveform):
-    content = stamped_wav(waveform, SETTINGS)
+    content = song_wav(waveform, SETTINGS)
     start = content.rindex(b"LIST")
     moved = content[:12] + content[start:] + content[12:start]
-    assert read_stamp(moved) == SETTINGS
+    assert read_metadata(moved) == SETTINGS
 
 
 @pytest.mark.parametrize(
@@ -110,22 +110,22 @@ def test_a_list_before_the_sound_is_found_as_well(waveform):
     ],
 )
 def test_a_file_without_a_sound_stamp_of_ours_says_nothing(content):
-    assert read_stamp(content) is None
+    assert read_metadata(content) is None
 
 
 def test_a_file_that_breaks_off_anywhere_says_nothing_or_the_truth(waveform):
-    content = stamped_wav(waveform, SETTINGS)
+    content = song_wav(waveform, SETTINGS)
     for length in range(len(content) - 400, len(content)):
-        assert read_stamp(content[:length]) in (None, SETTINGS)
+        assert read_metadata(content[:length]) in (None, SETTINGS)
 
 
 def test_a_byte_that_flipped_is_no_traceback(waveform):
-    content = stamped_wav(waveform, SETTINGS)
+    content = song_wav(waveform, SETTINGS)
     chance = np.random.default_rng(1)
     for place in chance.integers(len(content) - 400, len(content), 2000):
         damaged = bytearray(content)
         damaged[place] = chance.integers(256)
-        found = read_stamp(bytes(damaged))
+        found = read_metadata(bytes(damaged))
         assert found is None or isinstance(found, Settings)
 
 
@@ -133,7 +133,7 @@ def test_a_byte_that_flipped_is_no_traceback(waveform):
 def test_a_file_of_twenty_megabytes_is_looked_through_at_once(size):
     content = b"RIFF\xff\xff\xff\xffWAVE" + (b"LIST" + struct.pack("<I", size)) * 2_500_000
     start = time.perf_counter()
-    assert read_stamp(content) is None
+    assert read_metadata(content) is None
     assert time.perf_counter() - start < 0.1
 
 
@@ -141,6 +141,6 @@ def test_the_command_line_stamps_its_songs_and_tells_their_titles(tiny_model, tm
     out = tmp_path / "song.wav"
     options = ["--seconds", "4", "--seed", "3", "--model", str(tiny_model)]
     assert main(["generate", "--out", str(out), *options]) == 0
-    found = read_stamp(out.read_bytes())
+    found = read_metadata(out.read_bytes())
     assert found == Settings(length_s=4.0, seed_number=3, model="tiny")
     assert song_title(found) in capsys.readouterr().out

@@ -9,14 +9,12 @@ from scipy.ndimage import maximum_filter1d
 from test_phase import band
 
 from kpop.audio.measures import spectral_convergence_db
-from kpop.audio.phase import reconstruct
-from kpop.audio.spectrum import log_mel_db, stft, stft_at
-from kpop.audio.streaming import PhaseStream, picture_db
-from kpop.codec.chunks import ChunkDecoder
-from kpop.codec.config import CodecConfig
-from kpop.codec.network import Codec
-from kpop.generation.synthesis import SongSound, decode, sound
-from kpop.grid import FRAMES_PER_STEP, HOP_LENGTH, N_BINS, SAMPLE_RATE_HZ, STEP_SAMPLES
+from kpop.audio.phase import StreamingPhase, picture_db, reconstruct
+from kpop.audio.stft import log_mel_db, stft, stft_at
+from kpop.codec.model import Codec, CodecConfig
+from kpop.codec.streaming import StreamingDecoder
+from kpop.constants import FRAMES_PER_STEP, HOP_LENGTH, N_BINS, SAMPLE_RATE_HZ, STEP_SAMPLES
+from kpop.generation.pipeline import SongSound, decode, sound
 
 N_ITERATIONS = 8
 
@@ -30,7 +28,7 @@ def _one_thread():
 
 
 def in_pieces(magnitude: np.ndarray, n_frames: int, seed: int = 0, hop: int = HOP_LENGTH) -> list[np.ndarray]:
-    stream, starts = PhaseStream(seed, N_ITERATIONS, hop), range(0, len(magnitude), n_frames)
+    stream, starts = StreamingPhase(seed, N_ITERATIONS, hop), range(0, len(magnitude), n_frames)
     return [stream.push(magnitude[i : i + n_frames], last=i + n_frames >= len(magnitude)) for i in starts]
 
 
@@ -66,8 +64,8 @@ def test_frames_at_other_distances_become_the_sound_that_they_are_of(hop, error_
 
 
 def test_a_piece_waits_for_no_more_than_the_look_ahead(magnitude):
-    first = PhaseStream(0, N_ITERATIONS).push(magnitude[:32])
-    assert len(first) == (32 - PhaseStream.LOOK_AHEAD_FRAMES - 2) * HOP_LENGTH
+    first = StreamingPhase(0, N_ITERATIONS).push(magnitude[:32])
+    assert len(first) == (32 - StreamingPhase.LOOK_AHEAD_FRAMES - 2) * HOP_LENGTH
 
 
 def test_no_click_where_pieces_meet(magnitude):
@@ -115,7 +113,7 @@ def test_a_quiet_ending_keeps_its_tones_after_a_loud_beginning():
 
 def test_memory_does_not_grow_with_the_song(magnitude):
     def peak_bytes(n_pieces: int) -> int:
-        stream = PhaseStream(0, 1)
+        stream = StreamingPhase(0, 1)
         tracemalloc.start()
         for _ in range(n_pieces):
             stream.push(magnitude[:64])
@@ -133,7 +131,7 @@ def test_silence_stays_silent():
 
 def test_magnitudes_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="finite and not negative"):
-        PhaseStream(0, 1).push(np.full((4, N_BINS), np.nan, np.float32))
+        StreamingPhase(0, 1).push(np.full((4, N_BINS), np.nan, np.float32))
 
 
 @pytest.mark.parametrize("n_samples", [0, 100, 240 * 512, 240 * 1024 + 17, 300_000])
@@ -177,7 +175,7 @@ def sounded(codec: Codec, seed, n_samples: int | None, n_steps: int, n_pushed: i
 
 @pytest.mark.parametrize("n_pushed", [1, 5, 16, 64, 200])
 def test_chunks_decode_to_what_all_codes_decode_to(codec, n_pushed):
-    codes, decoder = some_codes(131), ChunkDecoder(codec)
+    codes, decoder = some_codes(131), StreamingDecoder(codec)
     parts = [torch.from_numpy(codes[i : i + n_pushed]) for i in range(0, 131, n_pushed)]
     chunks = [decoder.push(part, last=i == len(parts) - 1).numpy() for i, part in enumerate(parts)]
     np.testing.assert_allclose(np.concatenate(chunks), decode(codec, codes), atol=1e-4)
@@ -186,7 +184,7 @@ def test_chunks_decode_to_what_all_codes_decode_to(codec, n_pushed):
 def test_a_decoder_holds_back_only_what_later_codes_can_change(codec):
     codes, other = some_codes(60), some_codes(60)
     other[40:] = (other[40:] + 1) % 32
-    n_settled = len(ChunkDecoder(codec).push(torch.from_numpy(codes[:40])))
+    n_settled = len(StreamingDecoder(codec).push(torch.from_numpy(codes[:40])))
     first, second = decode(codec, codes), decode(codec, other)
     np.testing.assert_allclose(first[:n_settled], second[:n_settled], atol=3e-6)
     assert np.abs(first - second)[n_settled : n_settled + 4 * FRAMES_PER_STEP].max() > 2e-5

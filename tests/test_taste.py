@@ -6,15 +6,27 @@ from datetime import UTC, datetime, timedelta
 from statistics import mean
 
 import pytest
+from feedback_simulation import POLICIES as BY
+from feedback_simulation import Habits, one_run, report_lines, simulate
 
-from kpop.feedback import taste as taste_room
-from kpop.feedback.simulation import POLICIES as BY
-from kpop.feedback.simulation import Habits, one_run, report_lines, simulate
-from kpop.feedback.store import Count, Store
-from kpop.feedback.taste import SETTINGS_ARMS, Taste, liked_clips, liked_settings, nearest_arm, starting_settings
-from kpop.feedback.votes import DOWN, KEPT, MADE, UP, vote_now
+from kpop import feedback as taste_room
+from kpop.feedback import (
+    DOWN,
+    KEPT,
+    MADE,
+    SETTINGS_ARMS,
+    UP,
+    Count,
+    Store,
+    Taste,
+    liked_clips,
+    liked_settings,
+    nearest_arm,
+    starting_settings,
+    vote_now,
+)
 from kpop.generation.clips import built_in_clips
-from kpop.generation.settings import Settings
+from kpop.settings import Settings
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 N_OFFERS = 400

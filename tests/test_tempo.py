@@ -11,29 +11,28 @@ import pytest
 import rhythms
 import soundfile
 
+from kpop.audio.beat import find_pulse
 from kpop.audio.measures import log_mel_error_db
-from kpop.engine.engine import Engine
-from kpop.engine.voices import Voices
+from kpop.constants import SAMPLE_RATE_HZ, STEPS_PER_BAR, STEPS_PER_BEAT, TEMPO_BPM
+from kpop.engine import Engine, PipelineCache
 from kpop.errors import KpopError
-from kpop.generation.checkpoints import DEFAULT_MODEL, checkpoint_path
 from kpop.generation.clips import SeedClip, clip_from_file
-from kpop.generation.dream import Dream, generate
-from kpop.generation.instrument import Instrument
-from kpop.generation.settings import GRID_BEAT, Beat, GeneratedSong, Settings
-from kpop.generation.tempo import find_pulse
-from kpop.grid import SAMPLE_RATE_HZ, STEPS_PER_BAR, STEPS_PER_BEAT, TEMPO_BPM
+from kpop.generation.pipeline import Pipeline
+from kpop.generation.session import GenerationSession, generate
+from kpop.model_info import DEFAULT_MODEL, checkpoint_path
+from kpop.settings import GRID_BEAT, Beat, GeneratedSong, Settings
 
 N_TRIES = 25
 
 
 @pytest.fixture(scope="module")
-def instrument() -> Instrument:
-    return Instrument.load(checkpoint_path(DEFAULT_MODEL))
+def pipeline() -> Pipeline:
+    return Pipeline.load(checkpoint_path(DEFAULT_MODEL))
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_model) -> Instrument:
-    return Instrument.load(tiny_model)
+def tiny(tiny_model) -> Pipeline:
+    return Pipeline.load(tiny_model)
 
 
 def heard(waveform: np.ndarray, rate: int = SAMPLE_RATE_HZ) -> SeedClip:
@@ -107,10 +106,10 @@ PERFORMANCES = [(rhythms.claps, 100), (rhythms.claps, 148), (rhythms.humming, 11
 
 
 @pytest.mark.parametrize(("kind", "bpm"), PERFORMANCES)
-def test_the_machine_goes_on_in_time(instrument, kind, bpm):
+def test_the_machine_goes_on_in_time(pipeline, kind, bpm):
     """What it dreams after the seed has the seed's tempo and lies on its beats, though nobody tells it the tempo."""
     clip = heard(kind(bpm, np.random.default_rng(5)))
-    song = generate(instrument, Settings(length_s=24, clip=clip.name), clip)
+    song = generate(pipeline, Settings(length_s=24, clip=clip.name), clip)
     dreamt = find_pulse(song.waveform[round(song.seed_end_s * SAMPLE_RATE_HZ) :][: 12 * SAMPLE_RATE_HZ])
     late = late_ms(dreamt.beat_s + song.seed_end_s, 2 * song.beat.tempo_bpm, song.beat.first_downbeat_s)
     print(f"{kind.__name__} at {bpm}: goes on at {dreamt.tempo_bpm:.2f} BPM, beats off by {late:.0f} ms")
@@ -119,12 +118,12 @@ def test_the_machine_goes_on_in_time(instrument, kind, bpm):
     assert late < 15
 
 
-def test_the_first_sound_comes_within_a_second_of_the_file(instrument):
+def test_the_first_sound_comes_within_a_second_of_the_file(pipeline):
     claps = rhythms.claps(100, np.random.default_rng(6))
     heard(claps)  # what is compiled or imported on the way has been by then
     started_s = time.monotonic()
     clip = heard(claps)
-    dream, places = Dream(instrument, Settings(), clip), instrument.places(1)
+    dream, places = GenerationSession(pipeline, Settings(), clip), pipeline.places(1)
     while not dream.piece_ready:
         dream.take(places.run([dream.next_stride(places, 0)])[0], 0.0)
     assert dream.make_piece()
@@ -155,7 +154,7 @@ def test_length_and_seed_are_counted_at_the_songs_own_tempo(tiny):
 
 def test_same_settings_and_clip_give_the_same_bytes_alone_and_in_a_crowd(tiny, tiny_model):
     clips = [heard(rhythms.claps(bpm, np.random.default_rng(9))) for bpm in (96, 131, 168)]
-    engine = Engine(Voices())
+    engine = Engine(PipelineCache())
     try:
         wishes = [Settings(length_s=8, seed_number=n, model=str(tiny_model)) for n in (1, 2)]
         jobs = [engine.submit(settings, clip) for clip in clips for settings in wishes]
@@ -174,7 +173,7 @@ def test_pure_chance_leaves_nothing_of_a_clips_tempo(tiny):
 def test_bars_are_where_the_metronome_says(tiny, beat):
     def beat_of(first_slot: int, tempo_bpm: float | None) -> Beat:
         clip = SeedClip("x", "X", beat[: 5 * SAMPLE_RATE_HZ], first_slot, None, tempo_bpm)
-        return Dream(tiny, Settings(), clip).beat
+        return GenerationSession(tiny, Settings(), clip).beat
 
     assert beat_of(0, None) == GRID_BEAT
     assert beat_of(3 * STEPS_PER_BEAT, None).first_downbeat_s == pytest.approx(0.48)

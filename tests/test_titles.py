@@ -10,9 +10,8 @@ import pytest
 
 from kpop.generation import titles
 from kpop.generation.clips import built_in_clips
-from kpop.generation.naming import song_file_name
-from kpop.generation.settings import Settings
-from kpop.generation.titles import song_title
+from kpop.generation.titles import song_file_name, song_title
+from kpop.settings import Settings
 
 N_SONGS = 10_000
 ROOT = Path(__file__).parents[1]

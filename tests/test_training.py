@@ -15,13 +15,13 @@ import torch
 from conftest import TINY_CODEC, TINY_LSTM
 from safetensors.torch import load_file
 
-from kpop.audio.spectrum import log_magnitude, stft
+from kpop.audio.beat import metronome
+from kpop.audio.stft import log_magnitude, stft
 from kpop.checkpoint import load_checkpoint, load_codec
+from kpop.constants import LABEL_SIZES, STEPS_PER_BEAT
 from kpop.errors import KpopError
-from kpop.grid import LABEL_SIZES, STEPS_PER_BEAT
-from kpop.training import baselines, corpus_songs, features, folder_songs, loop, sequences, snapshots, songs
-from kpop.training.beats import metronome
-from kpop.training.sequences import Sequence
+from kpop.training import data, loop, lstm
+from kpop.training.data import Sequence
 from kpop.training.train import Plan, run
 
 ROOT = Path(__file__).parents[1]
@@ -141,23 +141,21 @@ def test_snapshots_tell_how_it_learnt(tmp_path, songs_folder):
     run(tiny_plan(out, songs_folder, codec_steps=2, lstm_steps=35), lambda line: None)
     codes = load_file(tmp_path / "m.snapshots.safetensors")
     assert set(codes) == {f"codes.{step}" for step in (0, 10, 30, 35)}
-    assert all(c.shape == (snapshots.N_STEPS, 3) for c in codes.values())
+    assert all(c.shape == (lstm.N_STEPS, 3) for c in codes.values())
     assert not torch.equal(codes["codes.0"], codes["codes.35"])
 
 
 def test_codes_are_made_once_for_a_codec_and_a_song(tmp_path, tiny_model, beat, monkeypatch):
     codec, cpu = load_codec(tiny_model)[0], torch.device("cpu")
-    whole = songs.Song(
-        "a", songs.to_int16(beat), np.zeros(len(beat) // 480, np.int16), songs.no_labels(len(beat) // 480)
-    )
-    first = sequences.encode_songs([whole], codec, cpu, tmp_path)[0]
+    whole = data.Song("a", data.to_int16(beat), np.zeros(len(beat) // 480, np.int16), data.no_labels(len(beat) // 480))
+    first = data.encode_songs([whole], codec, cpu, tmp_path)[0]
     other = replace(whole, waveform=whole.waveform // 2)
-    assert not np.array_equal(sequences.encode_songs([other], codec, cpu, tmp_path)[0].streams, first.streams)
-    monkeypatch.setattr(sequences, "encode", lambda *rest: pytest.fail("encoded again"))
-    assert np.array_equal(sequences.encode_songs([whole], codec, cpu, tmp_path)[0].streams, first.streams)
+    assert not np.array_equal(data.encode_songs([other], codec, cpu, tmp_path)[0].streams, first.streams)
+    monkeypatch.setattr(data, "encode", lambda *rest: pytest.fail("encoded again"))
+    assert np.array_equal(data.encode_songs([whole], codec, cpu, tmp_path)[0].streams, first.streams)
     codec.bin_mean += 1
     with pytest.raises(pytest.fail.Exception):
-        sequences.encode_songs([whole], codec, cpu, tmp_path)
+        data.encode_songs([whole], codec, cpu, tmp_path)
 
 
 def test_resuming_with_other_songs_is_one_clear_sentence(tmp_path, songs_folder, beat, monkeypatch):
@@ -189,7 +187,7 @@ def test_bad_songs_are_named_and_skipped(tmp_path, beat):
     (tmp_path / "notes.txt").write_text("not a song")
     shutil.copy(tmp_path / "one.flac", tmp_path / "zz copy.flac")
     lines = []
-    usable = folder_songs.folder_songs(tmp_path, tmp_path / "cache", lines.append)
+    usable = data.folder_songs(tmp_path, tmp_path / "cache", lines.append)
     assert {song.name for song in usable} == {"one.flac", "two.ogg", "three.mp3"}
     left_out = {line.split(":")[0].removeprefix("left out ") for line in lines if line.startswith("left out")}
     assert left_out == {"short.wav", "silent.wav", "broken.mp3", "zz copy.flac"}
@@ -198,41 +196,41 @@ def test_bad_songs_are_named_and_skipped(tmp_path, beat):
 def test_only_bad_songs_are_an_error_that_says_so(tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
     with pytest.raises(KpopError, match="None of the 1 files"):
-        folder_songs.folder_songs(tmp_path, tmp_path / "cache", lambda line: None)
+        data.folder_songs(tmp_path, tmp_path / "cache", lambda line: None)
 
 
 def test_a_song_is_prepared_once(tmp_path, songs_folder, monkeypatch):
-    folder_songs.folder_songs(songs_folder, tmp_path, lambda line: None)
-    monkeypatch.setattr(folder_songs, "folder_song", lambda path, name: pytest.fail("prepared again"))
-    assert len(folder_songs.folder_songs(songs_folder, tmp_path, lambda line: None)) == 4
+    data.folder_songs(songs_folder, tmp_path, lambda line: None)
+    monkeypatch.setattr(data, "folder_song", lambda path, name: pytest.fail("prepared again"))
+    assert len(data.folder_songs(songs_folder, tmp_path, lambda line: None)) == 4
 
 
 def test_a_damaged_cache_is_made_again(tmp_path, songs_folder):
-    folder_songs.folder_songs(songs_folder, tmp_path, lambda line: None)
+    data.folder_songs(songs_folder, tmp_path, lambda line: None)
     for file in tmp_path.glob("*.npz"):
         file.write_bytes(file.read_bytes()[:1000])
-    assert len(folder_songs.folder_songs(songs_folder, tmp_path, lambda line: None)) == 4
+    assert len(data.folder_songs(songs_folder, tmp_path, lambda line: None)) == 4
 
 
-def song(name: str) -> songs.Song:
-    return songs.Song(name, np.zeros(480, np.int16), np.zeros(1, np.int16), songs.no_labels(1))
+def song(name: str) -> data.Song:
+    return data.Song(name, np.zeros(480, np.int16), np.zeros(1, np.int16), data.no_labels(1))
 
 
 def test_the_split_is_by_song_and_does_not_depend_on_order():
     all_songs = [song(f"s{i}") for i in range(60)]
-    train, held_out = songs.split(all_songs)
+    train, held_out = data.split(all_songs)
     assert {s.name for s in train}.isdisjoint(s.name for s in held_out)
     assert len(train) + len(held_out) == 60
     assert len(held_out) >= 2
-    assert [s.name for s in songs.split(all_songs[::-1])[1]] == [s.name for s in held_out]
-    more = songs.split([*all_songs, *(song(f"t{i}") for i in range(200))])
+    assert [s.name for s in data.split(all_songs[::-1])[1]] == [s.name for s in held_out]
+    more = data.split([*all_songs, *(song(f"t{i}") for i in range(200))])
     assert {s.name for s in held_out} <= {s.name for s in more[1]}
     assert {s.name for s in train} <= {s.name for s in more[0]}
 
 
 def test_the_corpus_is_the_same_whatever_its_comments_and_another_with_other_code():
     def code(text: str) -> str:
-        return corpus_songs.NOT_CODE.sub("", text)
+        return data.NOT_CODE.sub("", text)
 
     assert code("A = 1  # one\n\nB = 2\n") == code("A  =  1\nB = 2  # two\n")
     assert code("A = 1\n") != code("A = 2\n")
@@ -240,16 +238,16 @@ def test_the_corpus_is_the_same_whatever_its_comments_and_another_with_other_cod
 
 def test_one_song_is_too_few_to_hold_one_out():
     with pytest.raises(KpopError, match="at least two"):
-        songs.split([song("alone")])
+        data.split([song("alone")])
 
 
 def test_features_equal_the_spectrum_that_generation_sees(beat):
-    whole = songs.Song("beat", songs.to_int16(beat), np.zeros(len(beat) // 480, np.int16), songs.no_labels(1))
+    whole = data.Song("beat", data.to_int16(beat), np.zeros(len(beat) // 480, np.int16), data.no_labels(1))
     expected = log_magnitude(np.abs(stft(beat)))
-    piece = features.log_magnitude(torch.from_numpy(features.cut(whole, 100, 20)).unsqueeze(0))[0].numpy()
+    piece = data.log_magnitude(torch.from_numpy(data.cut(whole, 100, 20)).unsqueeze(0))[0].numpy()
     loud = expected[200:240] > np.log(1e-2)
     assert np.abs(piece - expected[200:240])[loud].max() < 0.02
-    first = features.log_magnitude(torch.from_numpy(features.cut(whole, 0, 5)).unsqueeze(0))[0].numpy()
+    first = data.log_magnitude(torch.from_numpy(data.cut(whole, 0, 5)).unsqueeze(0))[0].numpy()
     assert np.abs(first - expected[:10])[expected[:10] > np.log(1e-2)].max() < 0.02
 
 
@@ -267,14 +265,14 @@ def test_the_metronome_stretches_with_the_tempo():
         clicks[start : start + 800] += np.sin(np.arange(800) * 0.1).astype(np.float32)
     slots, tempo = metronome(clicks)
     assert tempo == pytest.approx(100, rel=0.03)
-    stretched = songs.Song("clicks", np.zeros(0, np.int16), slots[100:500], songs.no_labels(0))
-    assert songs.metronome_rate([stretched]) == pytest.approx(100 / 125, rel=0.03)
+    stretched = data.Song("clicks", np.zeros(0, np.int16), slots[100:500], data.no_labels(0))
+    assert data.metronome_rate([stretched]) == pytest.approx(100 / 125, rel=0.03)
 
 
 def test_the_bar_ago_baseline_is_sure_of_a_loop_and_no_better_than_frequencies_on_chance():
     rng = np.random.default_rng(0)
     loops = [Sequence(np.tile(rng.integers(8, size=(64, 1)), (6, 1)).astype(np.int16), np.zeros(384)) for _ in range(8)]
     chance = [Sequence(rng.integers(8, size=(384, 1)).astype(np.int16), np.zeros(384)) for _ in range(8)]
-    assert baselines.bar_ago_bits(loops[:4], loops[4:], (8,))[0] < 0.1
-    assert baselines.unigram_bits(chance[:4], chance[4:], (8,))[0] == pytest.approx(3, abs=0.05)
-    assert baselines.bar_ago_bits(chance[:4], chance[4:], (8,))[0] == pytest.approx(3, abs=0.05)
+    assert lstm.bar_ago_bits(loops[:4], loops[4:], (8,))[0] < 0.1
+    assert lstm.unigram_bits(chance[:4], chance[4:], (8,))[0] == pytest.approx(3, abs=0.05)
+    assert lstm.bar_ago_bits(chance[:4], chance[4:], (8,))[0] == pytest.approx(3, abs=0.05)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ
 from kpop.evaluation.tuning import cents_off, held_chord, partials_hz, warble_db
-from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ
 
 TIME_S = np.arange(2 * BAR_SAMPLES) / SAMPLE_RATE_HZ
 

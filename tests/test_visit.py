@@ -9,9 +9,9 @@ from fake_engine import FakeEngine, FakeJob, sine
 from kpop.errors import KpopError
 from kpop.generation import clips
 from kpop.generation.clips import SeedClip
-from kpop.generation.settings import Settings
-from kpop.show import visit as room
-from kpop.show.visit import N_TAKES, Visit
+from kpop.settings import Settings
+from kpop.ui import session_state as room
+from kpop.ui.session_state import N_TAKES, SessionState
 
 PATIENCE_S = 10
 OWN = SeedClip("mine.wav", "mine", sine(4))
@@ -37,11 +37,11 @@ def go_on(engine) -> threading.Event:
 
 
 @pytest.fixture
-def visit() -> Visit:
-    return Visit()
+def visit() -> SessionState:
+    return SessionState()
 
 
-def hear(visit: Visit, engine: FakeEngine) -> None:
+def hear(visit: SessionState, engine: FakeEngine) -> None:
     """Asks for what was wished for, and waits until it is shown."""
     assert visit.ask(engine, "")
     assert visit.performing.wait(PATIENCE_S)

@@ -7,8 +7,8 @@ import numpy as np
 
 from kpop.audio import phase
 from kpop.audio.measures import crest_factor_db, spectral_convergence_db
-from kpop.audio.spectrum import WINDOW, stft
-from kpop.grid import HOP_LENGTH, N_FFT
+from kpop.audio.stft import WINDOW, stft
+from kpop.constants import HOP_LENGTH, N_FFT
 
 LIBROSA_ITERATIONS = 32  # librosa's default
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from kpop.audio.spectrum import BIN_WIDTH_HZ, N_BINS, frame_count, log_mel_db, stft
+from kpop.audio.stft import BIN_WIDTH_HZ, N_BINS, frame_count, log_mel_db, stft
 
 
 def spectral_convergence_db(reference_magnitude: np.ndarray, waveform: np.ndarray) -> float:

@@ -27,16 +27,16 @@ def run(options: argparse.Namespace) -> None:
     if not 16 <= options.seconds <= 290:
         raise KpopError("An evaluation needs --seconds between 16 and 290: choose such a number.")
     from kpop.evaluation import figures
-    from kpop.generation.checkpoints import checkpoint_path
-    from kpop.generation.instrument import Instrument
+    from kpop.generation.pipeline import Pipeline
+    from kpop.model_info import checkpoint_path
 
-    instrument = Instrument.load(checkpoint_path(options.model))
+    pipeline = Pipeline.load(checkpoint_path(options.model))
     songs, times_real_time = figures.timed_corpus(options.songs)
     _make_folder(options.out)
     if options.steady:
-        _check_for_collapse(instrument, songs, options.out)
+        _check_for_collapse(pipeline, songs, options.out)
     else:
-        _evaluate(instrument, songs, times_real_time, options)
+        _evaluate(pipeline, songs, times_real_time, options)
 
 
 def _make_folder(folder: Path) -> None:
@@ -46,19 +46,19 @@ def _make_folder(folder: Path) -> None:
         raise KpopError(f"{folder} cannot be made ({error.strerror}): choose another --out.") from error
 
 
-def _evaluate(instrument, songs: list, times_real_time: float, options: argparse.Namespace) -> None:
+def _evaluate(pipeline, songs: list, times_real_time: float, options: argparse.Namespace) -> None:
     from kpop.evaluation.measure import measure
     from kpop.evaluation.page import write_page
     from kpop.evaluation.rows import Plan
     from kpop.evaluation.targets import targets
     from kpop.evaluation.words import table_lines
-    from kpop.generation.checkpoints import index_path
+    from kpop.model_info import index_path
 
     plan = Plan(options.songs, options.seconds, n_long=min(Plan.n_long, options.songs))
-    table, levels_db = measure(instrument, songs, plan, index_path(options.model), print)
+    table, levels_db = measure(pipeline, songs, plan, index_path(options.model), print)
     aims = targets(table)
     print("\n".join(["", *table_lines(table), "", *map(str, aims), ""]))
-    parts = _figures(instrument, songs[:FIGURE_SONGS], times_real_time)
+    parts = _figures(pipeline, songs[:FIGURE_SONGS], times_real_time)
     for part, rows in parts.items():
         print("\n".join([part, *(f"  {name.replace('_', ' '):<34} {value:8.2f}" for name, value in rows.items())]))
     whole = table.as_json() | {"targets": [vars(aim) for aim in aims], "figures": parts}
@@ -67,7 +67,7 @@ def _evaluate(instrument, songs: list, times_real_time: float, options: argparse
     print(f"Written: {options.out / 'evaluation.json'} and {options.out / 'evaluation.html'}")
 
 
-def _figures(instrument, songs: list, times_real_time: float) -> dict[str, dict[str, float]]:
+def _figures(pipeline, songs: list, times_real_time: float) -> dict[str, dict[str, float]]:
     from kpop.corpus.compose import PALETTES
     from kpop.evaluation import figures
     from kpop.evaluation.tuning import tuning_figures
@@ -75,21 +75,21 @@ def _figures(instrument, songs: list, times_real_time: float) -> dict[str, dict[
     print("Measuring codec, LSTM and speed")
     return {
         "corpus": {"times_real_time_per_core": times_real_time},
-        "codec, on unheard songs": figures.codec_figures(instrument.codec, songs),
-        "codec, on held chords": tuning_figures(instrument.codec, PALETTES),
-        "bits per step, on unheard songs": figures.bits_figures(instrument.codec, instrument.lstm, songs),
-        "bits per step, as stepped": figures.stepping_figures(instrument, songs),
-        "seconds for a song of 30 s": figures.speed_figures(instrument),
+        "codec, on unheard songs": figures.codec_figures(pipeline.codec, songs),
+        "codec, on held chords": tuning_figures(pipeline.codec, PALETTES),
+        "bits per step, on unheard songs": figures.bits_figures(pipeline.codec, pipeline.lstm, songs),
+        "bits per step, as stepped": figures.stepping_figures(pipeline, songs),
+        "seconds for a song of 30 s": figures.speed_figures(pipeline),
     }
 
 
-def _check_for_collapse(instrument, songs: list, out: Path) -> None:
+def _check_for_collapse(pipeline, songs: list, out: Path) -> None:
     from kpop.evaluation.collapse import limits, long_songs
 
     found = limits(songs)
     print(f"noise: entropy above {found.noise_entropy:.3f}; one bar: likeness above {found.most_repetition:.3f}")
     verdicts = []
-    for song in long_songs(instrument, found):
+    for song in long_songs(pipeline, found):
         facts = {
             "temperature": song.temperature,
             "seed_number": song.seed_number,

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from kpop.generation.settings import LENGTH_RANGE_S, GeneratedSong, Settings
+from kpop.settings import LENGTH_RANGE_S, GeneratedSong, Settings
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -29,10 +29,10 @@ def run(options: argparse.Namespace) -> None:
     settings = Settings(
         options.randomness, options.temperature, options.seconds, options.seed, options.clip, options.model
     )
-    from kpop.audio.files import write_wav
-    from kpop.engine.process import engine
+    from kpop.audio.io import write_wav
+    from kpop.engine import engine
     from kpop.generation.clips import find_clip
-    from kpop.generation.stamp import stamp
+    from kpop.generation.metadata import stamp
     from kpop.generation.titles import song_title
 
     song = engine().submit(settings, find_clip(settings.clip)).result()

@@ -23,8 +23,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Build the index and write it, with a line on how near unheard songs come."""
-    from kpop.generation.checkpoints import checkpoint_path, index_path
-    from kpop.nearness import build
+    from kpop.model_info import checkpoint_path, index_path
+    from kpop.similarity import build
 
     if min(options.songs or 2, options.unheard, options.jobs) < 1:
         raise KpopError("An index needs --songs, --unheard and --jobs of 1 or more: choose such numbers.")

@@ -23,8 +23,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the copy at the level of the original, and print how near it comes."""
-    from kpop.audio.files import read_audio, write_wav
-    from kpop.generation.copying import codec_copy, copy_figures, magnitude_copy
+    from kpop.audio.io import read_audio, write_wav
+    from kpop.generation.pipeline import codec_copy, copy_figures, magnitude_copy
 
     waveform = read_audio(options.source)
     copy = magnitude_copy(waveform) if options.stage == "magnitude" else codec_copy(waveform, _codec(options.model))
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _codec(model: str):
     from kpop.checkpoint import load_codec
-    from kpop.generation.checkpoints import checkpoint_path
+    from kpop.model_info import checkpoint_path
 
     return load_codec(checkpoint_path(model))[0]
 

@@ -32,7 +32,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train, with a line of held-out figures now and then."""
-    from kpop.generation.checkpoints import checkpoint_path
+    from kpop.model_info import checkpoint_path
     from kpop.training import train
 
     if options.songs < 2 or options.jobs < 1:

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kpop.constants import SIXTEENTHS_PER_BAR
 from kpop.corpus.backing import Part, backing, choose_parts
 from kpop.corpus.drumming import Kit, choose_kit, drums
 from kpop.corpus.form import Scene
 from kpop.corpus.melody import Tunes
 from kpop.corpus.score import TRACKS, Note
 from kpop.corpus.vocals import Singers, adlibs, choose_singers, chops, harmony, lead, second_harmony, shouts
-from kpop.grid import SIXTEENTHS_PER_BAR
 
 Tracks = dict[str, tuple[Note, ...]]
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kpop.constants import SIXTEENTHS_PER_BAR
 from kpop.corpus.form import Scene
 from kpop.corpus.harmony import QUALITIES, chord_at, chord_tones, ladder, nearest, voicing
 from kpop.corpus.patterns import hits, pick
 from kpop.corpus.score import Chord, Note
-from kpop.grid import SIXTEENTHS_PER_BAR
 
 BASS_RANGE = (28, 50)
 PLUCK_RANGE = (64, 88)

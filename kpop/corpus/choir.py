@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from kpop.constants import SIXTEENTH_SAMPLES, STEP_SAMPLES
 from kpop.corpus.score import Note
 from kpop.corpus.voice import LEADS, Singer, phrases, sing
 from kpop.corpus.waves import n_samples, ramped
-from kpop.grid import SIXTEENTH_SAMPLES, STEP_SAMPLES
 
 DOUBLE_DELAY_S = 0.018
 DOUBLE_LEVEL = 0.40

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from scipy.io import wavfile
 
+from kpop.constants import SAMPLE_RATE_HZ
 from kpop.corpus.compose import compose
 from kpop.corpus.labels import labels
 from kpop.corpus.render import render
-from kpop.grid import SAMPLE_RATE_HZ
 
 
 def song_name(number: int) -> str:

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kpop.constants import SIXTEENTHS_PER_BAR
 from kpop.corpus.form import Scene
 from kpop.corpus.patterns import Hit, hits, pick
 from kpop.corpus.score import DRUM_TRACKS, Note
-from kpop.grid import SIXTEENTHS_PER_BAR
 
 KICKS = {
     "four": "X...X...X...X...",

@@ -5,8 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from kpop.constants import SAMPLE_RATE_HZ
 from kpop.corpus.waves import band, decay, n_samples, noise, ramped, times
-from kpop.grid import SAMPLE_RATE_HZ
 
 METAL_HZ = (3_170, 3_890, 4_530, 5_210, 5_790, 6_350, 6_910, 7_430)  # inharmonic, like six-oscillator drum machines
 

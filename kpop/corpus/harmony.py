@@ -5,9 +5,9 @@ from functools import cache
 
 import numpy as np
 
+from kpop.constants import SIXTEENTHS_PER_BAR
 from kpop.corpus.patterns import pick
 from kpop.corpus.score import Chord, Section
-from kpop.grid import SIXTEENTHS_PER_BAR
 
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 QUALITIES = {

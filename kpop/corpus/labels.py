@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from kpop.corpus.score import Chord, Note, Score
-from kpop.grid import (
+from kpop.constants import (
     HIGHEST_TUNE_MIDI,
     LOWEST_TUNE_MIDI,
     SAMPLE_RATE_HZ,
@@ -13,6 +12,7 @@ from kpop.grid import (
     STEPS_PER_SIXTEENTH,
     TEMPO_BPM,
 )
+from kpop.corpus.score import Chord, Note, Score
 
 FIRST_MAJOR = 1
 FIRST_MINOR = 13

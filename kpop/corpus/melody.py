@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kpop.constants import SIXTEENTHS_PER_BAR
 from kpop.corpus.harmony import Bars, chord_at, chord_scale, chord_tones, ladder, nearest, scale_step
 from kpop.corpus.patterns import Hit, hits, pick
 from kpop.corpus.score import Chord, Note
-from kpop.grid import SIXTEENTHS_PER_BAR
 
 TUNE_RANGE = (60, 77)  # leaves room for a key change of two semitones below 79
 CONSONANTS = ("", "n", "m", "l", "y", "w", "d", "b", "h", "s")

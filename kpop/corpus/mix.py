@@ -8,9 +8,9 @@ from scipy import signal
 from scipy.ndimage import uniform_filter1d
 
 from kpop.audio.loudness import normalise
+from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ
 from kpop.corpus.score import Score, Section
 from kpop.corpus.waves import band, decay, n_samples, noise, ramped, times
-from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ
 
 LEVELS_DB = {
     "kick": -10.0,

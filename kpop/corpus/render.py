@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from kpop.constants import BAR_SAMPLES, SIXTEENTH_SAMPLES
 from kpop.corpus.choir import performances
 from kpop.corpus.drums import hit
 from kpop.corpus.mix import mix
 from kpop.corpus.score import DRUM_TRACKS, TRACKS, VOICE_TRACKS, Note, Score
 from kpop.corpus.synths import impact, riser, tone
-from kpop.grid import BAR_SAMPLES, SIXTEENTH_SAMPLES
 
 
 def _samples(sixteenths: float) -> int:

@@ -5,8 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from kpop.constants import SAMPLE_RATE_HZ
 from kpop.corpus.waves import band, decay, lowpass, midi_hz, n_samples, noise, oscillator, ramped, times
-from kpop.grid import SAMPLE_RATE_HZ
 
 GOLDEN = 0.618034  # spreads the starting phases of stacked oscillators evenly
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kpop.constants import SIXTEENTHS_PER_BAR
 from kpop.corpus.form import Scene
 from kpop.corpus.harmony import chord_at, chord_scale, chord_tones, ladder, nearest, scale_step
 from kpop.corpus.melody import Tunes, is_strong
 from kpop.corpus.patterns import hits, pick
 from kpop.corpus.score import Note
-from kpop.grid import SIXTEENTHS_PER_BAR
 
 VOICE_RANGE = (55, 84)
 SECOND_RANGE = (48, 84)  # of the second harmony

@@ -11,10 +11,10 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
+from kpop.constants import SAMPLE_RATE_HZ, SIXTEENTH_SAMPLES, exact_div
 from kpop.corpus.score import Note
 from kpop.corpus.syllables import CONSONANTS, VOWELS_HZ, Consonant, pronounce
 from kpop.corpus.waves import TOP_HZ, band, midi_hz, noise
-from kpop.grid import SAMPLE_RATE_HZ, SIXTEENTH_SAMPLES, exact_div
 
 CONTROL = 32  # samples between controls (2 ms)
 FRAMES_PER_SIXTEENTH = exact_div(SIXTEENTH_SAMPLES, CONTROL)

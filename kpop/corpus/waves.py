@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from scipy import signal
 
-from kpop.grid import SAMPLE_RATE_HZ
+from kpop.constants import SAMPLE_RATE_HZ
 
 TOP_HZ = 7_600  # no partial is made above this, so that nothing folds back at 8 kHz
 TABLE_SIZE = 8_192

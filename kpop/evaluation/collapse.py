@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kpop.constants import SAMPLE_RATE_HZ
 from kpop.evaluation.controls import pink_noise
 from kpop.evaluation.rows import generated, unheard
 from kpop.evaluation.steadiness import Course, course, verdict
-from kpop.generation.instrument import Instrument
-from kpop.grid import SAMPLE_RATE_HZ
-from kpop.training.songs import Song
+from kpop.generation.pipeline import Pipeline
+from kpop.training.data import Song
 
 TEMPERATURES = (0.7, 1.0, 1.2)
 N_SEEDS = 3
@@ -47,11 +47,11 @@ def limits(songs: list[Song]) -> Limits:
 
 
 def long_songs(
-    instrument: Instrument, found: Limits, n_seeds: int = N_SEEDS, length_s: float = LENGTH_S
+    pipeline: Pipeline, found: Limits, n_seeds: int = N_SEEDS, length_s: float = LENGTH_S
 ) -> Iterator[LongSong]:
     """Songs of each temperature, judged one by one."""
     for temperature in TEMPERATURES:
-        for number, waveform in enumerate(generated(instrument, n_seeds, length_s, temperature, RANDOMNESS)):
+        for number, waveform in enumerate(generated(pipeline, n_seeds, length_s, temperature, RANDOMNESS)):
             whole = course(waveform)
             said = verdict(whole, found.noise_entropy, found.most_repetition)
             yield LongSong(temperature, number, whole, said)

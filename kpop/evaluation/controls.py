@@ -4,9 +4,16 @@ import numpy as np
 import scipy.fft
 
 from kpop.audio.loudness import normalise
-from kpop.codec.network import Codec
-from kpop.generation.synthesis import decode, master, sound
-from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, SIXTEENTH_SAMPLES, SIXTEENTHS_PER_BAR, STEP_SAMPLES, STEPS_PER_BAR
+from kpop.codec.model import Codec
+from kpop.constants import (
+    BAR_SAMPLES,
+    SAMPLE_RATE_HZ,
+    SIXTEENTH_SAMPLES,
+    SIXTEENTHS_PER_BAR,
+    STEP_SAMPLES,
+    STEPS_PER_BAR,
+)
+from kpop.generation.pipeline import decode, master, sound
 
 LOWEST_NOISE_HZ = 40.0  # pink noise is not made louder and louder below this
 

@@ -6,24 +6,19 @@ import numpy as np
 import torch
 
 from kpop.audio.measures import band_energy_db, crest_factor_db, log_mel_error_db
-from kpop.audio.spectrum import from_log_magnitude, log_mel_db
-from kpop.codec.network import Codec
+from kpop.audio.stft import from_log_magnitude, log_mel_db
+from kpop.codec.model import Codec
+from kpop.constants import SAMPLE_RATE_HZ
 from kpop.evaluation.streams import CPU, sequence_of
 from kpop.generation.clips import built_in_clip
-from kpop.generation.copying import codec_copy
-from kpop.generation.dream import generate
-from kpop.generation.instrument import Instrument
-from kpop.generation.settings import Settings
-from kpop.generation.synthesis import analyse, decode, encode
-from kpop.grid import SAMPLE_RATE_HZ
-from kpop.lstm.network import CodeLstm
+from kpop.generation.pipeline import Pipeline, analyse, codec_copy, decode, encode
+from kpop.generation.session import generate
+from kpop.lstm.model import TokenLstm
 from kpop.lstm.places import Stride
-from kpop.training import baselines
-from kpop.training.codec_stage import perplexity_shares
-from kpop.training.corpus_songs import corpus_song
-from kpop.training.lstm_stage import bits_by_stream
-from kpop.training.sequences import Sequence
-from kpop.training.songs import Song
+from kpop.settings import Settings
+from kpop.training.codec import perplexity_shares
+from kpop.training.data import Sequence, Song, corpus_song
+from kpop.training.lstm import bits_by_stream
 
 FIRST_NUMBER = 2_000_000  # no training and no seed clip reaches these songs
 STEPPED = 1_000  # steps of a song
@@ -58,42 +53,42 @@ def _copy_row(waveform: np.ndarray, codec: Codec) -> dict[str, float]:
     }
 
 
-def bits_figures(codec: Codec, lstm: CodeLstm, songs: list[Song]) -> dict[str, float]:
+def bits_figures(codec: Codec, lstm: TokenLstm, songs: list[Song]) -> dict[str, float]:
     """Bits a step on the songs: the LSTM's, and those of two baselines that are fitted to these very songs."""
     sequences = [sequence_of(song, codec) for song in songs]
     sizes = lstm.config.stream_sizes
     return {
         "lstm": _lstm_bits(lstm, sequences),
-        "same as one bar ago": float(baselines.bar_ago_bits(sequences, sequences, sizes).sum()),
-        "unigram": float(baselines.unigram_bits(sequences, sequences, sizes).sum()),
+        "same as one bar ago": float(lstm.bar_ago_bits(sequences, sequences, sizes).sum()),
+        "unigram": float(lstm.unigram_bits(sequences, sequences, sizes).sum()),
     }
 
 
-def stepping_figures(instrument: Instrument, songs: list[Song]) -> dict[str, float]:
+def stepping_figures(pipeline: Pipeline, songs: list[Song]) -> dict[str, float]:
     """Bits a step on the first STEPPED steps of the songs: of the network, and of its stepping in eight bits."""
-    sequences = [sequence_of(song, instrument.codec) for song in songs]
-    whole = [bits_by_stream(instrument.lstm, [sequence], STEPPED, CPU).sum() for sequence in sequences]
-    stepped = [_stepped_bits(instrument, sequence) for sequence in sequences]
+    sequences = [sequence_of(song, pipeline.codec) for song in songs]
+    whole = [bits_by_stream(pipeline.lstm, [sequence], STEPPED, CPU).sum() for sequence in sequences]
+    stepped = [_stepped_bits(pipeline, sequence) for sequence in sequences]
     return {"whole pass in float32": float(np.mean(whole)), "stepping in int8": float(np.mean(stepped))}
 
 
-def _stepped_bits(instrument: Instrument, sequence: Sequence) -> float:
+def _stepped_bits(pipeline: Pipeline, sequence: Sequence) -> float:
     known = sequence.streams[:STEPPED].astype(np.int64)
-    nats = instrument.places(1).nats(Stride(0, sequence.slots[:STEPPED].astype(np.int64), known=known))
+    nats = pipeline.places(1).nats(Stride(0, sequence.slots[:STEPPED].astype(np.int64), known=known))
     return float(-nats.sum() / np.log(2) / len(known))
 
 
-def _lstm_bits(lstm: CodeLstm, sequences: list[Sequence]) -> float:
+def _lstm_bits(lstm: TokenLstm, sequences: list[Sequence]) -> float:
     lengths = [len(sequence.slots) for sequence in sequences]
     bits = [bits_by_stream(lstm, [sequence], len(sequence.slots), CPU).sum() for sequence in sequences]
     return float(np.average(bits, weights=lengths))
 
 
-def speed_figures(instrument: Instrument) -> dict[str, float]:
+def speed_figures(pipeline: Pipeline) -> dict[str, float]:
     """Seconds for 30 s of song at the default settings, the median of five; and those of its stages."""
     clip = built_in_clip(Settings().clip)
-    generate(instrument, Settings(length_s=4), clip)  # compiles what is compiled at first use
-    songs = [generate(instrument, Settings(seed_number=number), clip) for number in range(5)]
+    generate(pipeline, Settings(length_s=4), clip)  # compiles what is compiled at first use
+    songs = [generate(pipeline, Settings(seed_number=number), clip) for number in range(5)]
     stages = {name: float(np.median([song.seconds_taken[name] for song in songs])) for name in songs[0].seconds_taken}
     return {"song_of_30_s": float(np.median([song.taken_s for song in songs]))} | stages
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from kpop.audio.measures import crest_factor_db
-from kpop.audio.spectrum import BIN_WIDTH_HZ, log_mel_db, stft
+from kpop.audio.stft import BIN_WIDTH_HZ, log_mel_db, stft
+from kpop.constants import FRAMES_PER_STEP, N_BINS, SIXTEENTHS_PER_BAR, STEPS_PER_SIXTEENTH
 from kpop.evaluation import harmony, music
-from kpop.grid import FRAMES_PER_STEP, N_BINS, SIXTEENTHS_PER_BAR, STEPS_PER_SIXTEENTH
 
 OCTAVES_HZ = (63, 125, 250, 500, 1000, 2000, 4000)  # centres (IEC 61260); the last one's band reaches the end
 WINDOW_BARS = 2

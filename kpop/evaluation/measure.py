@@ -4,27 +4,25 @@ from pathlib import Path
 
 import numpy as np
 
+from kpop.constants import SAMPLE_RATE_HZ
 from kpop.evaluation import bits, rows, table
 from kpop.evaluation.columns import CEILING, COPIES, GENERATED
 from kpop.evaluation.hearing import hear
 from kpop.evaluation.rows import Plan, Report, Waveforms
 from kpop.evaluation.steadiness import course
-from kpop.generation.instrument import Instrument
-from kpop.grid import SAMPLE_RATE_HZ
-from kpop.nearness.index import NearnessIndex
-from kpop.training.songs import Song
+from kpop.generation.pipeline import Pipeline
+from kpop.similarity.index import SimilarityIndex
+from kpop.training.data import Song
 
 BITS_SONGS = 10  # bits differ little between songs, and take long
 
 
-def measure(
-    instrument: Instrument, songs: list[Song], plan: Plan, index: Path, report: Report
-) -> tuple[table.Table, dict]:
+def measure(pipeline: Pipeline, songs: list[Song], plan: Plan, index: Path, report: Report) -> tuple[table.Table, dict]:
     """(the table, row -> mel spectrograms (n_frames, 80) in dB of its songs).
 
     songs: plan.n_songs unheard ones; index: file of the nearness index, there or not.
     """
-    made = rows.waveforms(instrument, songs, plan, report)
+    made = rows.waveforms(pipeline, songs, plan, report)
     report("Listening to all rows")
     heard = {row: [hear(waveform) for waveform in waveforms] for row, waveforms in made.items()}
     result = table.Table()
@@ -32,9 +30,9 @@ def measure(
     table.add_convergence(result, made[CEILING], made[COPIES])
     _add_nearness(result, made, index)
     report("Counting bits")
-    result.add("bits_per_step", bits.bits_of_rows(instrument, songs[:BITS_SONGS], plan.seconds))
+    result.add("bits_per_step", bits.bits_of_rows(pipeline, songs[:BITS_SONGS], plan.seconds))
     report("Dreaming up longer songs")
-    _add_courses(result, instrument, songs, plan)
+    _add_courses(result, pipeline, songs, plan)
     return result, {row: [song.level_db for song in songs] for row, songs in heard.items()}
 
 
@@ -42,7 +40,7 @@ def _add_nearness(result: table.Table, made: dict[str, Waveforms], path: Path) -
     if not path.is_file():
         result.left_out.append(f"The column of nearness to training songs is left out: there is no {path}.")
         return
-    index = NearnessIndex.load(path)
+    index = SimilarityIndex.load(path)
 
     def similarity(waveform: np.ndarray) -> float:
         match = index.nearest(waveform)
@@ -51,9 +49,9 @@ def _add_nearness(result: table.Table, made: dict[str, Waveforms], path: Path) -
     table.add_nearness(result, made, similarity)
 
 
-def _add_courses(result: table.Table, instrument: Instrument, songs: list[Song], plan: Plan) -> None:
+def _add_courses(result: table.Table, pipeline: Pipeline, songs: list[Song], plan: Plan) -> None:
     n_samples = round(plan.long_s * SAMPLE_RATE_HZ)
-    dreamt = rows.generated(instrument, plan.n_long, plan.long_s, plan.temperature, plan.randomness)
+    dreamt = rows.generated(pipeline, plan.n_long, plan.long_s, plan.temperature, plan.randomness)
     courses = {
         GENERATED: [course(waveform) for waveform in dreamt],
         CEILING: [course(waveform) for waveform in rows.unheard(songs[: plan.n_long], n_samples, first_bar=0)],

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from kpop.audio.spectrum import log_mel_db, stft
-from kpop.grid import FRAMES_PER_S, TEMPO_BPM
+from kpop.audio.stft import log_mel_db, stft
+from kpop.constants import FRAMES_PER_S, TEMPO_BPM
 
 SLOWEST_BPM, FASTEST_BPM = 60.0, 200.0
 ONSET_DB = 3.0  # mean rise over the mel bands that counts as an onset

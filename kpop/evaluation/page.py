@@ -6,14 +6,14 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from kpop.audio.spectrum import FLOOR_DB
+from kpop.audio.stft import FLOOR_DB
+from kpop.constants import FRAMES_PER_S
 from kpop.evaluation.columns import CEILING, COLUMNS, GENERATED, ROWS, Column
 from kpop.evaluation.hearing import OCTAVES_HZ
 from kpop.evaluation.statistics import Cell
 from kpop.evaluation.steadiness import PIECE_S
 from kpop.evaluation.table import Table
 from kpop.evaluation.targets import Target
-from kpop.grid import FRAMES_PER_S
 
 N_PICTURES = 3
 PICTURE_COLUMNS = 200

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ
 from kpop.evaluation import columns, controls
 from kpop.evaluation.figures import INT16_SCALE
 from kpop.evaluation.streams import codes_of, sequence_of
 from kpop.generation.clips import SEED_BARS, built_in_clip, built_in_clips
-from kpop.generation.copying import codec_copy
-from kpop.generation.dream import generate
-from kpop.generation.instrument import Instrument
-from kpop.generation.settings import LENGTH_RANGE_S, Settings
-from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ
-from kpop.training.songs import Song
+from kpop.generation.pipeline import Pipeline, codec_copy
+from kpop.generation.session import generate
+from kpop.settings import LENGTH_RANGE_S, Settings
+from kpop.training.data import Song
 
 FIRST_BAR = 16  # of unheard songs: past the intro, as what follows a seed is
 Report = Callable[[str], None]
@@ -54,32 +53,30 @@ def unheard(songs: list[Song], n_samples: int, first_bar: int = FIRST_BAR) -> Wa
 
 
 def generated(
-    instrument: Instrument, n_songs: int, length_s: float, temperature: float, randomness: float
+    pipeline: Pipeline, n_songs: int, length_s: float, temperature: float, randomness: float
 ) -> Iterable[np.ndarray]:
-    """What the instrument dreams after its seed, length_s seconds each; seed numbers from 0 on, seed clips in turn."""
+    """What the pipeline dreams after its seed, length_s seconds each; seed numbers from 0 on, seed clips in turn."""
     clips = built_in_clips()
     for number in range(n_songs):
         clip = built_in_clip(clips[number % len(clips)].name)
         whole_s = min(length_s + SEED_BARS * BAR_SAMPLES / SAMPLE_RATE_HZ, LENGTH_RANGE_S[1])
         settings = Settings(randomness, temperature, whole_s, number, clip.name)
-        song = generate(instrument, settings, clip)
+        song = generate(pipeline, settings, clip)
         dreamt = song.waveform[round(song.seed_end_s * SAMPLE_RATE_HZ) :]
         yield dreamt[: round(length_s * SAMPLE_RATE_HZ)]
 
 
-def waveforms(instrument: Instrument, songs: list[Song], plan: Plan, report: Report) -> dict[str, Waveforms]:
+def waveforms(pipeline: Pipeline, songs: list[Song], plan: Plan, report: Report) -> dict[str, Waveforms]:
     """Every row's songs."""
     report("Dreaming up songs")
-    made = {
-        columns.GENERATED: list(generated(instrument, plan.n_songs, plan.seconds, plan.temperature, plan.randomness))
-    }
+    made = {columns.GENERATED: list(generated(pipeline, plan.n_songs, plan.seconds, plan.temperature, plan.randomness))}
     ceiling = made[columns.CEILING] = unheard(songs, plan.n_samples)
     report("Copying unheard songs through the codec")
-    made[columns.COPIES] = [codec_copy(waveform, instrument.codec) for waveform in ceiling]
+    made[columns.COPIES] = [codec_copy(waveform, pipeline.codec) for waveform in ceiling]
     report("Making the controls")
-    codes = np.concatenate([codes_of(sequence_of(song, instrument.codec), instrument.packed.config) for song in songs])
+    codes = np.concatenate([codes_of(sequence_of(song, pipeline.codec), pipeline.packed.config) for song in songs])
     numbers = range(len(ceiling))
-    made[columns.UNIGRAM] = [controls.unigram_song(instrument.codec, codes, plan.n_samples, n) for n in numbers]
+    made[columns.UNIGRAM] = [controls.unigram_song(pipeline.codec, codes, plan.n_samples, n) for n in numbers]
     rngs = [np.random.default_rng([n, 6]) for n in numbers]
     pairs = list(zip(ceiling, rngs, strict=True))
     made[columns.BARS] = [controls.bars_shuffled(waveform, rng) for waveform, rng in pairs]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from kpop.audio.loudness import integrated_loudness
-from kpop.audio.spectrum import log_mel_db, stft
+from kpop.audio.stft import log_mel_db, stft
+from kpop.constants import FRAMES_PER_STEP, SAMPLE_RATE_HZ, STEPS_PER_BAR
 from kpop.evaluation.music import pulse, rise, spectral_entropy
-from kpop.grid import FRAMES_PER_STEP, SAMPLE_RATE_HZ, STEPS_PER_BAR
 
 PIECE_S = 10
 QUIETEST_LUFS = -35.0

@@ -3,10 +3,9 @@
 import numpy as np
 import torch
 
-from kpop.codec.network import Codec
-from kpop.lstm.config import LstmConfig
-from kpop.training.sequences import Sequence, encode_song
-from kpop.training.songs import Song
+from kpop.codec.model import Codec
+from kpop.lstm.model import LstmConfig
+from kpop.training.data import Sequence, Song, encode_song
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kpop.audio.measures import spectral_convergence_db
-from kpop.audio.spectrum import stft
+from kpop.audio.stft import stft
 from kpop.evaluation.columns import CEILING, COLUMNS, COPIES, NOISE
 from kpop.evaluation.distance import Space, distances, diversity
 from kpop.evaluation.hearing import OCTAVES_HZ, Heard

@@ -4,12 +4,12 @@ import numpy as np
 from scipy.signal import find_peaks
 
 from kpop.audio.loudness import normalise
-from kpop.audio.spectrum import BIN_WIDTH_HZ, stft
-from kpop.codec.network import Codec
+from kpop.audio.stft import BIN_WIDTH_HZ, stft
+from kpop.codec.model import Codec
+from kpop.constants import BAR_SAMPLES, HOP_LENGTH, SAMPLE_RATE_HZ, SIXTEENTHS_PER_BAR
 from kpop.corpus.render import stem
 from kpop.corpus.score import Note
-from kpop.generation.copying import codec_copy
-from kpop.grid import BAR_SAMPLES, HOP_LENGTH, SAMPLE_RATE_HZ, SIXTEENTHS_PER_BAR
+from kpop.generation.pipeline import codec_copy
 
 N_BARS = 2
 N_PARTIALS = 12

@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ, STEP_SAMPLES, STEPS_PER_BAR
 from kpop.corpus.compose import compose
 from kpop.corpus.labels import step_labels
 from kpop.corpus.render import render
 from kpop.corpus.score import Score, Section
 from kpop.generation.clips import CLIP_SAMPLES, SEED_BARS, packed
-from kpop.grid import BAR_SAMPLES, SAMPLE_RATE_HZ, STEP_SAMPLES, STEPS_PER_BAR
 
 FIRST_UNHEARD_NUMBER = 1_000_000  # training takes songs from 0 on
 PLAN = (  # title, palette, kind of section, mode

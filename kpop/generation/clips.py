@@ -8,10 +8,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from kpop.audio.files import read_audio
+from kpop.audio.io import read_audio
+from kpop.constants import BAR_SAMPLES, SIXTEENTH_SAMPLES, STEPS_PER_BAR
 from kpop.errors import KpopError
-from kpop.generation.checkpoints import MODELS_DIR
-from kpop.grid import BAR_SAMPLES, SIXTEENTH_SAMPLES, STEPS_PER_BAR
+from kpop.model_info import MODELS_DIR
 
 CLIPS_DIR = MODELS_DIR / "clips"
 SEED_BARS = 4
@@ -91,7 +91,7 @@ def clip_from_file(source: BinaryIO | str | Path, name: str) -> SeedClip:
     Raises KpopError when the file is broken, silent, or holds less than two seconds of sound.
     """
     # here, because it brings scipy, and the page that lists the clips must not wait for it
-    from kpop.generation.listening import heard
+    from kpop.generation.recording import heard
 
     waveform, first_slot, tempo_bpm = heard(read_audio(source, max_s=LONGEST_FILE_S), name)
     return SeedClip(name, Path(name).stem, waveform, first_slot, None, tempo_bpm)

@@ -5,13 +5,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from kpop.constants import FRAMES_PER_STEP, HOP_LENGTH, STEPS_PER_BEAT, TEMPO_BPM
 from kpop.generation.clips import SEED_STEPS, SeedClip
-from kpop.grid import FRAMES_PER_STEP, HOP_LENGTH, STEPS_PER_BEAT, TEMPO_BPM
 
 
 @dataclass(frozen=True)
-class HeardClip:
-    """A clip as the instrument hears it.
+class EncodedClip:
+    """A clip as the pipeline hears it.
 
     log_magnitudes: (n_steps * FRAMES_PER_STEP, N_BINS) float32
     streams: (n_steps, n_streams) int64, labels (or "not known") and codes
@@ -32,7 +32,7 @@ class Seed:
     def __init__(
         self,
         clip: SeedClip,
-        heard: HeardClip,
+        heard: EncodedClip,
         n_steps: int,
         randomness: float,
         rng: np.random.Generator,

@@ -1,14 +1,18 @@
-"""What a song is called: a title invented from its settings, in the mood of its seed clip, odder the wilder it is."""
+"""What a song is called: a title invented from its settings, in the mood of its seed clip, odder the wilder it is.
+
+File names that tell what a song is called.
+"""
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from kpop.generation.checkpoints import SUFFIX
 from kpop.generation.clips import built_in_clips
-from kpop.generation.settings import Settings
+from kpop.model_info import SUFFIX
+from kpop.settings import Settings
 
 WILD_TEMPERATURE = 1.4  # from here on titles are odd
 MOODS = ("bright", "bouncy", "silky", "dark")  # as the stories of the built-in clips have them
@@ -172,3 +176,13 @@ def _composed(draw: _Draw, adjectives: Sequence[str], nouns: Sequence[str], asid
         minute=draw(60),
         half=draw.pick(("AM", "AM", "PM")),
     )
+
+
+LONGEST_NAME = 80
+
+
+def song_file_name(settings: Settings) -> str:
+    """For example "twice4life-neon-butterfly.wav"; safe on every file system."""
+    spoken = song_title(settings).lower().replace("'", "")
+    plain = re.sub(r"[^a-z0-9]+", "-", spoken).strip("-")
+    return f"twice4life-{plain[:LONGEST_NAME]}.wav"

@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from kpop.lstm.config import LstmConfig
-from kpop.lstm.network import CodeLstm
+from kpop.lstm.model import LstmConfig, TokenLstm
 from kpop.lstm.products import BLOCK_ROWS, COLUMNS_MULTIPLE, SPARE_SONGS, PackedMatrices, in_eight_bits
 from kpop.lstm.vectors import LANES
 
@@ -15,7 +14,7 @@ LINE_BYTES = 64  # between the rows of activations, so that those of many songs 
 
 
 class Net(NamedTuple):
-    """What does not change: see PackedMatrices.arrays; tables of n_rows rows as in CodeLstm."""
+    """What does not change: see PackedMatrices.arrays; tables of n_rows rows as in TokenLstm."""
 
     weights: np.ndarray  # uint8
     scales: np.ndarray  # float32
@@ -68,12 +67,12 @@ class PackedLstm:
     net: Net
 
     @classmethod
-    def of(cls, model: CodeLstm) -> "PackedLstm":
+    def of(cls, model: TokenLstm) -> "PackedLstm":
         """Rounds the model's matrices and tables to eight bits."""
         return cls(model.config, pack(model))
 
 
-def pack(model: CodeLstm) -> Net:
+def pack(model: TokenLstm) -> Net:
     """Rounds the model's matrices to eight bits."""
     heads, config = model.heads, model.config
     matrices = PackedMatrices()

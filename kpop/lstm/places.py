@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from kpop.lstm import kernel
-from kpop.lstm.config import LstmConfig
-from kpop.lstm.network import CodeLstm
+from kpop.lstm.model import LstmConfig, TokenLstm
 from kpop.lstm.pack import Desk, Memory, PackedLstm, empty_desk, empty_memory
 
 SONGS_A_THREAD = 4  # for fewer, reading the weights once more is not worth while
@@ -68,7 +67,7 @@ class Places:
     """
 
     def __init__(
-        self, model: CodeLstm | PackedLstm, n_places: int, grammars: np.ndarray | None = None, n_threads: int = 1
+        self, model: TokenLstm | PackedLstm, n_places: int, grammars: np.ndarray | None = None, n_threads: int = 1
     ) -> None:
         """grammars: bool (n_kinds, size0 + 1, size0): may this value of stream 0 follow its last value? The last row:
         where the last value is not known. Kind 0 lets anything follow anything. n_threads: that share a large run."""
@@ -191,4 +190,4 @@ def _fill(task: Task, song: int, stride: Stride) -> None:
 def warm_up() -> None:
     """Compile the kernel, or load what was compiled: 10 s the first time, half a second later on."""
     with torch.random.fork_rng(devices=[]):
-        Places(CodeLstm(LstmConfig(stream_sizes=(2, 2), n_labels=1, embed=16, hidden=16, head_width=16)), 1)
+        Places(TokenLstm(LstmConfig(stream_sizes=(2, 2), n_labels=1, embed=16, hidden=16, head_width=16)), 1)

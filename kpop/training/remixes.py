@@ -1,4 +1,6 @@
-"""Many arrangements from few songs: remixes of their stems, brought to our tempo and laid on our grid.
+"""The parts of a song, one sound file each: which folders hold them, what they are, and which song they belong to.
+
+Many arrangements from few songs: remixes of their stems, brought to our tempo and laid on our grid.
 
 A song near 125 BPM is played faster or slower as a record player does it (varispeed): that leaves strokes sharp and
 moves the pitch, by less than a semitone at 132 BPM. Voices and instruments of some remixes are moved on to another
@@ -15,18 +17,104 @@ from pathlib import Path
 
 import numpy as np
 
-from kpop.audio.files import read_audio
+from kpop.audio.beat import (
+    BARS_PER_PHRASE,
+    NAMED_TEMPO,
+    STEADY_CLEAR,
+    Beat,
+    metronome,
+    named_tempo,
+    residuals_ms,
+    steady_beat,
+)
+from kpop.audio.io import read_audio
 from kpop.audio.loudness import integrated_loudness, normalise
 from kpop.audio.phase import reconstruct
-from kpop.audio.spectrum import ANALYSIS_WINDOW, frame_count
+from kpop.audio.stft import ANALYSIS_WINDOW, frame_count
+from kpop.constants import BAR_SAMPLES, HOP_LENGTH, N_FFT, N_METRE_POSITIONS, SAMPLE_RATE_HZ, STEP_SAMPLES, TEMPO_BPM
 from kpop.errors import KpopError
-from kpop.grid import BAR_SAMPLES, HOP_LENGTH, N_FFT, SAMPLE_RATE_HZ, STEP_SAMPLES, TEMPO_BPM
-from kpop.lstm.config import N_METRONOME_SLOTS
-from kpop.training.beats import metronome
-from kpop.training.folder_songs import SILENCE_LUFS, content_key, sound_files, usable_songs
-from kpop.training.songs import Song, cached_song, no_labels, to_int16
-from kpop.training.steady_beat import BARS_PER_PHRASE, CLEAR, NAMED_TEMPO, Beat, named_tempo, residuals_ms, steady_beat
-from kpop.training.stems import ALIKE_S, Stem, read_stems, stem_folders
+from kpop.training.data import (
+    SILENCE_LUFS,
+    Song,
+    cached_song,
+    content_key,
+    no_labels,
+    sound_files,
+    to_int16,
+    usable_songs,
+)
+
+FEWEST_STEMS = 3
+ALIKE_S = 0.1  # stems of one song differ in length by no more than this
+STEM_WORD = re.compile(r"(?<![a-z])stems?(?![a-z])", re.IGNORECASE)
+VOICES = re.compile(r"VOX|VOC|VOICE|CHOIR|CAPELLA", re.IGNORECASE)
+PERCUSSION = re.compile(
+    r"DRUM|KICK|SNARE|CLAP|CRASH|CYMBAL|PERC|PRC|BEAT|SHAKER|(?<![A-Z])(HH|HI-?HATS?|HATS?|TOMS?|TOPS?|RIDE|RIM|SN)(?![A-Z])",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Stem:
+    """One part of a song. group: "voices", "percussion" or "others"; samples: (n_samples,) int16 at 16 kHz."""
+
+    name: str
+    group: str
+    samples: np.ndarray
+
+
+def stem_folders(folder: Path, files: list[Path]) -> dict[Path, list[Path]]:
+    """The sub-folders of `folder` that hold stems, and their files.
+
+    Such a folder holds three sound files or more, and the word "stem" stands in its path below `folder` or in the
+    name of each file; without it an album of songs would be taken for one song.
+    """
+    found = {}
+    for place in sorted({path.parent for path in files} - {folder}):
+        paths = [path for path in files if path.parent == place]
+        named = STEM_WORD.search(str(place.relative_to(folder))) or all(STEM_WORD.search(path.stem) for path in paths)
+        if len(paths) >= FEWEST_STEMS and named:
+            found[place] = paths
+    return found
+
+
+def read_stems(paths: list[Path], report: Callable[[str], None]) -> list[Stem]:
+    """The stems in these files; each that is broken or not as long as most is reported and left out.
+
+    Raises KpopError when fewer than three are left.
+    """
+    n_title = _title_length([path.stem for path in paths])
+    stems = []
+    for path in paths:
+        try:
+            stems.append(Stem(path.name, group_of(path.stem[n_title:]), to_int16(read_audio(path))))
+        except KpopError as error:
+            report(f"left out {path.parent.name}/{path.name}: {error}")
+    usual = np.median([len(stem.samples) for stem in stems]) if stems else 0
+    alike = []
+    for stem in stems:
+        if abs(len(stem.samples) - usual) <= ALIKE_S * SAMPLE_RATE_HZ:
+            alike.append(stem)
+        else:
+            report(f"left out {paths[0].parent.name}/{stem.name}: it is not as long as the other stems.")
+    if len(alike) < FEWEST_STEMS:
+        raise KpopError(f"it holds {len(alike)} stems of equal length, a song needs {FEWEST_STEMS} or more.")
+    return alike
+
+
+def group_of(name: str) -> str:
+    """What plays in a stem, by its name: "voices", "percussion" or "others"."""
+    if VOICES.search(name):
+        return "voices"
+    return "percussion" if PERCUSSION.search(name) else "others"
+
+
+def _title_length(names: list[str]) -> int:
+    """Characters of the words that all names begin with: the song's title tells nothing of who plays."""
+    first, last = min(names), max(names)
+    n_same = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    return max(first.rfind(mark, 0, n_same) for mark in "_- ") + 1
+
 
 VERSION = 1  # goes up with every change of what a remix sounds like, so that a stale cache is never used
 PHRASES = (8, 15)  # shortest and longest excerpt: 61 to 115 s on our grid
@@ -84,7 +172,7 @@ class Work:
         percussion = self._sum("percussion") if "percussion" in self.groups else self._sum()
         entries_s = np.concatenate([_entries_s(stem.samples) for stem in self.stems if stem.group != "voices"] or [[]])
         beat = steady_beat(percussion, self._sum(), entries_s, self._named_bpm)
-        if beat.clarity < CLEAR:
+        if beat.clarity < STEADY_CLEAR:
             self._report(f"{self.name}: no steady beat found, so it keeps its own tempo")
             return beat
         late = "/".join(f"{late_ms:+.1f}" for late_ms in residuals_ms(percussion, beat))
@@ -244,11 +332,11 @@ def song_on_grid(name: str, waveform: np.ndarray, beat: Beat) -> Song:
         raise KpopError("it is silent.")
     waveform = normalise(waveform)
     n_steps = len(waveform) // STEP_SAMPLES
-    if beat.clarity < CLEAR:
+    if beat.clarity < STEADY_CLEAR:
         slots, _ = metronome(waveform)
     else:
         rate = beat.bpm * beat.speed / TEMPO_BPM
-        slots = np.floor(np.arange(n_steps) * rate + 1e-6) % N_METRONOME_SLOTS
+        slots = np.floor(np.arange(n_steps) * rate + 1e-6) % N_METRE_POSITIONS
     return Song(name, to_int16(waveform), slots.astype(np.int16), no_labels(n_steps))
 
 

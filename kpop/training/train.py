@@ -9,21 +9,24 @@ import numpy as np
 import torch
 
 from kpop.checkpoint import load_checkpoint, load_codec, save_checkpoint
-from kpop.codec.config import CodecConfig
-from kpop.codec.network import Codec
+from kpop.codec.model import Codec, CodecConfig
+from kpop.constants import LABEL_SIZES
 from kpop.errors import KpopError
-from kpop.grid import LABEL_SIZES
-from kpop.lstm.config import LstmConfig
-from kpop.lstm.network import CodeLstm
-from kpop.training import baselines
-from kpop.training.codec_stage import CodecStage
-from kpop.training.corpus_songs import CORPUS_VERSION, corpus_songs
-from kpop.training.loop import Budget, Report, train
-from kpop.training.lstm_stage import LstmStage, bits_by_stream
-from kpop.training.machine import best_device
-from kpop.training.sequences import Sequence, encode_songs
-from kpop.training.snapshots import Snapshots
-from kpop.training.songs import Song, metronome_rate, songs_id, split
+from kpop.lstm.model import LstmConfig, TokenLstm
+from kpop.training import lstm
+from kpop.training.codec import CodecStage
+from kpop.training.data import (
+    CORPUS_VERSION,
+    Sequence,
+    Song,
+    corpus_songs,
+    encode_songs,
+    metronome_rate,
+    songs_id,
+    split,
+)
+from kpop.training.loop import Budget, Report, best_device, train
+from kpop.training.lstm import LstmStage, Snapshots, bits_by_stream
 
 CODEC_SHARE = 0.25  # of the minutes; the LSTM gets the rest
 
@@ -106,7 +109,7 @@ def run(plan: Plan, report: Report = print) -> None:
 
 
 @torch.no_grad()
-def _keep_some_of_the_start(plan: Plan, lstm: CodeLstm) -> None:
+def _keep_some_of_the_start(plan: Plan, lstm: TokenLstm) -> None:
     if plan.start and plan.keep:
         before = load_checkpoint(plan.start)[1].to(next(lstm.parameters()).device)
         for parameter, earlier in zip(lstm.parameters(), before.parameters(), strict=True):
@@ -134,12 +137,12 @@ def _songs(plan: Plan, report: Report) -> tuple[list[Song], list[Song]]:
     """(training songs, held-out songs)."""
     if plan.folder is None:
         return split(corpus_songs(plan.n_songs, plan.work / f"corpus-{CORPUS_VERSION}", plan.n_jobs, report))
-    from kpop.training import folder_songs, remixes  # need soundfile and librosa; our own corpus does not
+    from kpop.training import data, remixes  # need soundfile and librosa; our own corpus does not
 
     if plan.n_remixes:
         songs = remixes.remixed_songs(plan.folder, plan.n_remixes, plan.work / "songs", report)
         return remixes.split_by_work(songs, plan.held_out_work)
-    return split(folder_songs.folder_songs(plan.folder, plan.work / "songs", report))
+    return split(data.folder_songs(plan.folder, plan.work / "songs", report))
 
 
 def _train_codec(
@@ -163,8 +166,8 @@ def _bits(stage: LstmStage) -> dict:
     held_out, sizes = stage.all_held_out, stage.model.config.stream_sizes
     rows = {
         "lstm": _mean_over_steps(stage, held_out),
-        "unigram": baselines.unigram_bits(stage.sequences, held_out, sizes),
-        "same as one bar ago": baselines.bar_ago_bits(stage.sequences, held_out, sizes),
+        "unigram": lstm.unigram_bits(stage.sequences, held_out, sizes),
+        "same as one bar ago": lstm.bar_ago_bits(stage.sequences, held_out, sizes),
     }
     n_labels = stage.model.config.n_labels
     table = {name: {"all": bits.sum(), "codes": bits[n_labels:].sum(), "streams": bits} for name, bits in rows.items()}

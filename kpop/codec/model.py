@@ -1,0 +1,159 @@
+"""The codec's shape: which bins form a band, and how finely each band is quantised.
+
+ConvNeXt blocks over time (Liu et al. 2022, "A ConvNet for the 2020s"), channels last.
+
+The codec: STFT log-magnitude <-> a few codes a step, one residual quantiser for each band of frequency.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from kpop.codec.quantizer import ResidualQuantizer
+from kpop.constants import FRAMES_PER_STEP, N_BINS
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """Everything the codec's networks are built from.
+
+    band_edges_bins: STFT bins where bands begin and end (167, 333, 567, 867, 1267, 1867 and 3000 Hz between them), so
+        that bass, chords, melody and hiss do not share one codebook
+    codebook_sizes: per band, the sizes of its residual codebooks, coarse first
+    code_dim: length of a code vector
+    encoder_width, decoder_width: channels of the ConvNeXt blocks
+    encoder_blocks, step_blocks, frame_blocks: how many blocks encode, decode at step rate, decode at frame rate
+    kernel: reach of each block in steps or frames
+    """
+
+    band_edges_bins: tuple[int, ...] = (0, 10, 20, 34, 52, 76, 112, 180, N_BINS)
+    codebook_sizes: tuple[tuple[int, ...], ...] = ((256, 256),) * 8
+    code_dim: int = 16
+    encoder_width: int = 128
+    decoder_width: int = 320
+    encoder_blocks: int = 2
+    step_blocks: int = 3
+    frame_blocks: int = 2
+    kernel: int = 7
+
+    def __post_init__(self) -> None:
+        if len(self.codebook_sizes) != len(self.band_edges_bins) - 1:
+            raise ValueError("codebook_sizes needs one entry for each band")
+        if self.band_edges_bins[0] != 0 or self.band_edges_bins[-1] != N_BINS:
+            raise ValueError(f"band_edges_bins must run from 0 to {N_BINS}")
+
+    @property
+    def stream_sizes(self) -> tuple[int, ...]:
+        """Codebook size of every code in a step, in the order in which codes are stored: band by band, coarse first."""
+        return tuple(size for band in self.codebook_sizes for size in band)
+
+    @property
+    def stream_is_fine(self) -> tuple[bool, ...]:
+        """Whether a code refines one before it in its band."""
+        return tuple(level > 0 for sizes in self.codebook_sizes for level in range(len(sizes)))
+
+    @property
+    def stream_bands(self) -> tuple[int, ...]:
+        """Band of every code in a step."""
+        return tuple(band for band, sizes in enumerate(self.codebook_sizes) for _ in sizes)
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise convolution over time, then a two-layer network at each moment, added to the input.
+
+    (batch, n_times, width) float -> the same shape. Pointwise convolutions are nn.Linear: on a CPU they are several
+    times faster in bfloat16 than nn.Conv1d.
+    """
+
+    def __init__(self, width: int, kernel: int, expansion: int = 3) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, expansion * width)
+        self.contract = nn.Linear(expansion * width, width)
+        self.scale = nn.Parameter(torch.full((width,), 0.3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
+        y = self.contract(nn.functional.gelu(self.expand(self.norm(y)), approximate="tanh"))
+        return x + self.scale * y
+
+
+def block_stack(n_blocks: int, width: int, kernel: int) -> nn.Sequential:
+    """n_blocks blocks in a row."""
+    return nn.Sequential(*(ConvNeXtBlock(width, kernel) for _ in range(n_blocks)))
+
+
+class BandEncoder(nn.Module):
+    """The log-magnitude of one band -> latent vectors, one a step."""
+
+    def __init__(self, n_bins: int, config: CodecConfig) -> None:
+        super().__init__()
+        self.enter = nn.Linear(n_bins * FRAMES_PER_STEP, config.encoder_width)
+        self.blocks = block_stack(config.encoder_blocks, config.encoder_width, config.kernel)
+        self.leave = nn.Linear(config.encoder_width, config.code_dim)
+
+    def forward(self, band: torch.Tensor) -> torch.Tensor:
+        """(batch, n_steps, FRAMES_PER_STEP * n_bins) -> (batch, n_steps, code_dim)."""
+        return self.leave(self.blocks(self.enter(band)))
+
+
+class Decoder(nn.Module):
+    """Quantised vectors of all bands -> log-magnitude of the whole spectrum."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        width, n_bands = config.decoder_width, len(config.codebook_sizes)
+        self.enter = nn.Linear(n_bands * config.code_dim, width)
+        self.step_blocks = block_stack(config.step_blocks, width, config.kernel)
+        self.split = nn.Linear(width, width * FRAMES_PER_STEP)
+        self.frame_blocks = block_stack(config.frame_blocks, width, config.kernel)
+        self.norm = nn.LayerNorm(width)
+        self.leave = nn.Linear(width, N_BINS)
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """(batch, n_steps, n_bands * code_dim) -> (batch, n_steps * FRAMES_PER_STEP, N_BINS)."""
+        steps = self.step_blocks(self.enter(vectors))
+        frames = self.split(steps).unflatten(2, (FRAMES_PER_STEP, -1)).flatten(1, 2)
+        return self.leave(self.norm(self.frame_blocks(frames)))
+
+
+class Codec(nn.Module):
+    """Encoder, quantisers and decoder, with the statistics that centre and scale each bin inside."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = [high - low for low, high in pairwise(config.band_edges_bins)]
+        self.encoders = nn.ModuleList(BandEncoder(n_bins, config) for n_bins in widths)
+        self.quantisers = nn.ModuleList(ResidualQuantizer(sizes, config.code_dim) for sizes in config.codebook_sizes)
+        self.decoder = Decoder(config)
+        self.register_buffer("bin_mean", torch.zeros(N_BINS))
+        self.register_buffer("bin_std", torch.ones(N_BINS))
+
+    def latents(self, log_magnitude: torch.Tensor) -> list[torch.Tensor]:
+        """(batch, n_frames, N_BINS) -> per band (batch, n_steps, code_dim); n_frames a multiple of FRAMES_PER_STEP."""
+        scaled = (log_magnitude - self.bin_mean) / self.bin_std
+        pairs = scaled.unflatten(1, (-1, FRAMES_PER_STEP))
+        bands = (pairs[..., low:high].flatten(2) for low, high in pairwise(self.config.band_edges_bins))
+        return [encoder(band) for encoder, band in zip(self.encoders, bands, strict=True)]
+
+    def decode_vectors(self, vectors: list[torch.Tensor]) -> torch.Tensor:
+        """Per band (batch, n_steps, code_dim) -> log-magnitude (batch, n_frames, N_BINS)."""
+        return self.decoder(torch.cat(vectors, 2)).float() * self.bin_std + self.bin_mean
+
+    @torch.inference_mode()
+    def encode(self, log_magnitude: torch.Tensor) -> torch.Tensor:
+        """(batch, n_frames, N_BINS) -> codes (batch, n_steps, n_streams) int64."""
+        codes = []
+        for latent, quantiser in zip(self.latents(log_magnitude), self.quantisers, strict=True):
+            codes.append(quantiser(latent.float().flatten(0, 1))[1].unflatten(0, latent.shape[:2]))
+        return torch.cat(codes, 2)
+
+    @torch.inference_mode()
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codes (batch, n_steps, n_streams) int64 -> log-magnitude (batch, n_frames, N_BINS)."""
+        by_band = codes.split([len(sizes) for sizes in self.config.codebook_sizes], dim=2)
+        return self.decode_vectors([q.vectors(c) for q, c in zip(self.quantisers, by_band, strict=True)])

@@ -1,0 +1,98 @@
+"""The decoder for codes that arrive in chunks: each step is computed once, and becomes what all codes at once give."""
+
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from kpop.codec.model import Codec, ConvNeXtBlock, Decoder
+from kpop.constants import FRAMES_PER_STEP
+
+_PACKED: WeakKeyDictionary[Codec, "_PackedDecoder"] = WeakKeyDictionary()
+
+
+class StreamingDecoder:
+    """Codes of one song in, log-magnitudes out, in chunks; the same, but for rounding, as Codec.decode() of them all.
+
+    Each convolution remembers the few moments that its next ones reach back to. The songs of a codec share its packed
+    weights, so a codec must not learn any more.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        if codec not in _PACKED:
+            _PACKED[codec] = _PackedDecoder(codec.decoder)
+        self._codec, self._decoder = codec, _PACKED[codec]
+        self._step_blocks = [_Remembering(block) for block in self._decoder.step_blocks]
+        self._frame_blocks = [_Remembering(block) for block in self._decoder.frame_blocks]
+
+    @torch.inference_mode()
+    def push(self, codes: torch.Tensor, last: bool = False) -> torch.Tensor:
+        """Codes (n_steps, n_streams) int64 -> log-magnitudes (n_frames, N_BINS) that no later code changes; maybe none.
+
+        After the `last` push there were FRAMES_PER_STEP frames for each step.
+        """
+        by_band = codes.split([len(sizes) for sizes in self._codec.config.codebook_sizes], dim=1)
+        vectors = [q.vectors(c) for q, c in zip(self._codec.quantisers, by_band, strict=True)]
+        x = self._decoder.enter(torch.cat(vectors, 1))
+        for block in self._step_blocks:
+            x = block.push(x, last)
+        x = self._decoder.split(x).unflatten(1, (FRAMES_PER_STEP, -1)).flatten(0, 1)
+        for block in self._frame_blocks:
+            x = block.push(x, last)
+        return self._decoder.leave(self._decoder.norm(x)) * self._codec.bin_std + self._codec.bin_mean
+
+
+class _PackedDecoder:
+    """A decoder's layers, matrices laid out for the processor."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.enter, self.split, self.leave = map(_packed, (decoder.enter, decoder.split, decoder.leave))
+        self.step_blocks = [_PackedBlock(block) for block in decoder.step_blocks]
+        self.frame_blocks = [_PackedBlock(block) for block in decoder.frame_blocks]
+        self.norm = decoder.norm
+
+
+class _PackedBlock:
+    """A ConvNeXtBlock without padding."""
+
+    def __init__(self, block: ConvNeXtBlock) -> None:
+        self._block = block
+        self._expand, self._contract = _packed(block.expand, gelu=True), _packed(block.contract)
+        self.width, self.kernel = block.depthwise.weight.shape[0], block.depthwise.weight.shape[2]
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(n_times, width) -> (n_times - kernel + 1, width)."""
+        block, reach = self._block, self.kernel // 2
+        depthwise = block.depthwise
+        y = nn.functional.conv1d(x.T.unsqueeze(0), depthwise.weight, depthwise.bias, groups=self.width)[0].T
+        return x[reach : len(x) - reach] + block.scale * self._contract(self._expand(block.norm(y)))
+
+
+class _Remembering:
+    """A block for one song: moments go in as they come, and come out once the moments after them are known."""
+
+    def __init__(self, block: _PackedBlock) -> None:
+        self._block = block
+        self._beyond = torch.zeros(block.kernel // 2, block.width)  # zeros before the song and after it
+        self._seen = self._beyond
+
+    def push(self, x: torch.Tensor, last: bool) -> torch.Tensor:
+        """(n_times, width) -> (n_done, width), of which over all pushes there are as many."""
+        seen = torch.cat([self._seen, x, self._beyond] if last else [self._seen, x])
+        n_done = max(len(seen) - self._block.kernel + 1, 0)
+        self._seen = seen[n_done:].clone()
+        return self._block(seen) if n_done else x[:0]
+
+
+def _packed(linear: nn.Linear, gelu: bool = False):
+    """The layer, and GELU (tanh) after it if wanted, as a function of (n, n_inputs) float32.
+
+    Through oneDNN where there is one: on AMD's processors more than twice as fast as PyTorch's own choice, MKL.
+    """
+    weight, bias = linear.weight.detach(), linear.bias.detach()
+    activation = ("gelu", [], "tanh") if gelu else ("none", [], "")
+    if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+        return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, *activation)
+    plain = lambda x: nn.functional.linear(x, weight, bias)  # noqa: E731
+    return (lambda x: nn.functional.gelu(plain(x), approximate="tanh")) if gelu else plain

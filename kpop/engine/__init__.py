@@ -1,1 +1,0 @@
-"""One generator for the whole process, which all listeners share."""

@@ -1,1 +1,0 @@
-"""Sound on its way to the listeners, beside the page: nothing here knows Streamlit."""
