@@ -17,7 +17,7 @@ from kpop.codec.model import Codec, CodecConfig
 from kpop.errors import KpopError
 from kpop.lstm.model import LstmConfig, TokenLstm
 
-FORMAT = "twice4life-1"
+FORMAT = "twice4life-2"
 TRAINING_ONLY = (".counts", ".sums", ".seeded")  # a codebook's running averages: training goes on from its own state
 FULL_PRECISION = ("bin_mean", "bin_std")
 SCALE = ".row_scale"  # beside a matrix in int8: what each row is to be multiplied by

@@ -16,7 +16,7 @@ def test_a_checkpoint_rebuilds_networks_and_statistics(tiny_model):
     codec, lstm, info = load_checkpoint(tiny_model)
     held = load_file(tiny_model)
     assert torch.equal(codec.bin_mean, held["codec.bin_mean"])
-    assert lstm.config.stream_sizes == (*LABEL_SIZES, *codec.config.stream_sizes)
+    assert lstm.config.codebook_sizes == (*LABEL_SIZES, *codec.config.flat_codebook_sizes)
     assert info["n_songs"] == 2
     assert not codec.training
     assert not lstm.training
@@ -24,7 +24,7 @@ def test_a_checkpoint_rebuilds_networks_and_statistics(tiny_model):
 
 def test_the_lstm_is_kept_in_eight_bits_without_being_heard(tmp_path, tiny_model):
     torch.manual_seed(0)
-    lstm = TokenLstm(LstmConfig((5, 7), 1, lookback_steps=(2,), embed=16, hidden=24, head_width=16))
+    lstm = TokenLstm(LstmConfig((5, 7), 1, lag_steps=(2,), embed=16, hidden=24, head_width=16))
     path = tmp_path / "m.safetensors"
     save_checkpoint(path, load_codec(tiny_model)[0], lstm, {})
     matrices = {name: t for name, t in load_file(path).items() if name.startswith("lstm.") and t.ndim == 2}

@@ -1,4 +1,4 @@
-"""The codec's networks and quantisers."""
+"""The codec's networks and quantizers."""
 
 import torch
 from conftest import TINY_CODEC
@@ -47,18 +47,18 @@ def test_a_code_that_nobody_uses_is_moved_to_where_the_data_are():
 def test_shapes_of_codes_and_spectrum():
     codec = Codec(TINY_CODEC).eval()
     codes = codec.encode(torch.randn(2, 20, N_BINS))
-    assert codes.shape == (2, 10, len(TINY_CODEC.stream_sizes))
+    assert codes.shape == (2, 10, len(TINY_CODEC.flat_codebook_sizes))
     assert codec.decode(codes).shape == (2, 20, N_BINS)
 
 
 def test_a_change_in_one_band_leaves_the_other_bands_codes_alone():
     codec = Codec(TINY_CODEC).eval()
-    for quantiser in codec.quantisers:
+    for quantiser in codec.quantizers:
         quantiser.learn(torch.randn(500, TINY_CODEC.code_dim), torch.Generator().manual_seed(0))
     spectrum = torch.randn(1, 20, N_BINS)
     louder_treble = spectrum.clone()
     louder_treble[..., TINY_CODEC.band_edges_bins[1] :] += 3
     changed = (codec.encode(spectrum) != codec.encode(louder_treble)).any(1)[0]
-    bands = torch.tensor(TINY_CODEC.stream_bands)
+    bands = torch.tensor(TINY_CODEC.codebook_bands)
     assert not changed[bands == 0].any()
     assert changed[bands == 1].any()

@@ -28,7 +28,7 @@ CURVE = [{"step": 10, "minutes": 2.0, "held_out": 120.0}, {"step": 30, "minutes"
 
 
 def codes(seed: int) -> torch.Tensor:
-    sizes = TINY_CODEC.stream_sizes
+    sizes = TINY_CODEC.flat_codebook_sizes
     return torch.from_numpy(np.random.default_rng(seed).integers(0, sizes, (N_STEPS, len(sizes)))).to(torch.int16)
 
 
@@ -100,19 +100,19 @@ def test_snapshots_of_another_model_are_refused_in_a_sentence(tmp_path, snapshot
     if not snapshots:
         write_tensors(path, {"other": torch.zeros(1)}, {"steps": "[]"})
     with pytest.raises(KpopError, match="does not belong to this voice"):
-        read_snapshots(path, TINY_CODEC.stream_sizes)
+        read_snapshots(path, TINY_CODEC.flat_codebook_sizes)
 
 
 def test_damaged_snapshots_are_refused_in_a_sentence(tmp_path):
     path = write(tmp_path / "s.safetensors", {0: codes(1)})
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(KpopError, match="damaged"):
-        read_snapshots(path, TINY_CODEC.stream_sizes)
+        read_snapshots(path, TINY_CODEC.flat_codebook_sizes)
 
 
 def test_the_shipped_snapshots_belong_to_the_shipped_voice():
     shape = shape_of("twice4life")
-    snapshots = read_snapshots(snapshots_path("twice4life"), shape.stream_sizes[shape.n_labels :])
+    snapshots = read_snapshots(snapshots_path("twice4life"), shape.codebook_sizes[shape.n_labels :])
     assert len(snapshots) == 10
     assert next(iter(snapshots)) == 0
 

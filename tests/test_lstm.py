@@ -15,7 +15,7 @@ from kpop.training.data import Sequence, as_batch, window
 
 SIZES = (5, 7, 6)
 CONFIG = LstmConfig(
-    stream_sizes=SIZES, n_labels=1, lookback_steps=(4, 9), embed=12, hidden=16, head_width=10, dropout=0.0
+    codebook_sizes=SIZES, n_labels=1, lag_steps=(4, 9), embed=12, hidden=16, head_width=10, dropout=0.0
 )
 
 
@@ -69,7 +69,7 @@ def test_look_back_sees_exactly_so_many_steps_ago():
 
 
 def exact_nats(network: TokenLstm, sequence: Sequence) -> np.ndarray:
-    """Log-probabilities (n_steps, n_streams) of the song's values, by the whole pass in float32."""
+    """Log-probabilities (n_steps, n_codebooks) of the song's values, by the whole pass in float32."""
     values = torch.from_numpy(sequence.streams.astype(np.int64))
     columns = [F.log_softmax(logits[0], 1) for logits in logits_of(network, sequence)]
     return torch.stack([column.gather(1, values[:, [i]])[:, 0] for i, column in enumerate(columns)], 1).detach().numpy()
@@ -186,7 +186,7 @@ def test_warming_up_compiles_all_that_is_ever_compiled_and_leaves_torchs_chance_
 
 @pytest.mark.skipif("vnni" not in ARITHMETICS, reason="the processor cannot take in many songs' products at once")
 def test_songs_in_company_cost_less_than_alone():
-    network = TokenLstm(LstmConfig(stream_sizes=(17, *[256] * 7), n_labels=1, head_width=192)).eval()
+    network = TokenLstm(LstmConfig(codebook_sizes=(17, *[256] * 7), n_labels=1, head_width=192)).eval()
 
     def quickest_s(n_songs: int) -> float:
         places, seconds = Places(network, n_songs), []

@@ -73,9 +73,9 @@ def test_a_network_that_gives_no_numbers_still_gives_a_value():
 def test_places_draw_with_the_networks_probabilities_and_labels_more_surely():
     torch.manual_seed(0)
     network = TokenLstm(
-        LstmConfig(stream_sizes=(4, 4), n_labels=1, lookback_steps=(2,), embed=8, hidden=8, head_width=8)
+        LstmConfig(codebook_sizes=(4, 4), n_labels=1, lag_steps=(2,), embed=8, hidden=8, head_width=8)
     )
-    for logits in network.heads.to_logits:
+    for logits in network.heads.output_layers:
         logits.weight.data.zero_()
         logits.bias.data = torch.from_numpy(HEIGHTS.copy())
     draws = np.random.default_rng(0).random((20_000, 2))

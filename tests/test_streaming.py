@@ -145,7 +145,7 @@ def codec() -> Codec:
     """As deep as the real one, but narrow, and it has learnt nothing."""
     torch.manual_seed(0)
     codec = Codec(CodecConfig((0, 40, N_BINS), ((32, 32), (32,)), encoder_width=16, decoder_width=32)).eval()
-    for quantiser in codec.quantisers:
+    for quantiser in codec.quantizers:
         for codebook in quantiser.codebooks:
             codebook.vectors.normal_()
     codec.bin_mean.fill_(-6)

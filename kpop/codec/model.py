@@ -45,17 +45,17 @@ class CodecConfig:
             raise ValueError(f"band_edges_bins must run from 0 to {N_BINS}")
 
     @property
-    def stream_sizes(self) -> tuple[int, ...]:
+    def flat_codebook_sizes(self) -> tuple[int, ...]:
         """Codebook size of every code in a step, in the order in which codes are stored: band by band, coarse first."""
         return tuple(size for band in self.codebook_sizes for size in band)
 
     @property
-    def stream_is_fine(self) -> tuple[bool, ...]:
+    def codebook_is_residual(self) -> tuple[bool, ...]:
         """Whether a code refines one before it in its band."""
         return tuple(level > 0 for sizes in self.codebook_sizes for level in range(len(sizes)))
 
     @property
-    def stream_bands(self) -> tuple[int, ...]:
+    def codebook_bands(self) -> tuple[int, ...]:
         """Band of every code in a step."""
         return tuple(band for band, sizes in enumerate(self.codebook_sizes) for _ in sizes)
 
@@ -121,14 +121,14 @@ class Decoder(nn.Module):
 
 
 class Codec(nn.Module):
-    """Encoder, quantisers and decoder, with the statistics that centre and scale each bin inside."""
+    """Encoder, quantizers and decoder, with the statistics that centre and scale each bin inside."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.config = config
         widths = [high - low for low, high in pairwise(config.band_edges_bins)]
         self.encoders = nn.ModuleList(BandEncoder(n_bins, config) for n_bins in widths)
-        self.quantisers = nn.ModuleList(ResidualQuantizer(sizes, config.code_dim) for sizes in config.codebook_sizes)
+        self.quantizers = nn.ModuleList(ResidualQuantizer(sizes, config.code_dim) for sizes in config.codebook_sizes)
         self.decoder = Decoder(config)
         self.register_buffer("bin_mean", torch.zeros(N_BINS))
         self.register_buffer("bin_std", torch.ones(N_BINS))
@@ -146,14 +146,14 @@ class Codec(nn.Module):
 
     @torch.inference_mode()
     def encode(self, log_magnitude: torch.Tensor) -> torch.Tensor:
-        """(batch, n_frames, N_BINS) -> codes (batch, n_steps, n_streams) int64."""
+        """(batch, n_frames, N_BINS) -> codes (batch, n_steps, n_codebooks) int64."""
         codes = []
-        for latent, quantiser in zip(self.latents(log_magnitude), self.quantisers, strict=True):
+        for latent, quantiser in zip(self.latents(log_magnitude), self.quantizers, strict=True):
             codes.append(quantiser(latent.float().flatten(0, 1))[1].unflatten(0, latent.shape[:2]))
         return torch.cat(codes, 2)
 
     @torch.inference_mode()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codes (batch, n_steps, n_streams) int64 -> log-magnitude (batch, n_frames, N_BINS)."""
+        """Codes (batch, n_steps, n_codebooks) int64 -> log-magnitude (batch, n_frames, N_BINS)."""
         by_band = codes.split([len(sizes) for sizes in self.config.codebook_sizes], dim=2)
-        return self.decode_vectors([q.vectors(c) for q, c in zip(self.quantisers, by_band, strict=True)])
+        return self.decode_vectors([q.vectors(c) for q, c in zip(self.quantizers, by_band, strict=True)])

@@ -27,12 +27,12 @@ class StreamingDecoder:
 
     @torch.inference_mode()
     def push(self, codes: torch.Tensor, last: bool = False) -> torch.Tensor:
-        """Codes (n_steps, n_streams) int64 -> log-magnitudes (n_frames, N_BINS) that no later code changes; maybe none.
+        """Codes (n_steps, n_codebooks) int64 -> log-magnitudes (n_frames, N_BINS) that no later code changes; maybe none.
 
         After the `last` push there were FRAMES_PER_STEP frames for each step.
         """
         by_band = codes.split([len(sizes) for sizes in self._codec.config.codebook_sizes], dim=1)
-        vectors = [q.vectors(c) for q, c in zip(self._codec.quantisers, by_band, strict=True)]
+        vectors = [q.vectors(c) for q, c in zip(self._codec.quantizers, by_band, strict=True)]
         x = self._decoder.enter(torch.cat(vectors, 1))
         for block in self._step_blocks:
             x = block.push(x, last)

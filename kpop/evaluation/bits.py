@@ -18,7 +18,7 @@ def bits_of_rows(pipeline: Pipeline, songs: list[Song], seconds: float) -> dict[
     random order, and those of the frequencies of values in these very songs."""
     n_steps = max(round(seconds * STEPS_PER_S) // STEPS_PER_BAR, 1) * STEPS_PER_BAR
     sequences = [_first(sequence_of(song, pipeline.codec), n_steps) for song in songs]
-    sizes = pipeline.lstm.config.stream_sizes
+    sizes = pipeline.lstm.config.codebook_sizes
     return {
         CEILING: _lstm_bits(pipeline, sequences),
         BARS: _lstm_bits(pipeline, [_bars_shuffled(sequence, n) for n, sequence in enumerate(sequences)]),

@@ -38,7 +38,7 @@ def pink_noise(n_samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def codes_by_frequency(codes: np.ndarray, n_steps: int, rng: np.random.Generator) -> np.ndarray:
-    """(n_steps, n_streams): each code drawn by how often it occurs in its column of codes, whatever is around it."""
+    """(n_steps, n_codebooks): each code drawn by how often it occurs in its column of codes, whatever is around it."""
     return np.stack([rng.choice(column, n_steps) for column in codes.T], axis=1)
 
 
@@ -49,6 +49,6 @@ def unigram_song(codec: Codec, codes: np.ndarray, n_samples: int, seed: int) -> 
 
 
 def streams_shuffled(streams: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Streams (n_steps, n_streams) with their whole bars in random order."""
+    """Streams (n_steps, n_codebooks) with their whole bars in random order."""
     bars = streams[: len(streams) // STEPS_PER_BAR * STEPS_PER_BAR].reshape(-1, STEPS_PER_BAR, streams.shape[1])
     return rng.permutation(bars).reshape(-1, streams.shape[1])

@@ -36,7 +36,7 @@ def codec_figures(codec: Codec, songs: list[Song]) -> dict[str, float]:
     rows = [_copy_row(song.waveform / INT16_SCALE, codec) for song in songs]
     means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
     codes = np.concatenate([encode(codec, analyse(song.waveform / INT16_SCALE)) for song in songs])
-    return means | {"least_codebook_use": min(perplexity_shares(torch.from_numpy(codes), codec.config.stream_sizes))}
+    return means | {"least_codebook_use": min(perplexity_shares(torch.from_numpy(codes), codec.config.flat_codebook_sizes))}
 
 
 def _copy_row(waveform: np.ndarray, codec: Codec) -> dict[str, float]:
@@ -56,7 +56,7 @@ def _copy_row(waveform: np.ndarray, codec: Codec) -> dict[str, float]:
 def bits_figures(codec: Codec, lstm: TokenLstm, songs: list[Song]) -> dict[str, float]:
     """Bits a step on the songs: the LSTM's, and those of two baselines that are fitted to these very songs."""
     sequences = [sequence_of(song, codec) for song in songs]
-    sizes = lstm.config.stream_sizes
+    sizes = lstm.config.codebook_sizes
     return {
         "lstm": _lstm_bits(lstm, sequences),
         "same as one bar ago": float(lstm.bar_ago_bits(sequences, sequences, sizes).sum()),

@@ -92,12 +92,12 @@ def analyse(waveform: np.ndarray, hop: float = HOP_LENGTH) -> np.ndarray:
 
 
 def encode(codec: Codec, log_magnitudes: np.ndarray) -> np.ndarray:
-    """Codes (n_steps, n_streams) int64 of log-magnitudes (n_steps * FRAMES_PER_STEP, N_BINS)."""
+    """Codes (n_steps, n_codebooks) int64 of log-magnitudes (n_steps * FRAMES_PER_STEP, N_BINS)."""
     return codec.encode(torch.from_numpy(log_magnitudes).unsqueeze(0))[0].numpy()
 
 
 def decode(codec: Codec, codes: np.ndarray) -> np.ndarray:
-    """Log-magnitudes (n_steps * FRAMES_PER_STEP, N_BINS) float32 of codes (n_steps, n_streams) int64."""
+    """Log-magnitudes (n_steps * FRAMES_PER_STEP, N_BINS) float32 of codes (n_steps, n_codebooks) int64."""
     return codec.decode(torch.from_numpy(codes).unsqueeze(0))[0].numpy()
 
 
@@ -179,9 +179,9 @@ class Pipeline:
         self.packed = PackedLstm.of(lstm)
         self.metronome_rate = info.get("metronome_rate", 1.0)  # slots a step: the tempo of what it was trained on
         self.knows_labels = info.get("knows_labels", True)
-        self.n_labels, self.n_streams = lstm.config.n_labels, lstm.config.n_streams
+        self.n_labels, self.n_codebooks = lstm.config.n_labels, lstm.config.n_codebooks
         # the labels are a layer together
-        self.layers = [0] * self.n_labels + [1 + band for band in codec.config.stream_bands]
+        self.layers = [0] * self.n_labels + [1 + band for band in codec.config.codebook_bands]
         self._heard: OrderedDict[tuple, EncodedClip] = OrderedDict()
         self._hearing = threading.Lock()
 
@@ -224,7 +224,7 @@ class Pipeline:
     def _hear(self, clip: SeedClip) -> EncodedClip:
         log_magnitudes = analyse(clip.waveform, clip_hop(clip, self.metronome_rate))
         codes = encode(self.codec, log_magnitudes)
-        sizes = np.array(self.packed.config.stream_sizes[: self.n_labels])
+        sizes = np.array(self.packed.config.codebook_sizes[: self.n_labels])
         labels = np.tile(sizes, (len(codes), 1))  # a stream's size: "not known"
         if clip.labels is not None and self.knows_labels:
             early = clip.labels[1 : 1 + len(codes)]  # a step's labels are those of the step that follows

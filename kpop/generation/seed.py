@@ -14,7 +14,7 @@ class EncodedClip:
     """A clip as the pipeline hears it.
 
     log_magnitudes: (n_steps * FRAMES_PER_STEP, N_BINS) float32
-    streams: (n_steps, n_streams) int64, labels (or "not known") and codes
+    streams: (n_steps, n_codebooks) int64, labels (or "not known") and codes
     """
 
     log_magnitudes: np.ndarray
@@ -25,7 +25,7 @@ class Seed:
     """The partially random seed of one song.
 
     n_steps: its length; first_slot: metronome position of its first step
-    streams: (n_steps, n_streams) int64, of the clip alone until put_chance() has cut in what is chance
+    streams: (n_steps, n_codebooks) int64, of the clip alone until put_chance() has cut in what is chance
     needs_chance: whether any of it is chance
     """
 
@@ -48,7 +48,7 @@ class Seed:
         self.needs_chance = bool(self._mask.any())
 
     def put_chance(self, start: int, chance: np.ndarray) -> None:
-        """Cut chance (n, n_streams) into the steps from `start` on, where the mask wants it."""
+        """Cut chance (n, n_codebooks) into the steps from `start` on, where the mask wants it."""
         steps = slice(start, min(start + len(chance), self.n_steps))
         chance = chance[: steps.stop - steps.start]
         self.streams[steps] = mix(self.streams[steps], chance, self._mask[steps], self._layers)
@@ -99,7 +99,7 @@ def chance_mask(n_steps: int, n_layers: int, randomness: float, rng: np.random.G
 
 
 def mix(clip: np.ndarray, chance: np.ndarray, mask: np.ndarray, stream_layers: list[int]) -> np.ndarray:
-    """The seed (n_steps, n_streams): chance where the mask (n_steps, n_layers) says so, the clip elsewhere."""
+    """The seed (n_steps, n_codebooks): chance where the mask (n_steps, n_layers) says so, the clip elsewhere."""
     return np.where(mask[:, stream_layers], chance, clip)
 
 

@@ -89,7 +89,7 @@ class GenerationSession:
         return replace(self._stride, place=place)
 
     def take(self, values: np.ndarray, seconds: float) -> None:
-        """What came of the stride: (STRIDE_STEPS, n_streams) int64, and how long it took."""
+        """What came of the stride: (STRIDE_STEPS, n_codebooks) int64, and how long it took."""
         self.seconds["dream"] += seconds
         try:
             self._stride, self._fresh = self._course.send(values)
@@ -156,7 +156,7 @@ class GenerationSession:
         return Stride(
             NO_PLACE,
             slots[:-1],
-            draws=rng.random((STRIDE_STEPS, self.pipeline.n_streams)),
+            draws=rng.random((STRIDE_STEPS, self.pipeline.n_codebooks)),
             temperature=temperature,
             least=LEAST,
             kinds=kinds(slots, n_left) if ruled else np.zeros(STRIDE_STEPS, np.int64),
@@ -170,7 +170,7 @@ class GenerationSession:
         self._n_known += len(steps)
 
     def _take_known(self) -> np.ndarray:
-        """The steps (n, n_streams) of the next piece."""
+        """The steps (n, n_codebooks) of the next piece."""
         wanted = min(self._next_piece_steps, self._n_known - self._n_taken)
         blocks = []
         while sum(map(len, blocks)) < wanted:

@@ -62,15 +62,15 @@ def _product(net, desk, matrix, n_songs, out):
 @njit(error_model="numpy")
 def _listen(net, memory, desk, places, slots, step):
     """desk.inputs = what the first layer takes in: the step before, the metronome, the steps looked back to."""
-    n_songs, embed = len(places), net.slot_table.shape[1]
+    n_songs, embed = len(places), net.metre_embedding.shape[1]
     for song in range(n_songs):
         slot = slots[song, step]
         for i in range(embed):
-            desk.inputs[song, i] = memory.last[places[song], i] + net.slot_table[slot, i]
-    for lookback in range(len(net.lookback_steps)):
+            desk.inputs[song, i] = memory.last[places[song], i] + net.metre_embedding[slot, i]
+    for lookback in range(len(net.lag_steps)):
         for song in range(n_songs):
             place = places[song]
-            then = (memory.clock[place] - net.lookback_steps[lookback]) % memory.sums.shape[1]
+            then = (memory.clock[place] - net.lag_steps[lookback]) % memory.sums.shape[1]
             for i in range(memory.sums.shape[2]):
                 desk.rounded[song, i] = memory.sums[place, then, i]
             desk.scale[song] = memory.sums_scale[place, then]
@@ -89,7 +89,7 @@ def _layer(net, memory, desk, places, layer, n_inputs):
         for i in range(hidden):
             desk.inputs[song, n_inputs + i] = memory.hidden[places[song], layer, i]
         _round(desk.inputs, song, n_inputs + hidden, desk.rounded, desk.scale, desk.total, song)
-    _product(net, desk, len(net.lookback_steps) + layer, n_songs, desk.outputs)
+    _product(net, desk, len(net.lag_steps) + layer, n_songs, desk.outputs)
     for song in range(n_songs):
         _gates(desk.outputs[song], memory.cell[places[song], layer], memory.hidden[places[song], layer])
         for i in range(hidden):
@@ -108,34 +108,34 @@ def _gates(gates, cell, hidden):
 @njit(error_model="numpy")
 def _features(net, memory, desk, places, n_songs):
     """desk.features = what every stream knows before its step begins; desk.prefix is empty."""
-    hidden, (n_streams, width) = memory.hidden.shape[2], (len(net.sizes), net.prefix_table.shape[1])
+    hidden, (n_codebooks, width) = memory.hidden.shape[2], (len(net.sizes), net.prefix_embedding.shape[1])
     for song in range(n_songs):
         _round(desk.inputs, song, hidden, desk.rounded, desk.scale, desk.total, song)
-    _product(net, desk, len(net.lookback_steps) + memory.hidden.shape[1], n_songs, desk.features)
+    _product(net, desk, len(net.lag_steps) + memory.hidden.shape[1], n_songs, desk.features)
     _fetch_lookbacks(net, memory, places[0])
     for song in range(n_songs):
         if song + 1 < n_songs:
             _fetch_lookbacks(net, memory, places[song + 1])
         desk.prefix[song] = 0
-        for lookback in range(len(net.lookback_steps)):
-            for stream in range(n_streams):
+        for lookback in range(len(net.lag_steps)):
+            for stream in range(n_codebooks):
                 row = _lookback_row(net, memory, places[song], lookback, stream)
                 feature = desk.features[song, stream * width : (stream + 1) * width]
-                _add_row(feature, net.lookback_tables[row], net.lookback_scales[row])
+                _add_row(feature, net.lag_embeddings[row], net.lookback_scales[row])
 
 
 @njit(error_model="numpy")
 def _lookback_row(net, memory, place, lookback, stream):
     """Where in the look-back tables stands what a stream was so many steps ago."""
-    then = (memory.clock[place] - net.lookback_steps[lookback]) % memory.past.shape[1]
-    return lookback * len(net.input_table) + net.offsets[stream] + memory.past[place, then, stream]
+    then = (memory.clock[place] - net.lag_steps[lookback]) % memory.past.shape[1]
+    return lookback * len(net.token_embedding) + net.offsets[stream] + memory.past[place, then, stream]
 
 
 @njit(error_model="numpy")
 def _fetch_lookbacks(net, memory, place):
-    for lookback in range(len(net.lookback_steps)):
+    for lookback in range(len(net.lag_steps)):
         for stream in range(len(net.sizes)):
-            _fetch_row(net.lookback_tables, _lookback_row(net, memory, place, lookback, stream))
+            _fetch_row(net.lag_embeddings, _lookback_row(net, memory, place, lookback, stream))
 
 
 @njit(error_model="numpy")
@@ -147,8 +147,8 @@ def _fetch_row(table, row):
 @njit(error_model="numpy")
 def _logits(net, memory, desk, stream, n_songs):
     """desk.outputs = logits of a stream."""
-    width = net.prefix_table.shape[1]
-    first = len(net.lookback_steps) + memory.hidden.shape[1] + 1
+    width = net.prefix_embedding.shape[1]
+    first = len(net.lag_steps) + memory.hidden.shape[1] + 1
     if stream:
         for song in range(n_songs):
             _round(desk.prefix, song, width, desk.rounded, desk.scale, desk.total, song)
@@ -188,22 +188,22 @@ def _values(net, memory, desk, task, step, n_songs):
                     desk.outputs, song, n_vectors, task.temperature[song, stream], task.log_least[song],
                     task.draws[song, step, stream], desk.chances, desk.candidates,
                 )  # fmt: skip
-            _fetch_row(net.prefix_table, net.offsets[stream] + task.values[song, step, stream])
+            _fetch_row(net.prefix_embedding, net.offsets[stream] + task.values[song, step, stream])
         for song in range(n_songs):
             row = net.offsets[stream] + task.values[song, step, stream]
-            _fetch_row(net.input_table, row)  # for _remember
-            _add_row(desk.prefix[song], net.prefix_table[row], net.prefix_scales[row])
+            _fetch_row(net.token_embedding, row)  # for _remember
+            _add_row(desk.prefix[song], net.prefix_embedding[row], net.prefix_scales[row])
 
 
 @njit(error_model="numpy")
 def _remember(net, memory, place, values):
     """The step has been heard."""
-    now, embed = memory.clock[place] % memory.past.shape[1], net.input_table.shape[1]
+    now, embed = memory.clock[place] % memory.past.shape[1], net.token_embedding.shape[1]
     memory.last[place] = 0
     for stream in range(len(values)):
         memory.past[place, now, stream] = values[stream]
         row = net.offsets[stream] + values[stream]
-        _add_row(memory.last[place], net.input_table[row], net.input_scales[row])
+        _add_row(memory.last[place], net.token_embedding[row], net.input_scales[row])
     _round(memory.last, place, embed, memory.sums[place], memory.sums_scale[place], memory.sums_sum[place], now)
     memory.clock[place] += 1
 
@@ -220,7 +220,7 @@ def _compiled(sources: str):
             n_asked += task.modes[song] != HEAR
         for step in range(task.slots.shape[1]):
             _listen(net, memory, desk, task.places, task.slots, step)
-            n_inputs = net.slot_table.shape[1]
+            n_inputs = net.metre_embedding.shape[1]
             for layer in range(memory.hidden.shape[1]):
                 _layer(net, memory, desk, task.places, layer, n_inputs)
                 n_inputs = memory.hidden.shape[2]

@@ -20,17 +20,17 @@ from kpop.constants import N_METRE_POSITIONS, STEPS_PER_BAR
 class LstmConfig:
     """Everything the LSTM is built from.
 
-    stream_sizes: how many values each stream of a step has. Labels come first (what is known of a song from its score;
+    codebook_sizes: how many values each stream of a step has. Labels come first (what is known of a song from its score;
         the LSTM writes its own as it goes on), then the codec's codes, band by band, coarse first
     n_labels: how many of the streams are labels
-    lookback_steps: how long before the step it predicts the network is also shown the codes (1 bar, 4 bars)
+    lag_steps: how long before the step it predicts the network is also shown the codes (1 bar, 4 bars)
     embed, hidden, n_layers, head_width: widths and depth
     dropout, corruption: shares of activations dropped, and of input codes replaced by chance, while training
     """
 
-    stream_sizes: tuple[int, ...]
+    codebook_sizes: tuple[int, ...]
     n_labels: int
-    lookback_steps: tuple[int, ...] = (STEPS_PER_BAR, 4 * STEPS_PER_BAR)
+    lag_steps: tuple[int, ...] = (STEPS_PER_BAR, 4 * STEPS_PER_BAR)
     embed: int = 256
     hidden: int = 512
     n_layers: int = 2
@@ -39,38 +39,38 @@ class LstmConfig:
     corruption: float = 0.06
 
     @property
-    def n_streams(self) -> int:
+    def n_codebooks(self) -> int:
         """Values a step: labels and codes."""
-        return len(self.stream_sizes)
+        return len(self.codebook_sizes)
 
     @property
-    def stream_offsets(self) -> tuple[int, ...]:
+    def codebook_offsets(self) -> tuple[int, ...]:
         """Where each stream's rows begin in a table of all streams; each has one row more, for "not known"."""
-        return tuple(sum(size + 1 for size in self.stream_sizes[:stream]) for stream in range(self.n_streams))
+        return tuple(sum(size + 1 for size in self.codebook_sizes[:stream]) for stream in range(self.n_codebooks))
 
     @property
     def n_rows(self) -> int:
         """Rows of a table with a row for each value of each stream, and for "not known"."""
-        return sum(size + 1 for size in self.stream_sizes)
+        return sum(size + 1 for size in self.codebook_sizes)
 
 
 class TokenLstm(nn.Module):
-    """The network. Streams are int64 tensors (batch, n_steps, n_streams); the size of a stream: "not known"."""
+    """The network. Streams are int64 tensors (batch, n_steps, n_codebooks); the size of a stream: "not known"."""
 
     def __init__(self, config: LstmConfig) -> None:
         super().__init__()
         self.config = config
-        self.input_table = nn.Embedding(config.n_rows, config.embed)
-        self.slot_table = nn.Embedding(N_METRE_POSITIONS, config.embed)
-        self.lookback_inputs = nn.ModuleList(
-            nn.Linear(config.embed, config.embed, bias=False) for _ in config.lookback_steps
+        self.token_embedding = nn.Embedding(config.n_rows, config.embed)
+        self.metre_embedding = nn.Embedding(N_METRE_POSITIONS, config.embed)
+        self.lag_projections = nn.ModuleList(
+            nn.Linear(config.embed, config.embed, bias=False) for _ in config.lag_steps
         )
         self.lstm = nn.LSTM(config.embed, config.hidden, config.n_layers, batch_first=True, dropout=config.dropout)
         self.drop = nn.Dropout(config.dropout)
-        self.heads = StreamHeads(config)
-        self.register_buffer("offsets", torch.tensor(config.stream_offsets), persistent=False)
-        self.register_buffer("unknown", torch.tensor(config.stream_sizes), persistent=False)
-        for table in (self.input_table, self.slot_table):
+        self.heads = TokenHeads(config)
+        self.register_buffer("offsets", torch.tensor(config.codebook_offsets), persistent=False)
+        self.register_buffer("unknown", torch.tensor(config.codebook_sizes), persistent=False)
+        for table in (self.token_embedding, self.metre_embedding):
             nn.init.normal_(table.weight, std=0.05)
 
     def fused_layers(self) -> list[nn.Linear]:
@@ -89,11 +89,11 @@ class TokenLstm(nn.Module):
     def inputs(self, before: torch.Tensor, lookbacks: list[torch.Tensor], slots: torch.Tensor) -> torch.Tensor:
         """The LSTM's input (batch, n_steps, embed).
 
-        before: the streams one step earlier; lookbacks: the streams lookback_steps earlier; slots: metronome positions
+        before: the streams one step earlier; lookbacks: the streams lag_steps earlier; slots: metronome positions
         (batch, n_steps) int64, 0..N_METRE_POSITIONS-1.
         """
-        x = self._embed(before) + self.slot_table(slots)
-        for linear, earlier in zip(self.lookback_inputs, lookbacks, strict=True):
+        x = self._embed(before) + self.metre_embedding(slots)
+        for linear, earlier in zip(self.lag_projections, lookbacks, strict=True):
             x = x + linear(self._embed(earlier))
         return x
 
@@ -111,21 +111,21 @@ class TokenLstm(nn.Module):
 
     def _embed(self, streams: torch.Tensor) -> torch.Tensor:
         rows = (streams + self.offsets).flatten(0, 1)
-        return F.embedding_bag(rows, self.input_table.weight, mode="sum").unflatten(0, streams.shape[:2])
+        return F.embedding_bag(rows, self.token_embedding.weight, mode="sum").unflatten(0, streams.shape[:2])
 
 
-class StreamHeads(nn.Module):
+class TokenHeads(nn.Module):
     """Predict each stream from the LSTM's state, the streams before it in the step, and its own value in look-back."""
 
     def __init__(self, config: LstmConfig) -> None:
         super().__init__()
-        width, n_streams = config.head_width, config.n_streams
-        self.from_hidden = nn.Linear(config.hidden, n_streams * width)
-        self.prefix_table = nn.Embedding(config.n_rows, width)
-        self.from_prefix = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(n_streams - 1))
-        self.lookback_tables = nn.ModuleList(nn.Embedding(config.n_rows, width) for _ in config.lookback_steps)
-        self.to_logits = nn.ModuleList(nn.Linear(width, size) for size in config.stream_sizes)
-        for table in (self.prefix_table, *self.lookback_tables):
+        width, n_codebooks = config.head_width, config.n_codebooks
+        self.hidden_projection = nn.Linear(config.hidden, n_codebooks * width)
+        self.prefix_embedding = nn.Embedding(config.n_rows, width)
+        self.prefix_projections = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(n_codebooks - 1))
+        self.lag_embeddings = nn.ModuleList(nn.Embedding(config.n_rows, width) for _ in config.lag_steps)
+        self.output_layers = nn.ModuleList(nn.Linear(width, size) for size in config.codebook_sizes)
+        for table in (self.prefix_embedding, *self.lag_embeddings):
             nn.init.normal_(table.weight, std=0.1)
 
     def forward(self, hidden: torch.Tensor, lookbacks: list[torch.Tensor], targets: torch.Tensor) -> list[torch.Tensor]:
@@ -138,19 +138,19 @@ class StreamHeads(nn.Module):
         return logits
 
     def features(self, hidden: torch.Tensor, lookbacks: list[torch.Tensor]) -> torch.Tensor:
-        """What every stream knows before its step begins: (..., n_streams, width)."""
-        features = self.from_hidden(hidden).unflatten(-1, (len(self.to_logits), -1))
-        for table, rows in zip(self.lookback_tables, lookbacks, strict=True):
+        """What every stream knows before its step begins: (..., n_codebooks, width)."""
+        features = self.hidden_projection(hidden).unflatten(-1, (len(self.output_layers), -1))
+        for table, rows in zip(self.lag_embeddings, lookbacks, strict=True):
             features = features + table(rows)
         return features
 
     def logits(self, stream: int, feature: torch.Tensor, prefix: torch.Tensor | None) -> torch.Tensor:
         """Logits (..., size) of one stream, from its feature and the prefix of those before it, both (..., width)."""
         if prefix is not None:
-            feature = feature + self.from_prefix[stream - 1](prefix)
-        return self.to_logits[stream](F.gelu(feature, approximate="tanh"))
+            feature = feature + self.prefix_projections[stream - 1](prefix)
+        return self.output_layers[stream](F.gelu(feature, approximate="tanh"))
 
     def extend(self, prefix: torch.Tensor | None, rows: torch.Tensor) -> torch.Tensor:
         """The prefix (..., width) with one more stream's values, given as table rows (...)."""
-        added = self.prefix_table(rows)
+        added = self.prefix_embedding(rows)
         return added if prefix is None else prefix + added

@@ -20,16 +20,16 @@ class Net(NamedTuple):
     scales: np.ndarray  # float32
     biases: np.ndarray  # float32
     matrices: np.ndarray  # int64 (n_matrices, 4): look-backs, layers, from hidden, from prefix and to logits by turns
-    input_table: np.ndarray  # int8 (n_rows, embed)
+    token_embedding: np.ndarray  # int8 (n_rows, embed)
     input_scales: np.ndarray  # float32 (n_rows,)
-    slot_table: np.ndarray  # float32 (n_slots, embed)
-    prefix_table: np.ndarray  # int8 (n_rows, width)
+    metre_embedding: np.ndarray  # float32 (n_slots, embed)
+    prefix_embedding: np.ndarray  # int8 (n_rows, width)
     prefix_scales: np.ndarray  # float32 (n_rows,)
-    lookback_tables: np.ndarray  # int8 (n_lookbacks * n_rows, width)
+    lag_embeddings: np.ndarray  # int8 (n_lookbacks * n_rows, width)
     lookback_scales: np.ndarray  # float32 (n_lookbacks * n_rows,)
-    lookback_steps: np.ndarray  # int64
-    offsets: np.ndarray  # int64 (n_streams,) first row of each stream
-    sizes: np.ndarray  # int64 (n_streams,)
+    lag_steps: np.ndarray  # int64
+    offsets: np.ndarray  # int64 (n_codebooks,) first row of each stream
+    sizes: np.ndarray  # int64 (n_codebooks,)
 
 
 class Memory(NamedTuple):
@@ -39,7 +39,7 @@ class Memory(NamedTuple):
     hidden: np.ndarray  # float32 (n_places, n_layers, hidden)
     cell: np.ndarray  # float32 (n_places, n_layers, hidden)
     last: np.ndarray  # float32 (n_places, embed) sum of the input table's rows of the last step
-    past: np.ndarray  # int64 (n_places, n_past, n_streams) values, a ring: step t is at t % n_past
+    past: np.ndarray  # int64 (n_places, n_past, n_codebooks) values, a ring: step t is at t % n_past
     sums: np.ndarray  # int8 (n_places, n_past, embed) such sums, for looking back
     sums_scale: np.ndarray  # float32 (n_places, n_past)
     sums_sum: np.ndarray  # int32 (n_places, n_past)
@@ -53,7 +53,7 @@ class Desk(NamedTuple):
     scale: np.ndarray  # float32 (n_songs,)
     total: np.ndarray  # int32 (n_songs,)
     outputs: np.ndarray  # float32: gates, logits and the like
-    features: np.ndarray  # float32 (n_songs, n_streams * width)
+    features: np.ndarray  # float32 (n_songs, n_codebooks * width)
     prefix: np.ndarray  # float32 (n_songs, width)
     chances: np.ndarray  # float64 (largest size,)
     candidates: np.ndarray  # int64 (largest size,)
@@ -76,22 +76,22 @@ def pack(model: TokenLstm) -> Net:
     """Rounds the model's matrices to eight bits."""
     heads, config = model.heads, model.config
     matrices = PackedMatrices()
-    for linear in (*model.lookback_inputs, *model.fused_layers(), heads.from_hidden):
+    for linear in (*model.lag_projections, *model.fused_layers(), heads.hidden_projection):
         _add(matrices, linear)
-    for stream, logits in enumerate(heads.to_logits):
+    for stream, logits in enumerate(heads.output_layers):
         if stream:
-            _add(matrices, heads.from_prefix[stream - 1])
+            _add(matrices, heads.prefix_projections[stream - 1])
         _add(matrices, logits, beyond=-np.inf)  # logits of values that there are not
-    lookbacks = [in_eight_bits(_array(table.weight)) for table in heads.lookback_tables]
+    lookbacks = [in_eight_bits(_array(table.weight)) for table in heads.lag_embeddings]
     return Net(
         *(aligned(array) for array in matrices.arrays()),
-        *map(aligned, in_eight_bits(_array(model.input_table.weight))),
-        _array(model.slot_table.weight),
-        *map(aligned, in_eight_bits(_array(heads.prefix_table.weight))),
+        *map(aligned, in_eight_bits(_array(model.token_embedding.weight))),
+        _array(model.metre_embedding.weight),
+        *map(aligned, in_eight_bits(_array(heads.prefix_embedding.weight))),
         *(aligned(np.concatenate(parts)) for parts in zip(*lookbacks, strict=True)),
-        lookback_steps=np.array(config.lookback_steps),
-        offsets=np.array(config.stream_offsets),
-        sizes=np.array(config.stream_sizes),
+        lag_steps=np.array(config.lag_steps),
+        offsets=np.array(config.codebook_offsets),
+        sizes=np.array(config.codebook_sizes),
     )
 
 
@@ -120,14 +120,14 @@ def zeros(shape: int | tuple[int, ...], dtype: type | np.dtype = np.float64) -> 
 
 def empty_memory(config: LstmConfig, n_places: int) -> Memory:
     """Places that must be cleared before use."""
-    n_past, n_layers = max(config.lookback_steps), config.n_layers
+    n_past, n_layers = max(config.lag_steps), config.n_layers
     embed = _filled(config.embed, COLUMNS_MULTIPLE)
     return Memory(
         clock=zeros(n_places, np.int64),
         hidden=zeros((n_places, n_layers, config.hidden), np.float32),
         cell=zeros((n_places, n_layers, config.hidden), np.float32),
         last=zeros((n_places, embed), np.float32),
-        past=zeros((n_places, n_past, config.n_streams), np.int64),
+        past=zeros((n_places, n_past, config.n_codebooks), np.int64),
         sums=zeros((n_places, n_past, embed), np.int8),
         sums_scale=zeros((n_places, n_past), np.float32),
         sums_sum=zeros((n_places, n_past), np.int32),
@@ -138,17 +138,17 @@ def empty_desk(config: LstmConfig, n_places: int) -> Desk:
     """Room for a run of all places; columns beyond a product's own are noughts or are never looked at."""
     n_songs = n_places + SPARE_SONGS
     n_columns = _filled(max(max(config.embed, config.hidden) + config.hidden, config.head_width), COLUMNS_MULTIPLE)
-    widest = max(4 * config.hidden, config.n_streams * config.head_width, config.embed, *config.stream_sizes)
+    widest = max(4 * config.hidden, config.n_codebooks * config.head_width, config.embed, *config.codebook_sizes)
     return Desk(
         inputs=zeros((n_songs, n_columns + LINE_BYTES), np.float32),
         rounded=zeros((n_songs, n_columns + LINE_BYTES), np.int8),
         scale=zeros(n_songs, np.float32),
         total=zeros(n_songs, np.int32),
         outputs=zeros((n_songs, _filled(widest, BLOCK_ROWS) + LINE_BYTES), np.float32),
-        features=zeros((n_songs, _filled(config.n_streams * config.head_width, BLOCK_ROWS) + LINE_BYTES), np.float32),
+        features=zeros((n_songs, _filled(config.n_codebooks * config.head_width, BLOCK_ROWS) + LINE_BYTES), np.float32),
         prefix=zeros((n_songs, _filled(config.head_width, COLUMNS_MULTIPLE)), np.float32),
-        chances=zeros(_filled(max(config.stream_sizes), LANES)),
-        candidates=zeros(_filled(max(config.stream_sizes), LANES), np.int64),
+        chances=zeros(_filled(max(config.codebook_sizes), LANES)),
+        candidates=zeros(_filled(max(config.codebook_sizes), LANES), np.int64),
     )
 
 

@@ -20,8 +20,8 @@ class Stride:
     """What one place is to do in the next n_steps steps.
 
     slots: int64 (n_steps,), metronome positions
-    known: int64 (n_steps, n_streams) values to hear (a stream's size: "not known"), or None to choose them by chance
-    draws: float64 (n_steps, n_streams), 0..1, the chance; None when known
+    known: int64 (n_steps, n_codebooks) values to hear (a stream's size: "not known"), or None to choose them by chance
+    draws: float64 (n_steps, n_codebooks), 0..1, the chance; None when known
     temperature: 0 takes the likeliest, 1 what the network has learnt; labels are drawn at LABEL_CALM of it
     least: values less likely than this share of the likeliest one are never drawn, see choice.choose
     kinds: int64 (n_steps,), which grammar of stream 0 holds at each step; None or 0: anything goes
@@ -50,13 +50,13 @@ class Task(NamedTuple):
     places: np.ndarray  # int64 (n_songs,)
     modes: np.ndarray  # int64 (n_songs,) CHOOSE, JUDGE or HEAR
     slots: np.ndarray  # int64 (n_songs, n_steps)
-    values: np.ndarray  # int64 (n_songs, n_steps, n_streams), read or written
-    draws: np.ndarray  # float64 (n_songs, n_steps, n_streams)
-    temperature: np.ndarray  # float64 (n_songs, n_streams)
+    values: np.ndarray  # int64 (n_songs, n_steps, n_codebooks), read or written
+    draws: np.ndarray  # float64 (n_songs, n_steps, n_codebooks)
+    temperature: np.ndarray  # float64 (n_songs, n_codebooks)
     log_least: np.ndarray  # float64 (n_songs,)
     kinds: np.ndarray  # int64 (n_songs, n_steps)
     grammars: np.ndarray  # bool (n_kinds, sizes[0] + 1, sizes[0])
-    nats: np.ndarray  # float64 (n_songs, n_steps, n_streams)
+    nats: np.ndarray  # float64 (n_songs, n_steps, n_codebooks)
 
 
 class Places:
@@ -72,8 +72,8 @@ class Places:
         """grammars: bool (n_kinds, size0 + 1, size0): may this value of stream 0 follow its last value? The last row:
         where the last value is not known. Kind 0 lets anything follow anything. n_threads: that share a large run."""
         self.config, self.n_places = model.config, n_places
-        self._sizes = np.array(self.config.stream_sizes)
-        self._calm = np.where(np.arange(self.config.n_streams) < self.config.n_labels, LABEL_CALM, 1.0)
+        self._sizes = np.array(self.config.codebook_sizes)
+        self._calm = np.where(np.arange(self.config.n_codebooks) < self.config.n_labels, LABEL_CALM, 1.0)
         self._grammars = self._checked(grammars)
         self._net = (model if isinstance(model, PackedLstm) else PackedLstm.of(model)).net
         self._memory = empty_memory(self.config, n_places)
@@ -111,14 +111,14 @@ class Places:
     def run(self, strides: list[Stride]) -> list[np.ndarray]:
         """Take strides of one length, each at a place of its own. Releases the GIL.
 
-        Returns each one's values, int64 (n_steps, n_streams); known ones are given back.
+        Returns each one's values, int64 (n_steps, n_codebooks); known ones are given back.
         """
         return self._run(strides, judge=False)[0]
 
     def nats(self, stride: Stride) -> np.ndarray:
         """Take a stride of known values, none of them "not known".
 
-        Returns log-probabilities, float64 (n_steps, n_streams): of each value, given those before it.
+        Returns log-probabilities, float64 (n_steps, n_codebooks): of each value, given those before it.
         """
         if stride.known is None or (stride.known >= self._sizes).any():
             raise ValueError("only known values have a probability")
@@ -157,7 +157,7 @@ class Places:
         task = Task(
             places=np.array([stride.place for stride in strides]),
             modes=np.array(modes),
-            slots=np.stack([stride.slots for stride in strides]).astype(np.int64) % self._net.slot_table.shape[0],
+            slots=np.stack([stride.slots for stride in strides]).astype(np.int64) % self._net.metre_embedding.shape[0],
             values=np.zeros(shape, np.int64),
             draws=np.zeros(shape),
             temperature=np.array([[stride.temperature] for stride in strides], np.float64) * self._calm,
@@ -190,4 +190,4 @@ def _fill(task: Task, song: int, stride: Stride) -> None:
 def warm_up() -> None:
     """Compile the kernel, or load what was compiled: 10 s the first time, half a second later on."""
     with torch.random.fork_rng(devices=[]):
-        Places(TokenLstm(LstmConfig(stream_sizes=(2, 2), n_labels=1, embed=16, hidden=16, head_width=16)), 1)
+        Places(TokenLstm(LstmConfig(codebook_sizes=(2, 2), n_labels=1, embed=16, hidden=16, head_width=16)), 1)

@@ -60,7 +60,7 @@ class CodecStage:
     def after_step(self, step: int) -> None:
         """Move the codebooks towards the latents of the batch."""
         generator = torch.Generator().manual_seed(step)
-        for quantiser, latent in zip(self.model.quantisers, self._latents, strict=True):
+        for quantiser, latent in zip(self.model.quantizers, self._latents, strict=True):
             quantiser.learn(latent.detach().flatten(0, 1), generator)
 
     @torch.no_grad()
@@ -72,7 +72,7 @@ class CodecStage:
         codes = self.model.encode(truth)
         copy = self.model.decode(codes)
         error = (self._mel_db(copy) - self._mel_db(truth)).abs().mean().item()
-        return {"held_out": error, "least_use": min(perplexity_shares(codes, self.model.config.stream_sizes))}
+        return {"held_out": error, "least_use": min(perplexity_shares(codes, self.model.config.flat_codebook_sizes))}
 
     def publish(self, curve: list[dict[str, float]]) -> None:
         """A codec alone plays nothing yet."""
@@ -84,7 +84,7 @@ class CodecStage:
 
     def _quantise(self, band: int, latent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Quantised latents that pass gradients straight through, and the commitment distance."""
-        quantiser = self.model.quantisers[band]
+        quantiser = self.model.quantizers[band]
         if not quantiser.codebooks[0].seeded:
             return latent, latent.square().mean() * 0  # the first batch only gives the codebooks their start
         with torch.no_grad():
@@ -102,7 +102,7 @@ class CodecStage:
 
     def _go_on_from(self, start: Codec) -> None:
         self.model.load_state_dict(start.state_dict())
-        for quantiser in self.model.quantisers:
+        for quantiser in self.model.quantizers:
             for codebook in quantiser.codebooks:
                 codebook.go_on()
 
@@ -118,7 +118,7 @@ def _piece(songs: list[Song], n_steps: int, rng: np.random.Generator) -> np.ndar
 
 
 def perplexity_shares(codes: torch.Tensor, sizes: tuple[int, ...]) -> list[float]:
-    """Perplexity of each stream's use in codes (..., n_streams), divided by its codebook's size."""
+    """Perplexity of each stream's use in codes (..., n_codebooks), divided by its codebook's size."""
     shares = []
     for stream, size in enumerate(sizes):
         use = torch.bincount(codes[..., stream].flatten(), minlength=size).float()

@@ -250,7 +250,7 @@ def song_log_magnitude(song: Song, device: torch.device) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Sequence:
-    """One song: streams (n_steps, n_streams) int16 and metronome slots (n_steps,) int16."""
+    """One song: streams (n_steps, n_codebooks) int16 and metronome slots (n_steps,) int16."""
 
     streams: np.ndarray
     slots: np.ndarray
@@ -313,12 +313,12 @@ def early(labels: np.ndarray) -> np.ndarray:
 
 
 def window(sequence: Sequence, first: int, n_steps: int, config: LstmConfig) -> list[np.ndarray]:
-    """[before, *lookbacks, targets], each (n_steps, n_streams), of the steps from first on.
+    """[before, *lookbacks, targets], each (n_steps, n_codebooks), of the steps from first on.
 
     What lies before the song's start is "not known". n_steps must not reach beyond the song.
     """
     return [
-        _shifted(sequence.streams, first - ago, n_steps, config.stream_sizes) for ago in (1, *config.lookback_steps, 0)
+        _shifted(sequence.streams, first - ago, n_steps, config.codebook_sizes) for ago in (1, *config.lag_steps, 0)
     ]
 
 

@@ -24,14 +24,14 @@ ANY_OTHER = 1.0  # added to every count: a value never heard in training still h
 
 
 def unigram_bits(train: list[Sequence], held_out: list[Sequence], sizes: tuple[int, ...]) -> np.ndarray:
-    """Bits a step (n_streams,) on held-out songs of the frequencies of values in the training songs."""
+    """Bits a step (n_codebooks,) on held-out songs of the frequencies of values in the training songs."""
     streams = np.concatenate([sequence.streams for sequence in held_out])
     shares = _frequencies(train, sizes)
     return np.array([-np.log2(share[streams[:, stream]]).mean() for stream, share in enumerate(shares)])
 
 
 def bar_ago_bits(train: list[Sequence], held_out: list[Sequence], sizes: tuple[int, ...]) -> np.ndarray:
-    """Bits a step (n_streams,) of: as one bar ago with probability p (fitted to training songs), else by frequency."""
+    """Bits a step (n_codebooks,) of: as one bar ago with probability p (fitted to training songs), else by frequency."""
     return np.array(
         [
             _mixture_bits(_pairs(held_out, stream), share, _repeat_probability(_pairs(train, stream), share))
@@ -102,7 +102,7 @@ class LstmStage:
         if start is not None:
             self.model.load_state_dict(start.state_dict())
         self.songs_id, self._publish, self._on_step = songs_id, publish, on_step
-        fine = is_fine or (False,) * (config.n_streams - config.n_labels)
+        fine = is_fine or (False,) * (config.n_codebooks - config.n_labels)
         self.weights = (LABEL_WEIGHT,) * config.n_labels + tuple(FINE_WEIGHT if each else 1.0 for each in fine)
         on_step(0, self.model)
         self._shares = np.array([len(s.slots) for s in sequences], float) / sum(len(s.slots) for s in sequences)
@@ -152,7 +152,7 @@ class LstmStage:
         before = torch.where((times - 1 < labels_until) & (labels_until > 0) & is_label, unknown, before)
         lookbacks = [
             torch.where((times - ago < labels_until) & (labels_until > 0) & is_label | no_lookback, unknown, earlier)
-            for ago, earlier in zip(self.model.config.lookback_steps, lookbacks, strict=True)
+            for ago, earlier in zip(self.model.config.lag_steps, lookbacks, strict=True)
         ]
         return Batch(before, lookbacks, batch.slots, batch.targets)
 
@@ -175,7 +175,7 @@ def nats_by_stream(logits: list[torch.Tensor], targets: torch.Tensor) -> list[to
 
 @torch.no_grad()
 def bits_by_stream(model: TokenLstm, songs: list[Sequence], n_steps: int, device: torch.device) -> np.ndarray:
-    """Bits a step (n_streams,) that the model needs for the first n_steps of songs that it hears from the beginning.
+    """Bits a step (n_codebooks,) that the model needs for the first n_steps of songs that it hears from the beginning.
 
     No more steps are taken than the shortest song has.
     """
@@ -222,6 +222,6 @@ def _name(step: int) -> str:
 
 def dream(lstm: TokenLstm) -> torch.Tensor:
     """Codes (N_STEPS, n_codes) int16 that the LSTM dreams up from nothing, at temperature 1."""
-    draws = np.random.default_rng(CHANCE).random((N_STEPS, lstm.config.n_streams))
+    draws = np.random.default_rng(CHANCE).random((N_STEPS, lstm.config.n_codebooks))
     streams = Places(lstm, 1).run([Stride(0, np.arange(N_STEPS) % N_METRE_POSITIONS, draws=draws)])[0]
     return torch.from_numpy(streams[:, lstm.config.n_labels :]).to(torch.int16)

@@ -97,7 +97,7 @@ def run(plan: Plan, report: Report = print) -> None:
         lambda lstm, curve: save_checkpoint(plan.out, codec, lstm, facts | {"lstm_curve": curve}),
         load_checkpoint(plan.start)[1] if plan.start else None,
         snapshots.look,
-        codec.config.stream_is_fine,
+        codec.config.codebook_is_residual,
     )
     curve = train(stage, plan.budget(plan.lstm_steps, 1 - CODEC_SHARE), plan.work / "lstm.state", plan.resume, report)
     _keep_some_of_the_start(plan, stage.model)
@@ -119,7 +119,7 @@ def _keep_some_of_the_start(plan: Plan, lstm: TokenLstm) -> None:
 def _lstm_config(plan: Plan, codec: Codec) -> LstmConfig:
     if plan.start:
         return load_checkpoint(plan.start)[1].config
-    return LstmConfig((*LABEL_SIZES, *codec.config.stream_sizes), len(LABEL_SIZES), **plan.lstm_shape)
+    return LstmConfig((*LABEL_SIZES, *codec.config.flat_codebook_sizes), len(LABEL_SIZES), **plan.lstm_shape)
 
 
 def _prepare_work(plan: Plan) -> None:
@@ -163,7 +163,7 @@ def _train_codec(
 def _bits(stage: LstmStage) -> dict:
     """The table of bits a step on held-out songs, LSTM and baselines, labels and codes together and apart."""
     stage.model.eval()
-    held_out, sizes = stage.all_held_out, stage.model.config.stream_sizes
+    held_out, sizes = stage.all_held_out, stage.model.config.codebook_sizes
     rows = {
         "lstm": _mean_over_steps(stage, held_out),
         "unigram": lstm.unigram_bits(stage.sequences, held_out, sizes),
@@ -175,7 +175,7 @@ def _bits(stage: LstmStage) -> dict:
 
 
 def _mean_over_steps(stage: LstmStage, held_out: list[Sequence]) -> np.ndarray:
-    """Bits a step (n_streams,), each song heard as a whole and counted by its length."""
+    """Bits a step (n_codebooks,), each song heard as a whole and counted by its length."""
     lengths = [len(song.slots) for song in held_out]
     bits = [bits_by_stream(stage.model, [song], len(song.slots), stage.device) for song in held_out]
     return np.average(bits, axis=0, weights=lengths)

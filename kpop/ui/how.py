@@ -155,7 +155,7 @@ def how_it_works(performance: "RenderedSong | None", settings: Settings) -> None
 def stages(figures: SongFigures | None, settings: Settings, shape: LstmConfig | None) -> tuple[Stage, ...]:
     """The six stages. figures: None before there is a song; shape: None where the voice does not tell it."""
     chance = f"{settings.randomness:.0%} of the seed left to chance"
-    n_codes = shape.n_streams - shape.n_labels if shape else None
+    n_codes = shape.n_codebooks - shape.n_labels if shape else None
     numbers = f"{n_codes} numbers" if n_codes else "a few numbers"
     memory = f"{shape.n_layers} layers of {shape.hidden} cells" if shape else ""
     n_steps = figures.n_steps if figures else steps_of(settings.length_s)

@@ -99,7 +99,7 @@ def make_lesson(pipeline: "Pipeline", path: Path, report: Report) -> Lesson:
     from kpop.audio.phase import picture_db  # scipy, torch and plotly: the page must not wait for them
     from kpop.ui.spectrogram import shrink
 
-    snapshots = read_snapshots(path, pipeline.codec.config.stream_sizes)
+    snapshots = read_snapshots(path, pipeline.codec.config.flat_codebook_sizes)
     sounds, pictures = [], []
     for number, codes in enumerate(snapshots.values()):
         report(number / len(snapshots), "Bringing back how it sounded then")
@@ -112,8 +112,8 @@ def make_lesson(pipeline: "Pipeline", path: Path, report: Report) -> Lesson:
     return Lesson(stops, seconds, wav_bytes(np.concatenate(sounds)), png(np.concatenate(pictures)), tuple(bits))
 
 
-def read_snapshots(path: Path, stream_sizes: tuple[int, ...]) -> dict[int, np.ndarray]:
-    """Codes (n_steps, n_codes) int64 by training step, earliest first. stream_sizes: how many values each code has."""
+def read_snapshots(path: Path, codebook_sizes: tuple[int, ...]) -> dict[int, np.ndarray]:
+    """Codes (n_steps, n_codes) int64 by training step, earliest first. codebook_sizes: how many values each code has."""
     from kpop.checkpoint import read_tensors
 
     tensors, metadata = read_tensors(path)
@@ -123,7 +123,7 @@ def read_snapshots(path: Path, stream_sizes: tuple[int, ...]) -> dict[int, np.nd
         if len({codes.shape for codes in snapshots.values()}) != 1:
             raise ValueError("snapshots of different length")
         every = np.concatenate(list(snapshots.values()))
-        if every.shape[1] != len(stream_sizes) or (every < 0).any() or (every >= stream_sizes).any():
+        if every.shape[1] != len(codebook_sizes) or (every < 0).any() or (every >= codebook_sizes).any():
             raise ValueError("codes of another model")
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise KpopError(f"{path.name} does not belong to this voice: train it again to hear it learn.") from error
