@@ -1,4 +1,4 @@
-"""A checkpoint: one safetensors file with weights, configuration and statistics. Nothing in it is ever executed."""
+"""Checkpoints: one safetensors file with weights, configuration and statistics. Nothing is ever unpickled."""
 
 import json
 import os
@@ -18,22 +18,22 @@ from kpop.errors import KpopError
 from kpop.lstm.model import LstmConfig, TokenLstm
 
 FORMAT = "twice4life-2"
-TRAINING_ONLY = (".counts", ".sums", ".seeded")  # a codebook's running averages: training goes on from its own state
+TRAINING_ONLY = (".counts", ".sums", ".seeded")  # a codebook's moving averages, which the training state keeps
 FULL_PRECISION = ("bin_mean", "bin_std")
-SCALE = ".row_scale"  # beside a matrix in int8: what each row is to be multiplied by
+SCALE = ".row_scale"  # suffix of an int8 matrix's float32 scales, one per row
 LARGEST_INT8 = 127
 
 
 def save_checkpoint(path: Path, codec: Codec, lstm: TokenLstm | None, info: dict[str, Any]) -> None:
     """Write the networks to path, atomically. info: anything JSON can hold.
 
-    The codec's weights are kept as float16, the LSTM's matrices as int8 with a scale a row, as they are stepped with.
-    Without an LSTM it is a codec alone, which only load_codec() reads.
+    The codec's weights are stored as float16, the LSTM's matrices as int8 with a scale per row, as the sampler uses
+    them. Without an LSTM the file can only be read by load_codec().
     """
     tensors, metadata = {}, {"format": FORMAT, "info": json.dumps(info)}
     for name, network in {"codec": codec, "lstm": lstm}.items():
         if network is not None:
-            store = _in_eight_bits if network is lstm else _in_sixteen_bits
+            store = _as_int8 if network is lstm else _as_float16
             for key, t in _weights(network).items():
                 tensors |= store(f"{name}.{key}", t)
             metadata[name] = json.dumps(asdict(network.config))
@@ -46,7 +46,7 @@ def load_checkpoint(path: Path) -> tuple[Codec, TokenLstm, dict[str, Any]]:
     Raises KpopError when the file is missing, damaged, or not one of ours.
     """
     tensors, metadata = read_tensors(path)
-    with _fitting(path):
+    with _reporting_mismatch(path):
         codec, info = _codec(tensors, metadata)
         lstm = TokenLstm(_config(LstmConfig, metadata["lstm"]))
         _restore(lstm, "lstm.", tensors)
@@ -56,7 +56,7 @@ def load_checkpoint(path: Path) -> tuple[Codec, TokenLstm, dict[str, Any]]:
 def load_codec(path: Path) -> tuple[Codec, dict[str, Any]]:
     """Rebuild (codec, info) alone; otherwise as load_checkpoint()."""
     tensors, metadata = read_tensors(path)
-    with _fitting(path):
+    with _reporting_mismatch(path):
         return _codec(tensors, metadata)
 
 
@@ -69,8 +69,8 @@ def _codec(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> tuple[
 
 
 @contextmanager
-def _fitting(path: Path) -> Iterator[None]:
-    """Whatever does not fit in a readable file is the same news to the user."""
+def _reporting_mismatch(path: Path) -> Iterator[None]:
+    """Report anything in a readable file that does not fit as one error."""
     try:
         yield
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -78,7 +78,7 @@ def _fitting(path: Path) -> Iterator[None]:
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file so that path holds either the old content or the new, never half of it."""
+    """Write a safetensors file atomically: path holds either the old content or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -105,22 +105,22 @@ def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: t for name, t in model.state_dict().items() if not name.endswith(TRAINING_ONLY)}
 
 
-def _in_sixteen_bits(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+def _as_float16(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
     return {name: tensor if name.endswith(FULL_PRECISION) else tensor.half()}
 
 
-def _in_eight_bits(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Symmetric quantisation of matrices, a scale a row (Jacob et al. 2018, "Quantization and training of neural
-    networks for efficient integer-arithmetic-only inference"); what is no matrix in sixteen bits."""
+def _as_int8(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Symmetric quantization of matrices with a scale per row (Jacob et al. 2018, "Quantization and training of neural
+    networks for efficient integer-arithmetic-only inference"); all else in float16."""
     if tensor.ndim != 2:
-        return _in_sixteen_bits(name, tensor)
+        return _as_float16(name, tensor)
     matrix = tensor.detach().float().cpu()
     scale = matrix.abs().amax(1).clamp_min(1e-12) / LARGEST_INT8
     return {name: (matrix / scale[:, None]).round().to(torch.int8), name + SCALE: scale}
 
 
 def _as_floats(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors of a file as float32, matrices in int8 multiplied out."""
+    """Tensors of a file as float32, int8 matrices dequantized."""
     scales = {name.removesuffix(SCALE): t for name, t in tensors.items() if name.endswith(SCALE)}
     plain = {name: t.float() for name, t in tensors.items() if not name.endswith(SCALE)}
     return {name: t * scales[name][:, None] if name in scales else t for name, t in plain.items()}
@@ -131,7 +131,7 @@ def _config(kind: type, text: str) -> Any:
 
 
 def _tuples(value: Any) -> Any:
-    """JSON's lists, as the tuples that frozen configurations hold."""
+    """JSON lists as the tuples that frozen configurations hold."""
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 

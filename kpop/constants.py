@@ -1,15 +1,15 @@
-"""The grid of time and frequency that everything shares: each constant once, the rest derived exactly.
+"""The time-frequency grid: each constant once, the rest derived exactly.
 
-A sixteenth note at 125 BPM is 1920 samples at 16 kHz, so a hop of 240 samples puts eight STFT frames in it, and onsets
-always fall at the same place in a frame.
+A sixteenth note at 125 BPM is 1920 samples at 16 kHz, so that a hop of 240 samples puts exactly eight STFT frames into
+it: onsets of composed songs always fall at the same place in a frame, which makes tokens easier to predict.
 """
 
 SAMPLE_RATE_HZ = 16_000
 N_FFT = 960  # samples in an STFT window (60 ms)
 HOP_LENGTH = 240  # samples between STFT frames (15 ms)
-TEMPO_BPM = 125  # the tempo of our corpus, and of the metronome that the LSTM hears
+TEMPO_BPM = 125  # of the composed corpus, and of a hop of HOP_LENGTH
 SIXTEENTHS_PER_BAR = 16
-FRAMES_PER_STEP = 2  # STFT frames merged into one code step
+FRAMES_PER_STEP = 2  # STFT frames that one step of tokens stands for
 
 
 def exact_div(numerator: int, denominator: int) -> int:
@@ -25,18 +25,16 @@ SIXTEENTH_SAMPLES = exact_div(SAMPLE_RATE_HZ * 60, TEMPO_BPM * 4)
 STEPS_PER_SIXTEENTH = exact_div(SIXTEENTH_SAMPLES, STEP_SAMPLES)
 STEPS_PER_BEAT = STEPS_PER_SIXTEENTH * 4
 STEPS_PER_BAR = STEPS_PER_SIXTEENTH * SIXTEENTHS_PER_BAR
-BAR_SAMPLES = SIXTEENTH_SAMPLES * SIXTEENTHS_PER_BAR
-N_METRE_POSITIONS = STEPS_PER_BAR * 4  # the LSTM is given the position of each step within four bars
 BEATS_PER_BAR = exact_div(STEPS_PER_BAR, STEPS_PER_BEAT)
+N_METRE_POSITIONS = STEPS_PER_BAR * 4  # the LSTM is given each step's position within four bars
+BAR_SAMPLES = SIXTEENTH_SAMPLES * SIXTEENTHS_PER_BAR
 STEPS_PER_S = SAMPLE_RATE_HZ / STEP_SAMPLES
 FRAMES_PER_S = SAMPLE_RATE_HZ / HOP_LENGTH
 
-# Labels of a step: what is known of a song whose score is known. Class 0 of each is "none, or not known".
+# Labels of a step, known for composed songs. Class 0 of each: none, or unknown.
 N_SECTION_CLASSES = 17  # 8 kinds of section, the first four bars and the later ones of each apart
 N_KEY_CLASSES = 25  # 12 major, 12 minor, by the tonic
-N_CHORD_CLASSES = 25  # 12 like major, 12 like minor, by the root
+N_CHORD_CLASSES = 25  # 12 major-like, 12 minor-like, by the root
 LOWEST_TUNE_MIDI, HIGHEST_TUNE_MIDI = 55, 84
-N_TUNE_CLASSES = 1 + 2 * (
-    HIGHEST_TUNE_MIDI - LOWEST_TUNE_MIDI + 1
-)  # a note of the tune as it begins, and as it goes on
+N_TUNE_CLASSES = 1 + 2 * (HIGHEST_TUNE_MIDI - LOWEST_TUNE_MIDI + 1)  # a note's onset, and its continuation
 LABEL_SIZES = (N_SECTION_CLASSES, N_KEY_CLASSES, N_CHORD_CLASSES, N_TUNE_CLASSES)

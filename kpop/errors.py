@@ -1,5 +1,5 @@
-"""The one exception that people are meant to read."""
+"""The one exception whose message is meant for users."""
 
 
 class KpopError(Exception):
-    """Something a person can put right. The message is one sentence: what is wrong and what to do."""
+    """Something a user can put right. The message is one sentence: what is wrong and what to do."""

@@ -1,4 +1,4 @@
-"""Where the weights are, and what they say of themselves, found without loading them."""
+"""Which checkpoints there are and what their headers say, without loading any weights."""
 
 import json
 import os
@@ -10,14 +10,12 @@ MODELS_DIR = Path(os.environ.get("KPOP_MODELS_DIR", Path(__file__).parents[1] / 
 DEFAULT_MODEL = "twice4life"
 SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".index.safetensors"
-BESIDE_A_MODEL = (INDEX_SUFFIX, ".snapshots.safetensors")
-LENGTH_BYTES = 8  # of a safetensors file, before its header in JSON
-LONGEST_HEADER_BYTES = 1 << 24
+SNAPSHOTS_SUFFIX = ".snapshots.safetensors"
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A checkpoint as a listener sees it: its name, a title, and a line about it, which may be empty."""
+    """A checkpoint's name, its title, and a line about it, which may be empty."""
 
     name: str
     title: str
@@ -25,50 +23,54 @@ class ModelInfo:
 
 
 def available_models() -> tuple[str, ...]:
-    """Names of the checkpoints in MODELS_DIR, the one that we ship first.
-
-    What only belongs to a checkpoint, such as its index, is none itself.
-    """
-    files = [path.name for path in MODELS_DIR.glob(f"*{SUFFIX}") if not path.name.endswith(BESIDE_A_MODEL)]
-    names = {name.removesuffix(SUFFIX) for name in files}
+    """Names of the checkpoints in MODELS_DIR, the default first; indices and snapshots beside them don't count."""
+    files = [path.name for path in MODELS_DIR.glob(f"*{SUFFIX}")]
+    names = {name.removesuffix(SUFFIX) for name in files if not name.endswith((INDEX_SUFFIX, SNAPSHOTS_SUFFIX))}
     return tuple(sorted(names, key=lambda name: (name != DEFAULT_MODEL, name)))
 
 
 def checkpoint_path(name: str) -> Path:
-    """The file of a checkpoint, there or not. name: as in available_models(), or a path that ends in .safetensors."""
+    """Path of a checkpoint, existing or not. name: as in available_models(), or a path that ends in .safetensors."""
     return Path(name) if name.endswith(SUFFIX) else MODELS_DIR / f"{name}{SUFFIX}"
 
 
 def index_path(name: str) -> Path:
-    """The file of the index of what a checkpoint was trained on, there or not. name: as for checkpoint_path()."""
-    path = checkpoint_path(name)
-    return path.with_name(path.name.removesuffix(SUFFIX) + INDEX_SUFFIX)
+    """Path of the similarity index beside a checkpoint, existing or not. name: as for checkpoint_path()."""
+    return _beside(name, INDEX_SUFFIX)
 
 
-def voice(name: str) -> ModelInfo:
-    """What a checkpoint says of itself, or its bare name where it says nothing. Reads its header alone."""
-    info = _info(checkpoint_path(name))
+def snapshots_path(name: str) -> Path:
+    """Path of the training snapshots beside a checkpoint, existing or not. name: as for checkpoint_path()."""
+    return _beside(name, SNAPSHOTS_SUFFIX)
+
+
+def model_info(name: str) -> ModelInfo:
+    """Title and description from the checkpoint's header; its bare name where there is neither."""
+    info = header(checkpoint_path(name)).get("info", {})
     title, about = (str(info.get(key) or "") for key in ("title", "about"))
-    return ModelInfo(name, title or name, about or _about(info))
-
-
-def _about(info: dict) -> str:
     n_songs, data = info.get("n_songs"), info.get("data")
-    return f"Has learnt from {n_songs} songs: {data}." if n_songs and data else ""
+    if not about and n_songs and data:
+        about = f"Has learnt from {n_songs} songs: {data}."
+    return ModelInfo(name, title or name, about)
 
 
-def _info(path: Path) -> dict:
-    """The info of a checkpoint; empty where there is none, or no readable file."""
-    return _read_info(path, path.stat().st_mtime_ns) if path.is_file() else {}
+def header(path: Path) -> dict[str, dict]:
+    """The JSON objects in a checkpoint's header ("info", "codec", "lstm"); empty where there is no readable file."""
+    return _read_header(path, path.stat().st_mtime_ns) if path.is_file() else {}
 
 
 @lru_cache(maxsize=64)
-def _read_info(path: Path, _changed_ns: int) -> dict:
+def _read_header(path: Path, _changed_ns: int) -> dict[str, dict]:
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with path.open("rb") as file:
-            n_bytes = int.from_bytes(file.read(LENGTH_BYTES), "little")
-            header = json.loads(file.read(min(n_bytes, LONGEST_HEADER_BYTES)))
-        info = json.loads(header["__metadata__"]["info"])
-        return info if isinstance(info, dict) else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        with safe_open(path, framework="numpy") as file:
+            texts = {key: text for key, text in (file.metadata() or {}).items() if text.startswith("{")}
+        return {key: json.loads(text) for key, text in texts.items()}
+    except (SafetensorError, OSError, ValueError):
         return {}
+
+
+def _beside(name: str, suffix: str) -> Path:
+    path = checkpoint_path(name)
+    return path.with_name(path.name.removesuffix(SUFFIX) + suffix)

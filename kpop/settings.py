@@ -1,4 +1,4 @@
-"""What a listener chooses, checked in one place, and what they get."""
+"""What is requested of a song, validated in one place, and the song that results."""
 
 from dataclasses import dataclass, field
 
@@ -14,12 +14,12 @@ RANDOMNESS_RANGE = (0.0, 1.0)
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides a song.
+    """Everything that determines a song.
 
-    randomness: share of the seed that is chance, 0 (the clip as it is) to 1 (nothing of it remains)
-    temperature: probabilities are raised to 1/temperature; 0 takes the likeliest path, 2 is wild
+    randomness: share of the seed that is random, 0 (the clip as it is) to 1 (nothing of it remains)
+    temperature: probabilities are raised to 1/temperature; 0 takes the most likely token, 2 flattens a lot
     length_s: seconds of the whole song, seed included, 4 to 300
-    seed_number: same settings and number, same bytes; another number, another song
+    seed_number: of the random generators; same settings and number, same samples
     clip: name of a built-in seed clip, or of the file that was given
     model: name of a checkpoint in models/
 
@@ -48,10 +48,7 @@ def _require(what: str, value: float, span: tuple[float, float]) -> None:
 
 @dataclass(frozen=True)
 class Beat:
-    """Where a song's bars lie: a beat at first_downbeat_s + n * beat_s, n from 0 on, a bar at every beats_per_bar-th.
-
-    first_downbeat_s: seconds from the song's start to the first bar that begins there or later
-    """
+    """A song's beat grid: beats at first_downbeat_s + n * beat_s, n from 0 on; every beats_per_bar-th is a downbeat."""
 
     first_downbeat_s: float
     beat_s: float
@@ -68,16 +65,16 @@ GRID_BEAT = Beat(0.0, 60 / TEMPO_BPM, BEATS_PER_BAR)
 
 @dataclass(frozen=True)
 class GeneratedSong:
-    """A finished song and everything about it.
+    """A finished song.
 
-    waveform: (n_samples,) float32, 16 kHz mono, -14 LUFS, true peak below -1 dBFS
-    log_mel_db: (n_frames, n_mels) float32, dB relative to the song's loudest cell
+    waveform: (n_samples,) float32, 16 kHz mono, about -14 LUFS, true peak below -1 dBFS
+    log_mel_db: (n_frames, n_mels) float32, dB relative to the loudest cell
     mel_centres_hz: (n_mels,) centre frequency of each mel band
-    seed_end_s: where the seed ends and the machine goes on alone
-    settings: what it was made with
-    seconds_taken: wall-clock seconds of each stage; stages overlap, and passes are shared with other songs
-    taken_s: wall-clock seconds from the beginning to the finished song
-    beat: where its beats and bars lie
+    seed_end_s: where the seed ends and generation begins
+    settings: what it was generated with
+    seconds_taken: wall-clock seconds of each stage; stages overlap, and sampler passes are shared with other songs
+    taken_s: wall-clock seconds from start to end
+    beat: its beat grid
     """
 
     waveform: np.ndarray

@@ -16,16 +16,15 @@ import pytest
 from kpop.audio.io import pcm_bytes
 from kpop.audio.loudness import integrated_loudness
 from kpop.audio.stft import log_mel_db, stft
-from kpop.corpus.compose import compose
-from kpop.corpus.labels import step_labels
-from kpop.corpus.render import render
+from kpop.corpus.compose import compose, step_labels
+from kpop.corpus.mix import render
 from kpop.generation.clips import SeedClip, built_in_clip
 from kpop.generation.metadata import read_metadata
 from kpop.generation.pipeline import Pipeline
 from kpop.generation.session import GenerationSession
 from kpop.model_info import checkpoint_path
 from kpop.settings import Settings
-from kpop.ui.sharing import arrived_by_link, link, wanted
+from kpop.ui.sharing import arrived_by_link, link, settings_from_query
 
 GOLDEN = Path(__file__).parent / "golden"
 SONGS = {
@@ -59,16 +58,16 @@ def made(name: str) -> dict:
     if name in SEED_TEMPI_BPM:
         clip = SeedClip(clip.name, clip.title, clip.waveform, clip.first_slot, clip.labels, SEED_TEMPI_BPM[name])
     player = pipeline(settings.model)
-    dream, places = GenerationSession(player, settings, clip), player.places(1)
+    session, state = GenerationSession(player, settings, clip), player.batch_state(1)
     tokens, pieces = [], []
-    take = dream._take_known
-    dream._take_known = lambda: tokens.append(take()) or tokens[-1]
-    while not dream.sound_done:
-        if dream.piece_ready:
-            pieces.append(dream.make_piece())
+    take = session._take_steps
+    session._take_steps = lambda: tokens.append(take()) or tokens[-1]
+    while not session.rendered:
+        if session.piece_ready:
+            pieces.append(session.render_piece())
         else:
-            dream.take(places.run([dream.next_stride(places, 0)])[0], 0.0)
-    song = dream.finish()
+            session.take(player.sampler.run(state, [session.next_chunk(state, 0)])[0], 0.0)
+    song = session.finish(b"".join(pieces))
     all_tokens = np.concatenate(tokens)
     return {
         "tokens": sha256(all_tokens.astype("<i8").tobytes()),
@@ -124,7 +123,7 @@ def test_a_link_made_long_ago_brings_its_settings_back(golden):
     query = golden["link"].partition("?")[2]
     sent = dict(parse_qsl(query))
     assert arrived_by_link(sent)
-    assert wanted(sent, Settings()) == LINK_SETTINGS
+    assert settings_from_query(sent, Settings()) == LINK_SETTINGS
 
 
 def processor() -> str:

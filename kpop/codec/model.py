@@ -1,8 +1,6 @@
-"""The codec's shape: which bins form a band, and how finely each band is quantised.
+"""The codec: STFT log-magnitude <-> a few tokens per step, one encoder and residual quantizer for each frequency band.
 
-ConvNeXt blocks over time (Liu et al. 2022, "A ConvNet for the 2020s"), channels last.
-
-The codec: STFT log-magnitude <-> a few codes a step, one residual quantiser for each band of frequency.
+Built from ConvNeXt blocks over time (Liu et al. 2022, "A ConvNet for the 2020s"), channels last.
 """
 
 from dataclasses import dataclass
@@ -17,15 +15,16 @@ from kpop.constants import FRAMES_PER_STEP, N_BINS
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """Everything the codec's networks are built from.
+    """The codec's hyperparameters.
 
     band_edges_bins: STFT bins where bands begin and end (167, 333, 567, 867, 1267, 1867 and 3000 Hz between them), so
-        that bass, chords, melody and hiss do not share one codebook
+        that bass, chords, melody and noise do not share a codebook
     codebook_sizes: per band, the sizes of its residual codebooks, coarse first
     code_dim: length of a code vector
     encoder_width, decoder_width: channels of the ConvNeXt blocks
-    encoder_blocks, step_blocks, frame_blocks: how many blocks encode, decode at step rate, decode at frame rate
-    kernel: reach of each block in steps or frames
+    encoder_blocks, step_blocks, frame_blocks: numbers of blocks of an encoder, and of the decoder at step and at
+        frame rate
+    kernel: of the depthwise convolutions, in steps or frames
     """
 
     band_edges_bins: tuple[int, ...] = (0, 10, 20, 34, 52, 76, 112, 180, N_BINS)
@@ -46,22 +45,22 @@ class CodecConfig:
 
     @property
     def flat_codebook_sizes(self) -> tuple[int, ...]:
-        """Codebook size of every code in a step, in the order in which codes are stored: band by band, coarse first."""
+        """Size of every codebook in the order of a step's tokens: band by band, coarse first."""
         return tuple(size for band in self.codebook_sizes for size in band)
 
     @property
     def codebook_is_residual(self) -> tuple[bool, ...]:
-        """Whether a code refines one before it in its band."""
+        """Whether a codebook quantizes the residual of another one of its band."""
         return tuple(level > 0 for sizes in self.codebook_sizes for level in range(len(sizes)))
 
     @property
     def codebook_bands(self) -> tuple[int, ...]:
-        """Band of every code in a step."""
+        """Band of every codebook."""
         return tuple(band for band, sizes in enumerate(self.codebook_sizes) for _ in sizes)
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution over time, then a two-layer network at each moment, added to the input.
+    """Depthwise convolution over time, then a pointwise two-layer network, added to the input.
 
     (batch, n_times, width) float -> the same shape. Pointwise convolutions are nn.Linear: on a CPU they are several
     times faster in bfloat16 than nn.Conv1d.
@@ -82,12 +81,12 @@ class ConvNeXtBlock(nn.Module):
 
 
 def block_stack(n_blocks: int, width: int, kernel: int) -> nn.Sequential:
-    """n_blocks blocks in a row."""
+    """A sequence of n_blocks blocks."""
     return nn.Sequential(*(ConvNeXtBlock(width, kernel) for _ in range(n_blocks)))
 
 
 class BandEncoder(nn.Module):
-    """The log-magnitude of one band -> latent vectors, one a step."""
+    """The log-magnitude of one band -> one latent vector per step."""
 
     def __init__(self, n_bins: int, config: CodecConfig) -> None:
         super().__init__()
@@ -101,7 +100,7 @@ class BandEncoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Quantised vectors of all bands -> log-magnitude of the whole spectrum."""
+    """Quantized vectors of all bands -> log-magnitude of the whole spectrum."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -121,7 +120,7 @@ class Decoder(nn.Module):
 
 
 class Codec(nn.Module):
-    """Encoder, quantizers and decoder, with the statistics that centre and scale each bin inside."""
+    """Encoders, quantizers and decoder; buffers bin_mean and bin_std standardise each bin."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -146,14 +145,14 @@ class Codec(nn.Module):
 
     @torch.inference_mode()
     def encode(self, log_magnitude: torch.Tensor) -> torch.Tensor:
-        """(batch, n_frames, N_BINS) -> codes (batch, n_steps, n_codebooks) int64."""
-        codes = []
-        for latent, quantiser in zip(self.latents(log_magnitude), self.quantizers, strict=True):
-            codes.append(quantiser(latent.float().flatten(0, 1))[1].unflatten(0, latent.shape[:2]))
-        return torch.cat(codes, 2)
+        """(batch, n_frames, N_BINS) -> tokens (batch, n_steps, n_codebooks) int64."""
+        tokens = []
+        for latent, quantizer in zip(self.latents(log_magnitude), self.quantizers, strict=True):
+            tokens.append(quantizer(latent.float().flatten(0, 1))[1].unflatten(0, latent.shape[:2]))
+        return torch.cat(tokens, 2)
 
     @torch.inference_mode()
-    def decode(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codes (batch, n_steps, n_codebooks) int64 -> log-magnitude (batch, n_frames, N_BINS)."""
-        by_band = codes.split([len(sizes) for sizes in self.config.codebook_sizes], dim=2)
-        return self.decode_vectors([q.vectors(c) for q, c in zip(self.quantizers, by_band, strict=True)])
+    def decode(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens (batch, n_steps, n_codebooks) int64 -> log-magnitude (batch, n_frames, N_BINS)."""
+        by_band = tokens.split([len(sizes) for sizes in self.config.codebook_sizes], dim=2)
+        return self.decode_vectors([q.vectors(band) for q, band in zip(self.quantizers, by_band, strict=True)])

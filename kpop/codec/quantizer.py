@@ -1,17 +1,17 @@
-"""Residual vector quantisation (Zeghidour et al. 2021, "SoundStream"; van den Oord et al. 2017, "VQ-VAE")."""
+"""Residual vector quantization (Zeghidour et al. 2021, "SoundStream"; van den Oord et al. 2017, "VQ-VAE")."""
 
 import torch
 from torch import nn
 
 DECAY = 0.99  # exponential moving average of a codebook (VQ-VAE, appendix A.1)
-DEAD_SHARE = 0.03  # a code used less than this share of an equal use is moved to a vector in need
+DEAD_SHARE = 0.03  # a code vector used less than this share of equal use is restarted at a random input
 
 
 class Codebook(nn.Module):
-    """One codebook, moved by exponential averages instead of gradients.
+    """One codebook, updated by exponential moving averages instead of gradients.
 
-    Buffers: vectors (size, dim); counts (size,) and sums (size, dim), the running averages; seeded, 0 until the first
-    batch of data has given the codebook its start.
+    Buffers: vectors (size, dim); counts (size,) and sums (size, dim), the running averages; seeded, 0 until the
+    codebook has been initialised with a batch of data.
     """
 
     def __init__(self, size: int, dim: int) -> None:
@@ -27,7 +27,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def learn(self, x: torch.Tensor, codes: torch.Tensor, generator: torch.Generator) -> None:
-        """Move the code vectors towards the rows (n, dim) that chose them; unused ones to random rows."""
+        """Move code vectors towards the rows (n, dim) assigned to them; unused ones to random rows."""
         size = len(self.vectors)
         self.counts.mul_(DECAY).add_(torch.bincount(codes, minlength=size).to(x.dtype), alpha=1 - DECAY)
         self.sums.mul_(DECAY).index_add_(0, codes, x, alpha=1 - DECAY)
@@ -43,7 +43,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def seed(self, x: torch.Tensor, generator: torch.Generator) -> None:
-        """Start as random rows of data (n, dim), so that every code has a use from the first step on."""
+        """Initialise with random rows of data (n, dim), so that every code is used from the first step on."""
         self._restart(torch.ones(len(self.vectors), dtype=torch.bool, device=x.device), x, generator)
         self.vectors.copy_(self.sums / self.counts.unsqueeze(1))
         self.seeded.fill_(1)
@@ -56,14 +56,14 @@ class Codebook(nn.Module):
 
 
 class ResidualQuantizer(nn.Module):
-    """Codebooks in a row, each quantising what the ones before it left over."""
+    """A sequence of codebooks, each quantizing the residual of those before it."""
 
     def __init__(self, sizes: tuple[int, ...], dim: int) -> None:
         super().__init__()
         self.codebooks = nn.ModuleList(Codebook(size, dim) for size in sizes)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(n, dim) -> quantised (n, dim) and codes (n, n_levels) int64."""
+        """(n, dim) -> quantized (n, dim) and tokens (n, n_levels) int64."""
         residual, codes = x, []
         for codebook in self.codebooks:
             codes.append(codebook.nearest(residual))
@@ -76,12 +76,12 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def learn(self, x: torch.Tensor, generator: torch.Generator) -> None:
-        """Move every codebook towards the residuals of x (n, dim) that it sees."""
+        """Update every codebook towards the residuals of x (n, dim) that it quantizes."""
         residual = x
         for codebook in self.codebooks:
             if not codebook.seeded:
                 codebook.seed(residual, generator)
             codes = codebook.nearest(residual)
-            quantised = codebook.vectors[codes]
+            quantized = codebook.vectors[codes]
             codebook.learn(residual, codes, generator)
-            residual = residual - quantised
+            residual = residual - quantized

@@ -1,4 +1,4 @@
-"""The decoder for codes that arrive in chunks: each step is computed once, and becomes what all codes at once give."""
+"""The codec's decoder for tokens that arrive in pieces: each step is computed once, with the same result as at once."""
 
 from weakref import WeakKeyDictionary
 
@@ -12,26 +12,26 @@ _PACKED: WeakKeyDictionary[Codec, "_PackedDecoder"] = WeakKeyDictionary()
 
 
 class StreamingDecoder:
-    """Codes of one song in, log-magnitudes out, in chunks; the same, but for rounding, as Codec.decode() of them all.
+    """Tokens of one song in, log-magnitudes out, piece by piece; equal, but for rounding, to Codec.decode() of all.
 
-    Each convolution remembers the few moments that its next ones reach back to. The songs of a codec share its packed
-    weights, so a codec must not learn any more.
+    Each convolution keeps the few inputs that its later outputs depend on. All songs share the packed weights, so the
+    codec must not be trained any more.
     """
 
     def __init__(self, codec: Codec) -> None:
         if codec not in _PACKED:
             _PACKED[codec] = _PackedDecoder(codec.decoder)
         self._codec, self._decoder = codec, _PACKED[codec]
-        self._step_blocks = [_Remembering(block) for block in self._decoder.step_blocks]
-        self._frame_blocks = [_Remembering(block) for block in self._decoder.frame_blocks]
+        self._step_blocks = [_StreamingBlock(block) for block in self._decoder.step_blocks]
+        self._frame_blocks = [_StreamingBlock(block) for block in self._decoder.frame_blocks]
 
     @torch.inference_mode()
-    def push(self, codes: torch.Tensor, last: bool = False) -> torch.Tensor:
-        """Codes (n_steps, n_codebooks) int64 -> log-magnitudes (n_frames, N_BINS) that no later code changes; maybe none.
+    def push(self, tokens: torch.Tensor, last: bool = False) -> torch.Tensor:
+        """Tokens (n_steps, n_codebooks) int64 -> log-magnitudes (n_frames, N_BINS) that no later token changes.
 
-        After the `last` push there were FRAMES_PER_STEP frames for each step.
+        Possibly none; over all pushes up to the `last` there are FRAMES_PER_STEP frames for each step.
         """
-        by_band = codes.split([len(sizes) for sizes in self._codec.config.codebook_sizes], dim=1)
+        by_band = tokens.split([len(sizes) for sizes in self._codec.config.codebook_sizes], dim=1)
         vectors = [q.vectors(c) for q, c in zip(self._codec.quantizers, by_band, strict=True)]
         x = self._decoder.enter(torch.cat(vectors, 1))
         for block in self._step_blocks:
@@ -43,7 +43,7 @@ class StreamingDecoder:
 
 
 class _PackedDecoder:
-    """A decoder's layers, matrices laid out for the processor."""
+    """A decoder's layers with prepacked matrices."""
 
     def __init__(self, decoder: Decoder) -> None:
         self.enter, self.split, self.leave = map(_packed, (decoder.enter, decoder.split, decoder.leave))
@@ -68,26 +68,26 @@ class _PackedBlock:
         return x[reach : len(x) - reach] + block.scale * self._contract(self._expand(block.norm(y)))
 
 
-class _Remembering:
-    """A block for one song: moments go in as they come, and come out once the moments after them are known."""
+class _StreamingBlock:
+    """A block with state for one song: delays its output until the inputs that it needs have arrived."""
 
     def __init__(self, block: _PackedBlock) -> None:
         self._block = block
-        self._beyond = torch.zeros(block.kernel // 2, block.width)  # zeros before the song and after it
-        self._seen = self._beyond
+        self._padding = torch.zeros(block.kernel // 2, block.width)
+        self._buffer = self._padding
 
     def push(self, x: torch.Tensor, last: bool) -> torch.Tensor:
-        """(n_times, width) -> (n_done, width), of which over all pushes there are as many."""
-        seen = torch.cat([self._seen, x, self._beyond] if last else [self._seen, x])
+        """(n_times, width) -> (n_done, width); over all pushes as many as went in."""
+        seen = torch.cat([self._buffer, x, self._padding] if last else [self._buffer, x])
         n_done = max(len(seen) - self._block.kernel + 1, 0)
-        self._seen = seen[n_done:].clone()
+        self._buffer = seen[n_done:].clone()
         return self._block(seen) if n_done else x[:0]
 
 
 def _packed(linear: nn.Linear, gelu: bool = False):
-    """The layer, and GELU (tanh) after it if wanted, as a function of (n, n_inputs) float32.
+    """The layer, optionally followed by GELU (tanh), as a function of (n, n_inputs) float32.
 
-    Through oneDNN where there is one: on AMD's processors more than twice as fast as PyTorch's own choice, MKL.
+    Through oneDNN if available: on AMD's processors more than twice as fast as PyTorch's default, MKL.
     """
     weight, bias = linear.weight.detach(), linear.bias.detach()
     activation = ("gelu", [], "tanh") if gelu else ("none", [], "")

@@ -1,4 +1,4 @@
-"""One song in the making: which steps it needs next, and the sound of those it has."""
+"""One song being generated: the sampler's next chunk, and the samples of the steps that are there."""
 
 import time
 from collections import deque
@@ -12,169 +12,200 @@ import torch
 
 from kpop.audio.io import pcm_bytes
 from kpop.audio.loudness import LiveMaster, SongMaster
-from kpop.audio.phase import picture_db
-from kpop.audio.stft import mel_centres_hz
-from kpop.constants import BEATS_PER_BAR, FRAMES_PER_STEP, SAMPLE_RATE_HZ, STEPS_PER_BAR, STEPS_PER_BEAT
+from kpop.audio.phase import StreamingPhase
+from kpop.audio.stft import frame_count, from_log_magnitude, log_mel_spectrogram, mel_centres_hz
+from kpop.codec.model import Codec
+from kpop.codec.streaming import StreamingDecoder
+from kpop.constants import BEATS_PER_BAR, FRAMES_PER_STEP, HOP_LENGTH, SAMPLE_RATE_HZ, STEPS_PER_BAR, STEPS_PER_BEAT
 from kpop.generation.clips import SeedClip
-from kpop.generation.pipeline import Pipeline, SongSound, kinds
+from kpop.generation.pipeline import N_ITERATIONS, Pipeline, constraint_ids, fit_frames
 from kpop.generation.seed import Seed, seed_length, song_hop
-from kpop.lstm.places import Places, Stride
+from kpop.lstm.sampler import BatchState, Chunk
 from kpop.settings import Beat, GeneratedSong, Settings
 
 Progress = Callable[[float, str], None]
 N_DISPLAY_MELS = 128
-STRIDE_STEPS = 16  # a beat: short enough for a newcomer to be let in soon, long enough to be worth the call
-FIRST_PIECES_STEPS = (48, 48)  # short, so that the music starts soon: a second of sound each, or a little more
+CHUNK_STEPS = 16  # one beat: short enough for a new song to join soon, long enough to amortise the call
+FIRST_PIECES_STEPS = (48, 48)  # shorter than the others, so that playback can start soon
 PIECE_STEPS = 64
-LEAST = 0.03  # see Places: without it pulse, key and chords of whole songs are a little less clear
-CHANCE_TEMPERATURE = 1.0  # chance must not depend on the listener's temperature, else the seed would
-MASK_STAGE, CHANCE_STAGE, DREAM_STAGE = range(3)  # each draws from a random generator of its own
-ALL_THREADS = torch.get_num_threads()
-NO_PLACE = -1  # a stride that has not yet been given its place
+MIN_P = 0.03  # without it, pulse, key and chords of whole songs are slightly less clear
+SEED_TEMPERATURE = 1.0  # of the seed's random part: the seed must not depend on the listener's temperature
+MASK_RNG, SEED_RNG, SONG_RNG = range(3)  # every stage has a random generator of its own
+N_THREADS = torch.get_num_threads()
+UNASSIGNED = -1  # slot of a chunk that has not been given one
+
+
+class Renderer:
+    """Tokens of one song in, waveform out, piece by piece; memory depends on the largest piece alone.
+
+    n_samples: of the song, None if it is endless; seed_number: of random phases; hop: hop length, the song's tempo
+    """
+
+    def __init__(
+        self, codec: Codec, seed: Seed, n_samples: int | None, seed_number: int, hop: int = HOP_LENGTH
+    ) -> None:
+        self._seed, self._n_samples, self._hop = seed, n_samples, hop
+        self._decoder = StreamingDecoder(codec)
+        self._phase = StreamingPhase(seed_number, N_ITERATIONS, hop)
+        self._n_frames = self._n_inverted = 0
+
+    def push(self, tokens: np.ndarray, last: bool = False) -> np.ndarray:
+        """Samples float32, not yet limited, that these tokens int64 (n_steps, n_codec_codebooks) complete; maybe none.
+
+        Over all pushes up to the `last`, exactly n_samples.
+        """
+        decoded = self._decoder.push(torch.from_numpy(tokens), last).numpy()
+        decoded = self._seed.restore_clip(self._n_frames, decoded)
+        if self._n_samples is not None:
+            n_left = frame_count(self._n_samples, self._hop) - self._n_frames
+            decoded = fit_frames(decoded, n_left) if last else decoded[:n_left]
+        self._n_frames += len(decoded)
+        samples = self._phase.push(from_log_magnitude(decoded), last)
+        if self._n_samples is not None:
+            samples = samples[: self._n_samples - self._n_inverted]
+        self._n_inverted += len(samples)
+        return samples
 
 
 class GenerationSession:
-    """A song in the making. One thread at a time may make its steps, and one, perhaps another, its sound.
+    """A song being generated. One thread at a time may step it, and one, possibly another, may render it.
 
-    Steps: `next_stride` and `take` by turns until `steps_done`. The LSTM first dreams up the chance in the seed, from
-    nothing; then it hears the seed; then it goes on. Sound: `make_piece` whenever `piece_ready`, until `sound_done`;
-    then `finish`. What a song becomes does not depend on when these are called, nor on who else is in the making.
+    Stepping: `next_chunk` and `take` in turn until `steps_done`: first the random part of the seed is sampled without
+    context, then the seed is prefilled, then the song is continued. Rendering: `render_piece` whenever `piece_ready`,
+    until `rendered`; then `finish`. The result does not depend on when these are called or on other songs in the batch.
 
-    n_samples: of the whole song, None if it never ends
-    n_sounded: samples in the pieces so far
-    seconds: wall-clock seconds by stage, the steps' being a share of each pass made together
+    n_samples: of the whole song, None if it is endless
+    seconds: wall-clock seconds by stage; the sampler's are a share of each pass
     """
 
     def __init__(self, pipeline: Pipeline, settings: Settings, clip: SeedClip, endless: bool = False) -> None:
         self.pipeline, self.settings = pipeline, settings
-        hop = song_hop(clip, settings.randomness, pipeline.metronome_rate)
+        hop = song_hop(clip, settings.randomness, pipeline.positions_per_step)
         self._step_samples = hop * FRAMES_PER_STEP
         self.n_samples = None if endless else round(settings.length_s * SAMPLE_RATE_HZ)
         self.n_steps = None if endless else -(-self.n_samples // self._step_samples)
-        self.n_sounded, self.steps_done, self.sound_done = 0, False, False
+        self.steps_done = self.rendered = False
         self._started_s = time.monotonic()
-        self.seconds = dict.fromkeys(("seed", "dream", "sound", "master"), 0.0)
-        with self._lap("seed"), one_thread():
+        self.seconds = dict.fromkeys(("seed", "sampler", "render", "spectrogram"), 0.0)
+        with self._timed("seed"), single_thread():
             n_seed = seed_length(self.n_steps, pipeline.n_clip_steps(clip), settings.randomness)
-            self.seed: Seed = pipeline.seed(settings, clip, n_seed, self._rng(MASK_STAGE))
-        self._known: deque[np.ndarray] = deque()  # steps that have no sound yet, in blocks of STRIDE_STEPS
-        self._n_known = self._n_taken = 0  # steps ever put there, and taken from there
+            self.seed: Seed = pipeline.seed(settings, clip, n_seed, self._rng(MASK_RNG))
+        self._blocks: deque[np.ndarray] = deque()  # tokens that have not been rendered yet
+        self._n_known = self._n_taken = 0  # steps ever appended to the blocks, and taken from them
         self._piece_lengths = chain(FIRST_PIECES_STEPS, repeat(PIECE_STEPS))
         self._next_piece_steps = next(self._piece_lengths)
-        self._sound = SongSound(pipeline.codec, self.seed, self.n_samples, settings.seed_number, hop)
-        self._live, self._master = LiveMaster(), SongMaster()
-        self._course = self._steps()
-        self._stride, self._fresh = next(self._course)
+        self._renderer = Renderer(pipeline.codec, self.seed, self.n_samples, settings.seed_number, hop)
+        self._limiter, self._master = LiveMaster(), SongMaster()
+        self._chunks = self._step_generator()
+        self._chunk, self._reset = next(self._chunks)
 
     @property
     def has_begun(self) -> bool:
-        """Whether the steps of its first piece of sound are there."""
+        """Whether the steps of its first piece are there."""
         return self._n_known >= FIRST_PIECES_STEPS[0] or self.steps_done
 
     @property
     def seed_end_s(self) -> float:
-        """Where the seed ends and the machine goes on alone."""
+        """Where the seed ends."""
         return self.seed.n_steps * self._step_samples / SAMPLE_RATE_HZ
 
     @property
     def beat(self) -> Beat:
-        """Where its beats and bars lie."""
-        slot_s = self._step_samples / SAMPLE_RATE_HZ / self.pipeline.metronome_rate
-        return Beat(-self.seed.first_slot % STEPS_PER_BAR * slot_s, STEPS_PER_BEAT * slot_s, BEATS_PER_BAR)
+        """The song's beat grid."""
+        position_s = self._step_samples / SAMPLE_RATE_HZ / self.pipeline.positions_per_step
+        downbeat_s = -self.seed.first_slot % STEPS_PER_BAR * position_s
+        return Beat(downbeat_s, STEPS_PER_BEAT * position_s, BEATS_PER_BAR)
 
-    def next_stride(self, places: Places, place: int) -> Stride:
-        """What the song's place is to do next; to be followed by `take`."""
-        if self._fresh:
-            places.clear(place)
-        return replace(self._stride, place=place)
+    def next_chunk(self, state: BatchState, slot: int) -> Chunk:
+        """The sampler's next chunk for this song in its slot of `state`; to be followed by `take`."""
+        if self._reset:
+            state.reset(slot)
+        return replace(self._chunk, slot=slot)
 
-    def take(self, values: np.ndarray, seconds: float) -> None:
-        """What came of the stride: (STRIDE_STEPS, n_codebooks) int64, and how long it took."""
-        self.seconds["dream"] += seconds
+    def take(self, tokens: np.ndarray, seconds: float) -> None:
+        """The chunk's tokens int64 (CHUNK_STEPS, n_codebooks), and the time that they took."""
+        self.seconds["sampler"] += seconds
         try:
-            self._stride, self._fresh = self._course.send(values)
+            self._chunk, self._reset = self._chunks.send(tokens)
         except StopIteration:
             self.steps_done = True
 
     @property
     def piece_ready(self) -> bool:
-        """Whether there are steps enough for a piece of sound."""
+        """Whether there are enough steps for the next piece."""
         n_waiting = self._n_known - self._n_taken
-        return not self.sound_done and (n_waiting >= self._next_piece_steps or self._n_known == self.n_steps)
+        return not self.rendered and (n_waiting >= self._next_piece_steps or self._n_known == self.n_steps)
 
-    def make_piece(self) -> bytes:
-        """The next piece of sound, 16-bit little-endian PCM, mastered as far as can be without knowing the rest."""
-        with self._lap("sound"), one_thread():
-            steps = self._take_known()
-            self.sound_done = self._n_taken == self.n_steps
-            raw = self._sound.push(steps[:, self.pipeline.n_labels :], self.sound_done)
+    def render_piece(self) -> bytes:
+        """The next piece of the song, 16-bit little-endian PCM."""
+        with self._timed("render"), single_thread():
+            steps = self._take_steps()
+            self.rendered = self._n_taken == self.n_steps
+            samples = self._renderer.push(steps[:, self.pipeline.n_labels :], self.rendered)
             if self.n_samples is not None:
-                self._master.push(raw)
-            self.n_sounded += len(raw)
-            return pcm_bytes(self._live.push(raw, self.sound_done))
+                self._master.push(samples)
+            return pcm_bytes(self._limiter.push(samples, self.rendered))
 
-    def finish(self) -> GeneratedSong:
-        """The finished song, mastered as a whole."""
-        with self._lap("master"):
+    def finish(self, pcm: bytes) -> GeneratedSong:
+        """The finished song. pcm: all pieces."""
+        with self._timed("spectrogram"):
             waveform = self._master.finish()
-            level_db = picture_db(waveform, N_DISPLAY_MELS)
-        end_s = min(self.seed_end_s, self.settings.length_s)
-        taken_s = time.monotonic() - self._started_s
+            level_db = log_mel_spectrogram(waveform, N_DISPLAY_MELS)
         return GeneratedSong(
             waveform=waveform,
             log_mel_db=level_db - level_db.max(),
             mel_centres_hz=mel_centres_hz(N_DISPLAY_MELS),
-            seed_end_s=end_s,
+            seed_end_s=min(self.seed_end_s, self.settings.length_s),
             settings=self.settings,
             seconds_taken=self.seconds,
-            taken_s=taken_s,
+            taken_s=time.monotonic() - self._started_s,
             beat=self.beat,
         )
 
-    def _steps(self) -> Generator[tuple[Stride, bool], np.ndarray, None]:
-        """What is to be stepped, and whether the place must forget all before it; is sent what came of it."""
-        seed, rng = self.seed, self._rng(CHANCE_STAGE)
-        starts = range(0, seed.n_steps, STRIDE_STEPS)
+    def _step_generator(self) -> Generator[tuple[Chunk, bool], np.ndarray, None]:
+        """Chunks to be stepped, and whether the slot must be reset before; is sent the chunk's tokens."""
+        seed, rng = self.seed, self._rng(SEED_RNG)
+        starts = range(0, seed.n_steps, CHUNK_STEPS)
         for start in starts:
-            if seed.needs_chance:
-                seed.put_chance(start, (yield self._choosing(start, rng, CHANCE_TEMPERATURE, ruled=False), start == 0))
-            self._know(seed.streams[start : start + STRIDE_STEPS])
+            if seed.is_random:
+                sampled = yield self._sampled_chunk(start, rng, SEED_TEMPERATURE, constrained=False), start == 0
+                seed.insert_random(start, sampled)
+            self._append(seed.tokens[start : start + CHUNK_STEPS])
         for start in starts:
-            known = seed.streams[start : start + STRIDE_STEPS]
-            yield Stride(NO_PLACE, self._slots(start, len(known)), known), start == 0
-        rng = self._rng(DREAM_STAGE)
-        for start in count(seed.n_steps, STRIDE_STEPS):
+            tokens = seed.tokens[start : start + CHUNK_STEPS]
+            yield Chunk(UNASSIGNED, self._positions(start, len(tokens)), tokens), start == 0
+        rng = self._rng(SONG_RNG)
+        for start in count(seed.n_steps, CHUNK_STEPS):
             if self.n_steps is not None and start >= self.n_steps:
                 return
-            values = yield self._choosing(start, rng, self.settings.temperature, ruled=True), False
-            self._know(values if self.n_steps is None else values[: self.n_steps - start])
+            tokens = yield self._sampled_chunk(start, rng, self.settings.temperature, constrained=True), False
+            self._append(tokens if self.n_steps is None else tokens[: self.n_steps - start])
 
-    def _choosing(self, start: int, rng: np.random.Generator, temperature: float, ruled: bool) -> Stride:
-        slots = self._slots(start, STRIDE_STEPS + 1)
+    def _sampled_chunk(self, start: int, rng: np.random.Generator, temperature: float, constrained: bool) -> Chunk:
+        positions = self._positions(start, CHUNK_STEPS + 1)
         n_left = None if self.n_steps is None else self.n_steps - start
-        ruled = ruled and self.pipeline.knows_labels
-        return Stride(
-            NO_PLACE,
-            slots[:-1],
-            draws=rng.random((STRIDE_STEPS, self.pipeline.n_codebooks)),
+        return Chunk(
+            UNASSIGNED,
+            positions[:-1],
+            uniforms=rng.random((CHUNK_STEPS, self.pipeline.n_codebooks)),
             temperature=temperature,
-            least=LEAST,
-            kinds=kinds(slots, n_left) if ruled else np.zeros(STRIDE_STEPS, np.int64),
+            min_p=MIN_P,
+            constraint_ids=constraint_ids(positions, n_left) if constrained and self.pipeline.has_labels else None,
         )
 
-    def _slots(self, start: int, n_steps: int) -> np.ndarray:
-        return self.pipeline.slots(self.seed.first_slot, start, start + n_steps)
+    def _positions(self, start: int, n_steps: int) -> np.ndarray:
+        return self.pipeline.metre_positions(self.seed.first_slot, start, start + n_steps)
 
-    def _know(self, steps: np.ndarray) -> None:
-        self._known.append(steps)
-        self._n_known += len(steps)
+    def _append(self, tokens: np.ndarray) -> None:
+        self._blocks.append(tokens)
+        self._n_known += len(tokens)
 
-    def _take_known(self) -> np.ndarray:
-        """The steps (n, n_codebooks) of the next piece."""
-        wanted = min(self._next_piece_steps, self._n_known - self._n_taken)
+    def _take_steps(self) -> np.ndarray:
+        """Tokens (n, n_codebooks) of the next piece."""
+        n_wanted = min(self._next_piece_steps, self._n_known - self._n_taken)
         blocks = []
-        while sum(map(len, blocks)) < wanted:
-            blocks.append(self._known.popleft())
+        while sum(map(len, blocks)) < n_wanted:
+            blocks.append(self._blocks.popleft())
         steps = np.concatenate(blocks)
         self._n_taken += len(steps)
         self._next_piece_steps = next(self._piece_lengths)
@@ -184,7 +215,7 @@ class GenerationSession:
         return np.random.default_rng([self.settings.seed_number, stage])
 
     @contextmanager
-    def _lap(self, stage: str) -> Iterator[None]:
+    def _timed(self, stage: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
         self.seconds[stage] += time.perf_counter() - started
@@ -193,31 +224,30 @@ class GenerationSession:
 def generate(
     pipeline: Pipeline, settings: Settings, clip: SeedClip, on_progress: Progress | None = None
 ) -> GeneratedSong:
-    """A song by itself, made by this thread alone: the same bytes as from the engine.
+    """Generate one song in this thread; the same samples as from the engine.
 
-    It lasts exactly settings.length_s seconds, begins with the seed and is dreamt on from there. on_progress(share done
-    0..1, what is being done) is called as it goes on; what it raises ends the work.
+    It lasts exactly settings.length_s seconds and begins with the seed. on_progress(share done 0..1, status) is called
+    as it goes on; an exception that it raises ends the work.
     """
-    report, places = on_progress or (lambda share, words: None), pipeline.places(1)
-    report(0.0, "Listening to the seed")
-    dream = GenerationSession(pipeline, settings, clip)
-    while not dream.sound_done:
-        if dream.piece_ready:
-            report(dream.n_sounded / dream.n_samples, "Dreaming up the song")
-            dream.make_piece()
+    report = on_progress or (lambda share, status: None)
+    session, state, pcm = GenerationSession(pipeline, settings, clip), pipeline.batch_state(1), bytearray()
+    while not session.rendered:
+        if session.piece_ready:
+            pcm += session.render_piece()
+            report(session._n_taken / session.n_steps, "Generating")
         else:
             started = time.perf_counter()
-            (values,) = places.run([dream.next_stride(places, 0)])
-            dream.take(values, time.perf_counter() - started)
-    report(1.0, "Mastering")
-    return dream.finish()
+            (tokens,) = pipeline.sampler.run(state, [session.next_chunk(state, 0)])
+            session.take(tokens, time.perf_counter() - started)
+    return session.finish(bytes(pcm))
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Small products: a second thread would only wait, beside another busy process for long, and round otherwise."""
+def single_thread() -> Iterator[None]:
+    """One torch thread: for small products a second one gains nothing, costs much beside other load, and would round
+    differently."""
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(ALL_THREADS)  # not what was set before: that may be another listener's 1
+        torch.set_num_threads(N_THREADS)  # not the previous value, which may be another listener's 1

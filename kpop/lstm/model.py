@@ -1,10 +1,9 @@
-"""The LSTM's shape.
+"""An LSTM that predicts the next step's tokens from all steps before it and the position in the metre.
 
-An LSTM over codes: what is the next step, given all before it and the metronome?
-
-Within a step the streams are predicted one after the other, each given those before it, so that the product of the
-probabilities is exactly the probability of the step (Copet et al. 2023, "MusicGen", call the alternative, all at once,
-inexact). Look-back: music repeats after a bar and after four, so the codes of then are shown as well.
+A step has one token of each codebook: first the labels (section, key, chord, tune), then the codec's codebooks. Within
+a step they are predicted one after the other, each given those before it, so that the product of their probabilities
+is exactly the probability of the step (cf. "flattening" in Copet et al. 2023, "Simple and controllable music
+generation"). Music repeats after one bar and after four, so the tokens of then are inputs as well.
 """
 
 from dataclasses import dataclass
@@ -18,14 +17,13 @@ from kpop.constants import N_METRE_POSITIONS, STEPS_PER_BAR
 
 @dataclass(frozen=True)
 class LstmConfig:
-    """Everything the LSTM is built from.
+    """The LSTM's hyperparameters.
 
-    codebook_sizes: how many values each stream of a step has. Labels come first (what is known of a song from its score;
-        the LSTM writes its own as it goes on), then the codec's codes, band by band, coarse first
-    n_labels: how many of the streams are labels
-    lag_steps: how long before the step it predicts the network is also shown the codes (1 bar, 4 bars)
+    codebook_sizes: number of tokens of each codebook; labels first, then the codec's, band by band, coarse first
+    n_labels: how many of the codebooks are labels
+    lag_steps: lags, in steps before the predicted one, of the extra inputs (1 bar, 4 bars)
     embed, hidden, n_layers, head_width: widths and depth
-    dropout, corruption: shares of activations dropped, and of input codes replaced by chance, while training
+    dropout, corruption: shares of activations dropped and of input tokens replaced at random in training
     """
 
     codebook_sizes: tuple[int, ...]
@@ -40,22 +38,22 @@ class LstmConfig:
 
     @property
     def n_codebooks(self) -> int:
-        """Values a step: labels and codes."""
+        """Tokens per step, labels included."""
         return len(self.codebook_sizes)
 
     @property
     def codebook_offsets(self) -> tuple[int, ...]:
-        """Where each stream's rows begin in a table of all streams; each has one row more, for "not known"."""
-        return tuple(sum(size + 1 for size in self.codebook_sizes[:stream]) for stream in range(self.n_codebooks))
+        """First row of each codebook in an embedding table of all; each has one more row, for its mask token."""
+        return tuple(sum(size + 1 for size in self.codebook_sizes[:i]) for i in range(self.n_codebooks))
 
     @property
     def n_rows(self) -> int:
-        """Rows of a table with a row for each value of each stream, and for "not known"."""
+        """Rows of an embedding table of all codebooks' tokens and mask tokens."""
         return sum(size + 1 for size in self.codebook_sizes)
 
 
 class TokenLstm(nn.Module):
-    """The network. Streams are int64 tensors (batch, n_steps, n_codebooks); the size of a stream: "not known"."""
+    """The network. Tokens are int64 (batch, n_steps, n_codebooks); a codebook's size is its mask token (unknown)."""
 
     def __init__(self, config: LstmConfig) -> None:
         super().__init__()
@@ -69,53 +67,52 @@ class TokenLstm(nn.Module):
         self.drop = nn.Dropout(config.dropout)
         self.heads = TokenHeads(config)
         self.register_buffer("offsets", torch.tensor(config.codebook_offsets), persistent=False)
-        self.register_buffer("unknown", torch.tensor(config.codebook_sizes), persistent=False)
+        self.register_buffer("mask_tokens", torch.tensor(config.codebook_sizes), persistent=False)
         for table in (self.token_embedding, self.metre_embedding):
             nn.init.normal_(table.weight, std=0.05)
 
-    def fused_layers(self) -> list[nn.Linear]:
-        """The LSTM's layers for stepping: each one product [x; h] -> gates (enter, forget, candidate, leave)."""
-        return [self._fused(layer) for layer in range(self.config.n_layers)]
-
     @torch.no_grad()
-    def _fused(self, layer: int) -> nn.Linear:
-        parts = [getattr(self.lstm, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        weight = torch.cat(parts[:2], 1)
-        linear = nn.Linear(weight.shape[1], weight.shape[0])
-        linear.weight.copy_(weight)
-        linear.bias.copy_(parts[2] + parts[3])
-        return linear
+    def fused_layers(self) -> list[nn.Linear]:
+        """Each LSTM layer as one product for stepping: [x; h] -> gates (input, forget, cell, output)."""
+        fused = []
+        for layer in range(self.config.n_layers):
+            weights = [getattr(self.lstm, f"weight_{part}_l{layer}") for part in ("ih", "hh")]
+            linear = nn.Linear(sum(weight.shape[1] for weight in weights), len(weights[0]))
+            linear.weight.copy_(torch.cat(weights, 1))
+            linear.bias.copy_(getattr(self.lstm, f"bias_ih_l{layer}") + getattr(self.lstm, f"bias_hh_l{layer}"))
+            fused.append(linear)
+        return fused
 
-    def inputs(self, before: torch.Tensor, lookbacks: list[torch.Tensor], slots: torch.Tensor) -> torch.Tensor:
+    def inputs(self, previous: torch.Tensor, lagged: list[torch.Tensor], positions: torch.Tensor) -> torch.Tensor:
         """The LSTM's input (batch, n_steps, embed).
 
-        before: the streams one step earlier; lookbacks: the streams lag_steps earlier; slots: metronome positions
-        (batch, n_steps) int64, 0..N_METRE_POSITIONS-1.
+        previous: tokens one step earlier; lagged: tokens lag_steps earlier; positions: in the metre, int64
+        (batch, n_steps), 0 to N_METRE_POSITIONS - 1.
         """
-        x = self._embed(before) + self.metre_embedding(slots)
-        for linear, earlier in zip(self.lag_projections, lookbacks, strict=True):
-            x = x + linear(self._embed(earlier))
+        x = self._embed(previous) + self.metre_embedding(positions)
+        for projection, tokens in zip(self.lag_projections, lagged, strict=True):
+            x = x + projection(self._embed(tokens))
         return x
 
     def forward(
         self,
-        before: torch.Tensor,
-        lookbacks: list[torch.Tensor],
-        slots: torch.Tensor,
+        previous: torch.Tensor,
+        lagged: list[torch.Tensor],
+        positions: torch.Tensor,
         targets: torch.Tensor,
         state: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> tuple[list[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-        """Logits of each stream (batch, n_steps, size) given the targets' earlier streams, and the state after."""
-        hidden, state = self.lstm(self.drop(self.inputs(before, lookbacks, slots)), state)
-        return self.heads(self.drop(hidden), [rows + self.offsets for rows in lookbacks], targets + self.offsets), state
+        """Logits of each codebook (batch, n_steps, size) by teacher forcing with the targets, and the new state."""
+        hidden, state = self.lstm(self.drop(self.inputs(previous, lagged, positions)), state)
+        return self.heads(self.drop(hidden), [rows + self.offsets for rows in lagged], targets + self.offsets), state
 
-    def _embed(self, streams: torch.Tensor) -> torch.Tensor:
-        rows = (streams + self.offsets).flatten(0, 1)
-        return F.embedding_bag(rows, self.token_embedding.weight, mode="sum").unflatten(0, streams.shape[:2])
+    def _embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        rows = (tokens + self.offsets).flatten(0, 1)
+        return F.embedding_bag(rows, self.token_embedding.weight, mode="sum").unflatten(0, tokens.shape[:2])
 
 
 class TokenHeads(nn.Module):
-    """Predict each stream from the LSTM's state, the streams before it in the step, and its own value in look-back."""
+    """Predict each codebook from the LSTM's state, the step's earlier tokens, and the codebook's own lagged tokens."""
 
     def __init__(self, config: LstmConfig) -> None:
         super().__init__()
@@ -128,29 +125,17 @@ class TokenHeads(nn.Module):
         for table in (self.prefix_embedding, *self.lag_embeddings):
             nn.init.normal_(table.weight, std=0.1)
 
-    def forward(self, hidden: torch.Tensor, lookbacks: list[torch.Tensor], targets: torch.Tensor) -> list[torch.Tensor]:
-        """hidden (batch, n_steps, hidden), lookbacks and targets as table rows -> logits of each stream."""
-        features = self.features(hidden, lookbacks).unbind(-2)  # the gradient of indexing would be a tensor for each
-        prefix, logits = None, []
-        for stream, feature in enumerate(features):
-            logits.append(self.logits(stream, feature, prefix))
-            prefix = self.extend(prefix, targets[..., stream])
-        return logits
-
-    def features(self, hidden: torch.Tensor, lookbacks: list[torch.Tensor]) -> torch.Tensor:
-        """What every stream knows before its step begins: (..., n_codebooks, width)."""
+    def forward(self, hidden: torch.Tensor, lagged: list[torch.Tensor], targets: torch.Tensor) -> list[torch.Tensor]:
+        """hidden (batch, n_steps, hidden), lagged and targets as embedding rows -> logits of each codebook."""
         features = self.hidden_projection(hidden).unflatten(-1, (len(self.output_layers), -1))
-        for table, rows in zip(self.lag_embeddings, lookbacks, strict=True):
+        for table, rows in zip(self.lag_embeddings, lagged, strict=True):
             features = features + table(rows)
-        return features
-
-    def logits(self, stream: int, feature: torch.Tensor, prefix: torch.Tensor | None) -> torch.Tensor:
-        """Logits (..., size) of one stream, from its feature and the prefix of those before it, both (..., width)."""
-        if prefix is not None:
-            feature = feature + self.prefix_projections[stream - 1](prefix)
-        return self.output_layers[stream](F.gelu(feature, approximate="tanh"))
-
-    def extend(self, prefix: torch.Tensor | None, rows: torch.Tensor) -> torch.Tensor:
-        """The prefix (..., width) with one more stream's values, given as table rows (...)."""
-        added = self.prefix_embedding(rows)
-        return added if prefix is None else prefix + added
+        prefix, logits = None, []
+        # unbind: the gradient of indexing would fill a tensor of all codebooks for each of them
+        for codebook, feature in enumerate(features.unbind(-2)):
+            if prefix is not None:
+                feature = feature + self.prefix_projections[codebook - 1](prefix)
+            logits.append(self.output_layers[codebook](F.gelu(feature, approximate="tanh")))
+            embedded = self.prefix_embedding(targets[..., codebook])
+            prefix = embedded if prefix is None else prefix + embedded
+        return logits

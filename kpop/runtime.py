@@ -1,0 +1,139 @@
+"""State of the process: loaded pipelines, and settings of allocator, garbage collector and thread switching."""
+
+import ctypes
+import gc
+import logging
+import os
+import sys
+import threading
+import time
+from collections import OrderedDict
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kpop.errors import KpopError
+from kpop.model_info import checkpoint_path
+
+if TYPE_CHECKING:
+    from kpop.generation.pipeline import Pipeline
+
+M_ARENA_MAX = -8  # glibc's mallopt() option: number of allocation arenas
+N_ARENAS = 2  # instead of eight per core, each of which keeps the most it ever needed
+SWITCH_INTERVAL_S = 0.0005  # instead of 5 ms: songs are made in many short bursts, by several threads
+N_KEPT = 3  # pipelines, about 60 MB each
+USUAL_LOAD_S = 6.0  # once everything is in numba's cache
+WARMING_UP, FIRST_START = "Warming up", "Warming up: the very first start takes a few seconds longer"
+
+_log = logging.getLogger(__name__)
+
+
+class PipelineLoader:
+    """A pipeline that is being loaded by a thread of its own.
+
+    fraction: always 0; error: why it could not be loaded, None while it is loading or loaded
+    """
+
+    fraction = 0.0
+
+    def __init__(self, checkpoint: Path, delay_s: float) -> None:
+        self._started_s = time.monotonic()
+        self._pipeline: Pipeline | None = None
+        self.error: KpopError | None = None
+        self._finished = threading.Event()
+        threading.Thread(target=self._load, args=(checkpoint, delay_s), name="load pipeline", daemon=True).start()
+
+    @property
+    def status(self) -> str:
+        """What is going on, for the listener."""
+        return WARMING_UP if time.monotonic() - self._started_s < USUAL_LOAD_S else FIRST_START
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is loaded or has failed."""
+        return self._finished.is_set()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end, timeout_s at most; whether it has come."""
+        return self._finished.wait(timeout_s)
+
+    def result(self) -> "Pipeline":
+        """The pipeline; blocks until it is loaded. Raises KpopError if it cannot be."""
+        self._finished.wait()
+        if self.error:
+            raise self.error
+        return self._pipeline
+
+    def _load(self, checkpoint: Path, delay_s: float) -> None:
+        try:
+            time.sleep(delay_s)
+            from kpop.generation.pipeline import Pipeline  # imports torch, which takes a second
+
+            self._pipeline = Pipeline.load(checkpoint)
+            gc_freeze()
+        except KpopError as error:
+            self.error = error
+        except Exception:
+            _log.exception("Cannot load %s", checkpoint)
+            self.error = KpopError(f"{checkpoint.name} cannot be loaded: the terminal says why.")
+        finally:
+            self._finished.set()
+
+
+class PipelineCache:
+    """Loads each checkpoint once, and again after its file has changed or could not be loaded."""
+
+    def __init__(self) -> None:
+        self._loaders: OrderedDict[tuple[Path, int | None], PipelineLoader] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, model: str, delay_s: float = 0.0) -> PipelineLoader:
+        """The pipeline of that model, loaded or loading. delay_s: before loading starts, unless it already has."""
+        checkpoint = checkpoint_path(model)
+        key = checkpoint, checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
+        with self._lock:
+            loader = self._loaders.get(key)
+            if loader is None or loader.error:
+                self._loaders[key] = PipelineLoader(checkpoint, delay_s)
+            self._loaders.move_to_end(key)
+            while len(self._loaders) > N_KEPT:
+                self._loaders.popitem(last=False)
+            return self._loaders[key]
+
+
+def configure_process() -> None:
+    """Few allocation arenas and a short switch interval; to be called once, before songs are made."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    if libc := _glibc():
+        libc.mallopt(M_ARENA_MAX, N_ARENAS)
+
+
+def malloc_trim() -> None:
+    """Return freed memory to the operating system (glibc only); takes a few milliseconds."""
+    if libc := _glibc():
+        libc.malloc_trim(0)
+
+
+def gc_freeze() -> None:
+    """Exempt all objects alive now from garbage collection.
+
+    Streamlit collects after every rerun. With torch and plotly imported that takes 0.16 s, during which no other
+    thread runs and playback may underrun; after this it takes a millisecond.
+    """
+    gc.collect()
+    gc.freeze()
+    malloc_trim()
+
+
+def low_priority() -> None:
+    """Give this thread the lowest share of the processor, where threads have priorities of their own (Linux)."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "malloc_trim") and hasattr(libc, "mallopt") else None
