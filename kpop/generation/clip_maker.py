@@ -1,15 +1,14 @@
-"""The built-in seed clips: four bars each of songs whose numbers no training ever reaches."""
+"""Makes the built-in seed clips: four bars each of composed songs whose numbers no training reaches."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ, STEP_SAMPLES, STEPS_PER_BAR
-from kpop.corpus.compose import compose
-from kpop.corpus.labels import step_labels
-from kpop.corpus.render import render
+from kpop.constants import BAR_SAMPLES, CLIP_SAMPLES, SAMPLE_RATE_HZ, SEED_BARS, STEP_SAMPLES, STEPS_PER_BAR
+from kpop.corpus.compose import compose, step_labels
+from kpop.corpus.mix import render
 from kpop.corpus.score import Score, Section
-from kpop.generation.clips import CLIP_SAMPLES, SEED_BARS, packed
+from kpop.generation.clips import run_lengths
 
 FIRST_UNHEARD_NUMBER = 1_000_000  # training takes songs from 0 on
 PLAN = (  # title, palette, kind of section, mode
@@ -30,7 +29,7 @@ NOTE_NAMES = ("C", "D flat", "D", "E flat", "E", "F", "F sharp", "G", "A flat", 
 
 
 def make_clips(out_dir: Path) -> Iterator[str]:
-    """Write NAME.flac of each clip and clips.json; yields the titles as they get ready."""
+    """Write NAME.flac of each clip and clips.json; yields each title when it is done."""
     import soundfile
 
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -66,4 +65,4 @@ def _story(palette: str, section: Section) -> str:
 def _labels(score: Score, section: Section) -> dict:
     first = section.first_bar * STEPS_PER_BAR
     labels = step_labels(score)[first : first + CLIP_SAMPLES // STEP_SAMPLES]
-    return {"song_number": score.number, "first_bar": section.first_bar, "labels": packed(labels)}
+    return {"song_number": score.number, "first_bar": section.first_bar, "labels": run_lengths(labels)}

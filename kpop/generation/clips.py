@@ -1,4 +1,4 @@
-"""Seed clips: a few seconds of music that a song grows from, built in or of the listener's own."""
+"""Seed clips: a few seconds of music that a song continues, built in or from the listener's own file."""
 
 import json
 from dataclasses import dataclass
@@ -9,20 +9,16 @@ from typing import BinaryIO
 import numpy as np
 
 from kpop.audio.io import read_audio
-from kpop.constants import BAR_SAMPLES, SIXTEENTH_SAMPLES, STEPS_PER_BAR
 from kpop.errors import KpopError
 from kpop.model_info import MODELS_DIR
 
 CLIPS_DIR = MODELS_DIR / "clips"
-SEED_BARS = 4
-SEED_STEPS = SEED_BARS * STEPS_PER_BAR
-CLIP_SAMPLES = SEED_BARS * BAR_SAMPLES + SIXTEENTH_SAMPLES * 4  # and a beat more: what the end of the seed leads to
-LONGEST_FILE_S = 60.0  # more of a file than this is never heard as a seed, so it is not read
+LONGEST_FILE_S = 60.0  # of a file, more is never read
 
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """A built-in clip as a listener sees it: name for the command line, title, and half a sentence about it."""
+    """A built-in clip's name (for the command line), title, and half a sentence about it."""
 
     name: str
     title: str
@@ -31,12 +27,12 @@ class ClipInfo:
 
 @dataclass(frozen=True)
 class SeedClip:
-    """Music to start from.
+    """Music to start a song from.
 
-    waveform: (n_samples,) float32, 16 kHz, -14 LUFS, at most four bars and a beat long
-    first_slot: metronome position of its first step
-    labels: (n_steps, len(LABEL_SIZES)) uint8 classes of section, key, chord and tune, or None where they are not known
-    tempo_bpm: the song's, too; None for that of the model
+    waveform: float32 (n_samples,), 16 kHz, -14 LUFS, at most CLIP_SAMPLES at the default tempo
+    first_slot: metre position of its first step
+    labels: uint8 (n_steps, len(LABEL_SIZES)), classes of section, key, chord and tune; None if unknown
+    tempo_bpm: of the clip and so of the song; None for the model's
     """
 
     name: str
@@ -55,45 +51,44 @@ def _catalogue() -> dict[str, dict]:
     try:
         return {entry["name"]: entry for entry in json.loads(listing.read_text(encoding="utf-8"))}
     except (ValueError, KeyError, TypeError):
-        return {}  # damaged: a listener's own file is still welcome
+        return {}  # damaged: songs can still be made from files
 
 
 def built_in_clips() -> tuple[ClipInfo, ...]:
-    """What there is to choose from; all from songs that no model was trained on."""
+    """The built-in clips, all from songs that no model was trained on."""
     return tuple(ClipInfo(entry["name"], entry["title"], entry["story"]) for entry in _catalogue().values())
 
 
 def built_in_clip(name: str) -> SeedClip:
-    """A built-in clip, four bars and a beat long. Raises KpopError when there is none of that name."""
+    """A built-in clip, CLIP_SAMPLES long. Raises KpopError when there is none of that name."""
     entry = _catalogue().get(name)
     if entry is None:
         raise KpopError(
             f"There is no seed clip called {name}: choose one of {', '.join(_catalogue())} or a sound file."
         )
     waveform = read_audio(CLIPS_DIR / f"{name}.flac")
-    return SeedClip(name, entry["title"], waveform, 0, _unpacked(entry["labels"]))
+    return SeedClip(name, entry["title"], waveform, 0, _from_run_lengths(entry["labels"]))
 
 
-def packed(labels: np.ndarray) -> list[list[int]]:
-    """Labels (n_steps, n_labels) as runs for JSON: each [length, classes ...]."""
+def run_lengths(labels: np.ndarray) -> list[list[int]]:
+    """Labels (n_steps, n_labels) as runs [length, classes ...], for JSON."""
     edges = np.flatnonzero(np.any(np.diff(labels, axis=0), axis=1)) + 1
     starts, stops = [0, *edges], [*edges, len(labels)]
     return [[int(stop - start), *labels[start].tolist()] for start, stop in zip(starts, stops, strict=True)]
 
 
-def _unpacked(runs: list[list[int]]) -> np.ndarray:
+def _from_run_lengths(runs: list[list[int]]) -> np.ndarray:
     return np.repeat(np.array([run[1:] for run in runs], np.uint8), [run[0] for run in runs], axis=0)
 
 
 def clip_from_file(source: BinaryIO | str | Path, name: str) -> SeedClip:
-    """The beginning of any sound file, from its first sound on, at -14 LUFS, with its own tempo where a beat is clear.
+    """The beginning of a sound file, from its first sound on, at -14 LUFS, with its tempo where there is a clear beat.
 
     Raises KpopError when the file is broken, silent, or holds less than two seconds of sound.
     """
-    # here, because it brings scipy, and the page that lists the clips must not wait for it
-    from kpop.generation.recording import heard
+    from kpop.generation.recording import prepare_recording  # imports scipy, which the page must not wait for
 
-    waveform, first_slot, tempo_bpm = heard(read_audio(source, max_s=LONGEST_FILE_S), name)
+    waveform, first_slot, tempo_bpm = prepare_recording(read_audio(source, max_s=LONGEST_FILE_S), name)
     return SeedClip(name, Path(name).stem, waveform, first_slot, None, tempo_bpm)
 
 
