@@ -1,12 +1,18 @@
-"""Where the page's looks lie: styles, icon, pictures."""
+"""Static files of the page (style sheets, scripts, markup, covers, icon), and text for its Markdown."""
 
+import re
 from functools import lru_cache
 from pathlib import Path
 
-LOOKS = Path(__file__).parent / "static"
+STATIC_DIR = Path(__file__).parent / "static"
 
 
 @lru_cache(maxsize=32)
 def style(name: str) -> str:
-    """A style sheet for st.html, e.g. "page" for page.css: read once, and not on every run of every visitor."""
-    return f"<style>{(LOOKS / f'{name}.css').read_text(encoding='utf-8')}</style>"
+    """A style sheet for `st.html`, e.g. "page" for page.css; read once, not on every run of every session."""
+    return f"<style>{(STATIC_DIR / f'{name}.css').read_text(encoding='utf-8')}</style>"
+
+
+def escape_markdown(text: str) -> str:
+    """Text from outside, such as a file's name or a song's title, without effect as Markdown."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!:$~|])", r"\\\1", text)

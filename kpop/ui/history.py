@@ -1,11 +1,10 @@
-"""The earlier songs of this visit, to be heard again."""
+"""The list of the session's earlier songs, each with a button that plays it again."""
 
 import html
 from datetime import timedelta
 
 import streamlit as st
 
-from kpop.ui.assets import style
 from kpop.ui.requests import play_again
 from kpop.ui.session_state import Entry, History
 
@@ -14,8 +13,6 @@ CLIP_GONE = " · your file is no longer kept here"
 
 
 def show_history(history: History) -> None:
-    """The list, folded up at first. A press sets the wishes, and the song is made again."""
-    st.html(style("sharing"))
     with st.expander("Earlier songs", icon=":material/history:"), st.container(key="earlier"):
         if not len(history):
             st.caption(EMPTY)
@@ -27,7 +24,7 @@ def _show_entry(entry: Entry) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.html(f'<p class="earlier"><b>{html.escape(entry.title)}</b><span>{html.escape(_facts(entry))}</span></p>')
         st.button(
-            f"Play again *{entry.title}*",  # the page's looks leave the title to those who hear the page
+            f"Play again *{entry.title}*",  # the style sheet hides the title, which only screen readers need
             key=f"again-{entry.serial}",
             icon=":material/replay:",
             disabled=not entry.playable,
@@ -37,13 +34,9 @@ def _show_entry(entry: Entry) -> None:
 
 
 def _facts(entry: Entry) -> str:
-    made = entry.settings
+    settings = entry.settings
+    time = entry.when - timedelta(minutes=st.context.timezone_offset or 0)  # offset: minutes from local time to UTC
     return (
-        f"{_clock(entry)} · {entry.clip_title} · randomness {made.randomness:.2f}"
-        f" · temperature {made.temperature:.2f} · {entry.length_s:.0f} s{'' if entry.playable else CLIP_GONE}"
+        f"{time:%H:%M} · {entry.clip_title} · randomness {settings.randomness:.2f}"
+        f" · temperature {settings.temperature:.2f} · {entry.length_s:.0f} s{'' if entry.playable else CLIP_GONE}"
     )
-
-
-def _clock(entry: Entry) -> str:
-    """When the song was made, by the listener's own clock. The browser counts minutes from there to UTC."""
-    return f"{entry.when - timedelta(minutes=st.context.timezone_offset or 0):%H:%M}"

@@ -1,5 +1,6 @@
-"""A WAV file of ours brings back the settings that it carries."""
+"""Restores the settings in the metadata of one of our WAV files."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,50 +11,37 @@ from kpop.generation.metadata import read_metadata
 from kpop.generation.titles import song_title
 from kpop.model_info import available_models
 from kpop.settings import Settings
-from kpop.ui.requests import set_wishes
+from kpop.ui.requests import set_controls
 
 RESTORED = "restored"
 
 
 def restore(content: bytes) -> bool:
-    """Sets the wishes as they were for the song in a WAV of ours; False, and nothing done, for any other file.
+    """Sets the controls to the settings of the song in this file; False for a file of any other kind. For callbacks.
 
-    For callbacks: before the widgets of a run are made. Such a file is not itself meant as a seed. What there is to
-    say about it waits for `take_restored()`.
+    What the listener should know about it is kept for `take_restored`.
     """
     settings = read_metadata(content)
     if not settings:
         return False
-    possible, missing = _possible_here(settings)
-    set_wishes(possible)
-    st.session_state[RESTORED] = " ".join(
-        [f"Restored: {song_title(settings)}.", *missing, "Press Generate to hear it."]
-    )
+    sentences = [f"Restored: {song_title(settings)}."]
+    if settings.clip not in {clip.name for clip in built_in_clips()}:
+        sentences.append(f"It began with a file of yours called {_plain(settings.clip)}: drop that in too.")
+        settings = replace(settings, clip=st.session_state.get("clip") or Settings().clip)
+    if settings.model not in available_models():
+        sentences.append(f"Its voice, {_plain(settings.model)}, is not here, so another will sing.")
+        settings = replace(settings, model=st.session_state.get("model") or Settings().model)
+    set_controls(settings)
+    st.session_state[RESTORED] = " ".join([*sentences, "Press Generate to hear it."])
     return True
 
 
 def take_restored() -> str | None:
-    """What to say about the file that was just restored, once; Markdown in it has been defused."""
+    """Markdown about the file that was just restored, once."""
     return st.session_state.pop(RESTORED, None)
 
 
-def _possible_here(settings: Settings) -> tuple[Settings, list[str]]:
-    """The settings with what this installation has, and a sentence about each thing that it has not.
-
-    A file may come from anybody: no name out of it is ever used as a path.
-    """
-    missing = []
-    if settings.clip not in {clip.name for clip in built_in_clips()}:
-        missing.append(f"It began with a file of yours called {_harmless(settings.clip)}: drop that in too.")
-        settings = replace(settings, clip=st.session_state.get("clip") or Settings().clip)
-    if settings.model not in available_models():
-        missing.append(f"Its voice, {_harmless(settings.model)}, is not here, so another will sing.")
-        settings = replace(settings, model=st.session_state.get("model") or Settings().model)
-    return settings, missing
-
-
-def _harmless(name: str) -> str:
-    """A name out of a stranger's file as plain words: no markup, no links."""
-    kept = "".join(letter if letter.isalnum() or letter in " -.'" else " " for letter in Path(name).name)
-    stem, dot, ending = kept.rpartition(".")
-    return " ".join(f"{stem.replace('.', ' ')}{dot}{ending}".split())[:60] or "something"
+def _plain(name: str) -> str:
+    """A name from an untrusted file, without markup, links and folders."""
+    stem, dot, suffix = re.sub(r"[^\w .'-]|_", " ", Path(name).name).rpartition(".")
+    return " ".join(f"{stem.replace('.', ' ')}{dot}{suffix}".split())[:60] or "something"

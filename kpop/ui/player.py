@@ -15,9 +15,9 @@ from streamlit.delta_generator import DeltaGenerator
 from kpop.generation.titles import song_title
 from kpop.server import is_served
 from kpop.settings import RANDOMNESS_RANGE, TEMPERATURE_RANGE, Beat, Settings
-from kpop.ui.assets import LOOKS
-from kpop.ui.feedback import kept
-from kpop.ui.requests import set_wishes
+from kpop.ui.assets import STATIC_DIR
+from kpop.ui.feedback import record_kept
+from kpop.ui.requests import set_controls
 from kpop.ui.session_state import N_TAKES, SessionState
 from kpop.ui.song import RenderedSong
 from kpop.ui.tasks import warming
@@ -128,7 +128,7 @@ def show_welcome(sent: str | None) -> None:
     title, words = ("Kevin needs new songs.", INVITATION)
     if sent:
         title, words = f"Somebody sent you “{html.escape(sent)}”", SENT
-    welcome = (LOOKS / "welcome.html").read_text(encoding="utf-8")
+    welcome = (STATIC_DIR / "welcome.html").read_text(encoding="utf-8")
     st.html(welcome.format(title=title, words=words, bars=dancing_bars()))
 
 
@@ -170,8 +170,8 @@ def show_version(song: RenderedSong, index: int, visit: SessionState) -> None:
 def keep(visit: SessionState, index: int) -> None:
     """For callbacks."""
     song = visit.performances[index]
-    kept(song.settings, song.own_clip is not None, song.title)
-    set_wishes(song.settings)
+    record_kept(song.settings, song.own_clip is not None, song.title)
+    set_controls(song.settings)
     visit.keep(index, warming().result())
 
 

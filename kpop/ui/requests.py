@@ -1,4 +1,4 @@
-"""Requests that the page makes by itself: for callbacks, before the widgets of a run are created."""
+"""Requests that the page makes by itself. For callbacks: session state can be set before a run creates its widgets."""
 
 from dataclasses import asdict
 
@@ -10,18 +10,18 @@ from kpop.ui.session_state import SessionState
 
 
 def get_session() -> SessionState:
-    """This listener's."""
+    """The state of this browser session, created on its first run."""
     return st.session_state.setdefault("visit", SessionState())
 
 
-def set_wishes(settings: Settings) -> None:
-    """Puts every widget where it makes this song. For callbacks: before the widgets of a run are made."""
+def set_controls(settings: Settings) -> None:
+    """Sets every control to these settings, and "Endless" off."""
     for key, value in asdict(settings).items():
         st.session_state[key] = value
     st.session_state["endless"] = False
 
 
 def play_again(settings: Settings, own_clip: SeedClip | None = None) -> None:
-    """Sets the wishes and asks for that very song at once. own_clip: what it starts from, unless built in."""
-    set_wishes(settings)
+    """Sets the controls and requests this song. own_clip: replaces the built-in clip of the settings."""
+    set_controls(settings)
     get_session().wish(settings, own_clip, endless=False)

@@ -1,4 +1,4 @@
-"""How new a song is, at one glance, told and to be heard."""
+"""Novelty meter: how similar a song is to the training music at its closest moment, with both moments to listen to."""
 
 import html
 
@@ -6,47 +6,43 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from kpop.similarity.match import SimilarityResult, clock
-from kpop.ui.assets import style
 from kpop.ui.progress import POLL_S, let_a_rerun_in
 from kpop.ui.tasks import BackgroundTask
 
 
-def show_closeness(comparing: BackgroundTask[SimilarityResult | None], place: DeltaGenerator) -> None:
-    """How new the song is, and both moments to listen to, as soon as that is known; nothing where it cannot be."""
-    progress = place.empty()
+def show_similarity(comparing: BackgroundTask[SimilarityResult | None], container: DeltaGenerator) -> None:
+    """Waits for the result and shows it in `container`; nothing if there is none."""
+    progress = container.empty()
     if not comparing.finished:
         progress.caption("Comparing with the training music…")
     while not comparing.wait(POLL_S):
         let_a_rerun_in()
     progress.empty()
-    closeness = None if comparing.error else comparing.result()
-    if not closeness:
+    result = None if comparing.error else comparing.result()
+    if not result:
         return
-    st.html(style("closeness"))
-    place.html(meter(closeness))
-    place.caption(closeness.words)
-    with place.expander("Hear both moments", icon=":material/compare_arrows:"):
+    container.html(meter(result))
+    container.caption(result.words)
+    with container.expander("Hear both moments", icon=":material/compare_arrows:"):
         here, there = st.columns(2)
-        here.caption(f"Here, at {clock(closeness.start_s)} of your song")
-        here.audio(closeness.here)
-        if closeness.there:
-            there.caption(f"There, at {clock(closeness.song_start_s)} of {closeness.song}")
-            there.audio(closeness.there)
+        here.caption(f"Here, at {clock(result.start_s)} of your song")
+        here.audio(result.here)
+        if result.there:
+            there.caption(f"There, at {clock(result.song_start_s)} of {result.song}")
+            there.audio(result.there)
         else:
             there.caption("The training song itself is not here.")
 
 
-def meter(closeness: SimilarityResult) -> str:
-    """A bar from 0 to 100 % with the song's mark and where unheard songs usually lie."""
-    song, low, usual, high = (
-        f"{100 * share:.0f}%" for share in (closeness.similarity, closeness.low, closeness.usual, closeness.high)
-    )
-    kind, sign = ("new", "✓") if closeness.as_new_as_songs_go else ("near", "≈")
-    told = f"Your song comes {song} near to training; unheard songs come {low} to {high} near, usually {usual}."
+def meter(result: SimilarityResult) -> str:
+    """HTML of a bar from 0 to 100 % with the song's similarity and the range of unheard songs."""
+    song, low, usual, high = (f"{share:.0%}" for share in (result.similarity, result.low, result.usual, result.high))
+    kind, sign = ("new", "✓") if result.as_new_as_songs_go else ("near", "≈")
+    label = f"Your song comes {song} near to training; unheard songs come {low} to {high} near, usually {usual}."
     return f"""
 <div class="close close-{kind}">
-  <p class="close-verdict"><span aria-hidden="true">{sign}</span> {html.escape(closeness.verdict)}</p>
-  <div class="close-bar" role="img" aria-label="{told}">
+  <p class="close-verdict"><span aria-hidden="true">{sign}</span> {html.escape(result.verdict)}</p>
+  <div class="close-bar" role="img" aria-label="{label}">
     <i class="close-range" style="left:{low};right:calc(100% - {high})"></i>
     <i class="close-usual" style="left:{usual}"></i>
     <i class="close-fill" style="width:{song}"></i><i class="close-song" style="left:{song}"></i>

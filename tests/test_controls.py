@@ -1,0 +1,235 @@
+"""The controls: seed clips as covers, a sound of the listener's own, and WAV files that restore their settings."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import rhythms
+import soundfile
+from chromium import FLAGS, LAPTOP, PHONE, Visit, launched, sticks_out
+from streamlit.testing.v1 import AppTest
+
+from kpop.audio.io import wav_bytes
+from kpop.constants import SAMPLE_RATE_HZ
+from kpop.generation import clips
+from kpop.generation.metadata import read_metadata, song_wav
+from kpop.generation.titles import song_title
+from kpop.settings import Settings
+from kpop.ui.controls import microphone_allowed
+
+MADE = Settings(0.85, 1.4, 61.0, 4711, "last-train-home", "twice4life")
+CARD = ".st-key-clip [data-testid=stRadioOption]"
+SNAP_MS = 600  # for so long the row holds the chosen clip
+
+
+def controls() -> None:
+    import streamlit as st
+
+    from kpop.settings import Settings
+    from kpop.ui.controls import choose
+
+    st.session_state.choice = choose(Settings(), st.container(), st.container())
+
+
+@pytest.fixture
+def page() -> AppTest:
+    return AppTest.from_function(controls, default_timeout=60).run()
+
+
+def chosen(page: AppTest) -> Settings:
+    assert not page.exception
+    return page.session_state.choice.settings
+
+
+def words(page: AppTest) -> str:
+    return " ".join(element.value for element in (*page.caption, *page.error, *page.success, *page.markdown))
+
+
+def test_every_clip_is_offered_by_its_title_and_a_click_chooses_it(page):
+    radio = page.radio(key="clip")
+    assert (radio.label, radio.options) == ("Seed clip", [clip.title for clip in clips.built_in_clips()])
+    assert chosen(page) == Settings()
+    radio.set_value("neon-rain").run()
+    assert chosen(page).clip == "neon-rain"
+
+
+@pytest.mark.parametrize(("before", "after"), [("slow-honey", "slow-honey"), ("my-song.mp3", Settings().clip)])
+def test_callbacks_choose_by_name_and_after_a_file_of_ones_own_a_built_in_clip_is_chosen(before, after):
+    page = AppTest.from_function(controls, default_timeout=60)
+    page.session_state["clip"] = before
+    assert chosen(page.run()).clip == after
+
+
+@pytest.mark.parametrize("query", [{"clip": ""}, {"clip": "?", "temperature": "hot", "length_s": "9999"}])
+def test_an_address_full_of_nonsense_chooses_the_defaults(query):
+    page = AppTest.from_function(controls, default_timeout=60)
+    page.query_params.update(query)
+    assert chosen(page.run()) == Settings()
+
+
+def test_the_page_works_without_clips(monkeypatch):
+    monkeypatch.setattr(clips, "built_in_clips", tuple)
+    assert chosen(AppTest.from_function(controls, default_timeout=60).run()) == Settings()
+
+
+def claps(bpm: float) -> bytes:
+    return wav_bytes(rhythms.claps(bpm, np.random.default_rng(0)))
+
+
+def upload(page: AppTest, content: bytes, name: str = "My Demo.wav") -> AppTest:
+    return page.file_uploader[0].upload(name, content, "audio/wav").run()
+
+
+def record(page: AppTest, content: bytes) -> AppTest:
+    return page.audio_input[0].upload("recording.wav", content, "audio/wav").run()
+
+
+def own_title(page: AppTest) -> str | None:
+    clip = page.session_state.choice.own_clip
+    return clip and clip.title
+
+
+NO_BEAT = wav_bytes(rhythms.long_note(np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (claps(100), "Heard: 100 BPM – your song goes on in time"),
+        (NO_BEAT, "No clear beat heard: your song goes on at 125"),
+    ],
+)
+def test_a_file_becomes_the_seed_and_the_page_says_its_tempo(page, content, sentence):
+    upload(page, content)
+    assert (chosen(page).clip, own_title(page)) == ("My Demo.wav", "My Demo")
+    assert sentence in words(page)
+
+
+def test_the_latest_upload_counts_until_a_button_clears_both(page):
+    record(upload(page, claps(100)), claps(140))
+    assert own_title(page) == "Your recording"
+    upload(page, claps(110), "Other.wav")
+    assert own_title(page) == "Other"
+    assert words(page).count("BPM") == 1
+    next(button for button in page.button if button.label.startswith("Back")).click().run()
+    assert own_title(page) is None
+    assert "BPM" not in words(page)
+    assert "120 BPM" in words(upload(page, claps(120)))
+
+
+SILENCE = wav_bytes(np.zeros(5 * SAMPLE_RATE_HZ))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [(b"RIFF" * 99, r"\!\[x\]\(http"), (SILENCE[:32_000], "lasts only"), (SILENCE, "is silent")],
+)
+def test_an_unusable_sound_is_one_sentence_without_markup_and_the_built_in_clip_stays(page, content, sentence):
+    upload(page, content, "![x](http://stranger/pixel).wav")
+    assert chosen(page) == Settings()
+    assert [sentence in error.value for error in page.error] == [True]
+
+
+def test_a_song_of_ours_restores_its_settings_whatever_the_address_says_and_is_no_seed():
+    page = AppTest.from_function(controls, default_timeout=60)
+    page.query_params.update({"randomness": "0.5", "length_s": "99", "clip": "Neon Rain"})
+    page.session_state.endless = True
+    upload(page.run(), song_wav(np.zeros(100), MADE))
+    assert chosen(page) == MADE
+    assert not page.session_state.choice.endless
+    assert own_title(page) is None
+    assert page.success[0].value == f"Restored: {song_title(MADE)}. Press Generate to hear it."
+    assert not page.run().success
+
+
+@pytest.mark.parametrize(
+    ("missing", "sentence"),
+    [
+        ({"clip": "My Demo (1).mp3"}, "It began with a file of yours called My Demo 1 .mp3: drop that in too."),
+        (
+            {"clip": "![x](http://a.b/www.evil.example)<img src=x>", "model": "../../sirens"},
+            "voice, sirens, is not here",
+        ),
+    ],
+)
+def test_what_a_restored_song_needs_and_is_not_here_is_named_without_markup_and_paths(page, missing, sentence):
+    upload(page, song_wav(np.zeros(100), replace(MADE, **missing)))
+    assert chosen(page) == replace(MADE, clip="first-snow")
+    assert sentence in page.success[0].value
+    assert not set("<>![]()*`_/") & set(page.success[0].value)
+    assert "www." not in page.success[0].value
+
+
+SECURE = ("http://localhost:8501/", "http://127.0.0.1:8501", "http://[::1]:8501/", "https://twice4life.example/", None)
+INSECURE = ("http://192.168.1.20:8501/", "http://booth.local/", "http://localhost.evil.example/")
+
+
+def test_a_page_that_is_not_secure_explains_why_there_is_no_microphone(page, monkeypatch):
+    assert all(map(microphone_allowed, SECURE))
+    assert not any(map(microphone_allowed, INSECURE))
+    monkeypatch.setattr("kpop.ui.controls.microphone_allowed", lambda url: False)
+    page.run()
+    assert (len(page.file_uploader), len(page.audio_input)) == (1, 0)
+    assert "Browsers lend a microphone to secure pages only" in words(page)
+
+
+@pytest.mark.browser
+def test_the_covers_stand_in_two_rows_and_a_link_or_the_arrow_keys_choose_without_a_rerun(visit):
+    page = visit("?clip=Slow+Honey")
+    card = page.tab.locator(f"{CARD}:has(:checked)")
+    assert card.inner_text() == "Slow Honey"
+    script = (
+        f"[...document.querySelectorAll('{CARD}')].map(card => [getComputedStyle(card, '::before').backgroundImage, "
+        "card.getBoundingClientRect().top, parseFloat(getComputedStyle(card.querySelector('p')).fontSize)])"
+    )
+    covers, tops, sizes_px = zip(*page.tab.evaluate(script), strict=True)
+    assert len(set(covers)) == 10
+    assert all(cover.startswith('url("data:image/svg+xml,%3Csvg') for cover in covers)
+    assert len(set(tops)) == 2
+    assert min(sizes_px) >= 12
+    page.tab.locator(".st-key-clip :checked").press("ArrowRight")
+    page.wait_for_js("location.search.includes('clip=Black+Mirror+Ball')")
+    assert card.inner_text() == "Black Mirror Ball"
+    story = page.tab.locator("[data-testid=stRadioCaption]:visible")
+    assert story.all_inner_texts() == ["Black Mirror Ball – a dark verse in A flat minor"]
+
+
+@pytest.mark.browser
+def test_on_a_phone_the_chosen_clip_snaps_into_view_and_the_row_can_be_swiped(visit):
+    page = visit("?clip=Last+Train+Home", **PHONE)
+    row = page.tab.locator(".st-key-clip [role=radiogroup]")
+    page.tab.wait_for_timeout(SNAP_MS)
+    box = page.tab.locator(f"{CARD}:has(:checked)").bounding_box()
+    assert 0 <= box["x"] <= PHONE["viewport"]["width"] - box["width"]
+    row.evaluate("row => row.scrollTo(0, 0)")
+    page.tab.wait_for_timeout(SNAP_MS)
+    assert row.evaluate("row => row.scrollLeft") == 0
+    assert not sticks_out(page)
+
+
+@pytest.fixture
+def clapping(tmp_path, monkeypatch) -> Iterator:
+    """A browser whose microphone records claps at 100 BPM."""
+    soundfile.write(tmp_path / "claps.wav", np.repeat(rhythms.claps(100, np.random.default_rng(0), 30.0), 3), 48_000)
+    fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    monkeypatch.setattr("chromium.FLAGS", [*FLAGS, *fake, f"--use-file-for-fake-audio-capture={tmp_path}/claps.wav"])
+    yield from launched()
+
+
+@pytest.mark.browser
+def test_a_song_from_a_recording_goes_on_in_its_tempo(clapping, address):
+    visit = Visit(clapping, address, permissions=["microphone"], **LAPTOP)
+    visit.open("?length_s=12").rest()
+    visit.tab.get_by_text("Start from a song of your own").click()
+    visit.tab.get_by_role("button", name="Record").click()
+    visit.tab.get_by_text("00:06").wait_for()
+    visit.tab.get_by_role("button", name="Stop recording").click()
+    visit.tab.get_by_text("Heard: 100 BPM").wait_for()
+    visit.generate()
+    song = visit.tab.request.get(visit.audio("src")).body()
+    assert read_metadata(song).clip == "Your recording"
+    assert clips.clip_from_file(io.BytesIO(song), "song").tempo_bpm == pytest.approx(100, rel=0.01)
+    assert (visit.complaints, visit.strangers) == ([], [])
+    visit.context.close()

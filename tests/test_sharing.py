@@ -1,0 +1,133 @@
+"""A link brings a song's settings to another listener's page, and a QR code brings it to phones."""
+
+import socket
+import subprocess
+import sys
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pytest
+from chromium import PHONE, ROOT, Visit, free_port, sticks_out, wait_until_healthy
+from streamlit.testing.v1 import AppTest
+
+from kpop.settings import Settings
+from kpop.ui import sharing
+from kpop.ui.sharing import arrived_by_link, link, local_address, page_address
+
+BASE = "http://192.168.1.5:8501/"
+
+
+def query_of(url: str) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(url).query, strict_parsing=True))
+
+
+@pytest.mark.parametrize(
+    "values", [(), (0.0, 0.0, 4.0, 0), (1, 2, 300, 2**32 - 1), (0.35, 1.15, 61, 7, "slow-honey", "everything-is-free")]
+)
+def test_the_controls_of_whoever_opens_the_link_are_set_to_the_same_song(values):
+    def controls() -> None:
+        import streamlit as st
+
+        from kpop.settings import Settings
+        from kpop.ui.controls import choose
+
+        st.session_state.choice = choose(Settings(), st.container(), st.container())
+
+    settings, page = Settings(*values), AppTest.from_function(controls, default_timeout=60)
+    page.query_params.update(query_of(link(settings, BASE)))
+    assert not page.run().exception
+    assert page.session_state.choice.settings == settings
+
+
+def test_the_link_keeps_the_pages_path_and_marks_its_song():
+    url = link(Settings(), "https://songs.example:8501/deep/down/?temperature=2&x=1#song")
+    assert url.startswith("https://songs.example:8501/deep/down/?randomness=0.3&temperature=1&")
+    assert arrived_by_link(query_of(url))
+    assert "x" not in query_of(url)
+    assert "#" not in url
+
+
+def test_a_link_does_not_claim_a_song_that_began_with_the_listeners_own_file():
+    url = link(Settings(clip="My Demo.mp3", seed_number=12), BASE)
+    assert (arrived_by_link(query_of(url)), query_of(url)["seed_number"], "Demo" in url) == (False, "12", False)
+
+
+HERE, THERE = "http://localhost:8501/", "http://10.0.0.2:8501/"
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "server", "shared", "sentence"),
+    [
+        (HERE, "10.0.0.2", None, THERE, "in the same network"),
+        ("http://[::1]:8501/base/?x=1", "10.0.0.2", None, f"{THERE}base/", "in the same network"),
+        ("https://songs.example/?x=1", None, "127.0.0.1", "https://songs.example/", "that can reach this page"),
+        (HERE, None, None, HERE, "can’t open this link: this computer is in no network"),
+        (HERE, "10.0.0.2", "localhost", HERE, "can’t open this link: the page is served for this computer only"),
+    ],
+)
+def test_phones_get_an_address_or_the_reason_why_there_is_none(monkeypatch, url, host, server, shared, sentence):
+    monkeypatch.setattr(sharing, "local_address", lambda: host)
+    address = page_address(url, server)
+    assert (address.url, address.for_phones) == (shared, address.sentence.startswith("Scan it"))
+    assert sentence in address.sentence
+
+
+def test_offline_there_is_no_local_address(monkeypatch):
+    def connect(*_) -> None:
+        raise OSError("Network is unreachable")
+
+    assert local_address() not in ("127.0.0.1", "0.0.0.0")
+    monkeypatch.setattr(socket.socket, "connect", connect, raising=False)
+    assert local_address() is None
+
+
+@pytest.mark.parametrize(("host", "own_clip"), [("192.168.1.5", False), (None, True)])
+def test_a_song_can_be_downloaded_and_its_link_copied_or_scanned_where_phones_reach_it(monkeypatch, host, own_clip):
+    def share(settings, own_clip) -> None:
+        from kpop.ui import sharing
+
+        sharing.share(settings, own_clip, b"RIFF", "song.wav")
+
+    settings = Settings(clip="demo.mp3" if own_clip else "first-snow")
+    monkeypatch.setattr(sharing, "local_address", lambda: host)
+    page = AppTest.from_function(share, args=(settings, own_clip)).run()
+    assert page.get("download_button")[0].label == "Download WAV"
+    assert page.code[0].value == link(settings, f"http://{host or 'localhost'}:8501/")
+    html = unquote(" ".join(element.proto.body for element in page.get("html")))
+    assert html.count('class="qr" src="data:image/svg+xml') == (host is not None)
+    assert ("M0 0h" in html and "#fff" in html) is (host is not None)  # light behind the code, in both themes
+    assert any("Your own file doesn’t travel" in caption.value for caption in page.caption) is own_clip
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, "")
+import streamlit as st
+from kpop.settings import Settings
+from kpop.ui import sharing
+from kpop.ui.assets import style
+sharing.local_address = lambda: "192.168.1.5"
+st.html(style("page"))
+sharing.share(Settings(), False, b"RIFF", "song.wav")
+"""
+
+
+@pytest.mark.browser
+def test_a_phone_shows_the_code_and_copies_the_link(chromium, tmp_path):
+    script, port = tmp_path / "page.py", free_port()
+    script.write_text(SCRIPT)
+    command = [sys.executable, "-m", "streamlit", "run", script, f"--server.port={port}", "--server.headless=true"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until_healthy(f"http://localhost:{port}")
+            phone = Visit(chromium, f"http://localhost:{port}", **PHONE)
+            phone.tab.goto(phone.address)
+            phone.tab.get_by_role("button", name="Share").click()
+            code = phone.tab.get_by_role("img", name="QR code of the link")
+            code.wait_for()
+            assert code.evaluate("code => code.complete && code.naturalWidth > 0")
+            assert code.bounding_box()["width"] >= 200
+            assert phone.tab.get_by_role("button", name="Copy to clipboard").is_visible()
+            assert not sticks_out(phone)
+            assert phone.strangers == []
+        finally:
+            process.terminate()
