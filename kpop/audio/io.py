@@ -1,10 +1,9 @@
-"""Sound files in and out: anything libsndfile reads becomes mono at our rate; what we write is 16-bit WAV."""
+"""Sound files: reading any format as mono at 16 kHz, writing 16-bit WAV with tags."""
 
-import io
+import math
 import os
 import struct
-import threading
-import wave
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +14,7 @@ from kpop.constants import SAMPLE_RATE_HZ
 from kpop.errors import KpopError
 
 READ_BLOCK_FRAMES = 1 << 18
-SLOWEST_RATE_HZ = 1_000  # a header below this is broken, and resampling it would fill the memory
+MIN_RATE_HZ = 1_000  # a lower one is a broken header, and resampling from it would fill the memory
 PCM_SCALE = 32_768  # libsndfile divides by the same when it reads
 SAMPLE_WIDTH_BYTES = 2
 
@@ -27,12 +26,18 @@ def read_audio(source: str | Path | BinaryIO, max_s: float | None = None) -> np.
     averaged. With `max_s` only that many seconds from the start are read. KpopError for a file that is missing, not
     audio, broken, empty or that holds NaN or infinity; silence is allowed.
     """
-    if max_s is not None and not max_s > 0:
-        raise ValueError(f"max_s must be positive, not {max_s}")
-    name = _name(source)
+    import soundfile  # here, because the page and training start without it
+
+    name = str(source if isinstance(source, str | Path) else getattr(source, "name", "The file"))
     if isinstance(source, str | Path) and not Path(source).is_file():
         raise KpopError(f"There is no sound file at {name}; check the path.")
-    waveform = _decode(source, name, max_s)
+    try:
+        with soundfile.SoundFile(source) as file:
+            if file.samplerate < MIN_RATE_HZ:
+                raise KpopError(f"{name} claims {file.samplerate} samples a second; export it again as WAV or FLAC.")
+            waveform = _read_resampled(file, max_s)
+    except (soundfile.SoundFileError, TypeError, OSError) as error:  # TypeError: a headerless format
+        raise KpopError(f"{name} is not a sound file that can be read; try WAV, FLAC, OGG or MP3.") from error
     if not waveform.size:
         raise KpopError(f"{name} holds no sound at all; choose another file.")
     if not np.isfinite(waveform).all():
@@ -40,88 +45,63 @@ def read_audio(source: str | Path | BinaryIO, max_s: float | None = None) -> np.
     return waveform
 
 
-def wav_bytes(waveform: np.ndarray, tags: Mapping[str, str] | None = None) -> bytes:
-    """WAV file, 16-bit mono at 16 kHz, of a waveform (n_samples,) within -1..1; ValueError for anything outside.
+def _read_resampled(file, max_s: float | None) -> np.ndarray:
+    """Read an open `soundfile.SoundFile` block by block, so that a stereo hour never lies in memory at its own rate."""
+    import soxr
 
-    tags: texts of a RIFF INFO list by their four letters, such as {"INAM": "a title"}
-    """
-    waveform = np.asarray(waveform)
-    if waveform.ndim != 1:
-        raise ValueError(f"a mono waveform has one axis, this one has shape {waveform.shape}")
-    if not (np.abs(waveform) <= 1).all():  # also false for NaN
-        raise ValueError("the waveform leaves -1..1 or holds NaN; normalise it before writing")
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(SAMPLE_WIDTH_BYTES)
-        file.setframerate(SAMPLE_RATE_HZ)
-        file.writeframes(pcm_bytes(waveform))
-    return _tagged(buffer.getvalue(), tags) if tags else buffer.getvalue()
-
-
-def _tagged(wav: bytes, tags: Mapping[str, str]) -> bytes:
-    """The list goes behind the sound, so that the sound begins where simple readers expect it."""
-    texts = (_chunk(name, text.encode() + b"\0") for name, text in tags.items())
-    content = wav + _chunk("LIST", b"INFO" + b"".join(texts))
-    return content[:4] + struct.pack("<I", len(content) - 8) + content[8:]
-
-
-def _chunk(name: str, body: bytes) -> bytes:
-    """Of a RIFF file: four letters, the body's length, the body, and a byte of padding to an even place."""
-    return name.encode() + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+    n_left = math.inf if max_s is None else max(1, round(max_s * file.samplerate))
+    resampler = soxr.ResampleStream(file.samplerate, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+    parts = []
+    while len(block := file.read(min(READ_BLOCK_FRAMES, n_left), dtype="float32", always_2d=True)):
+        parts.append(resampler.resample_chunk(block.mean(axis=1)))
+        n_left -= len(block)
+    return np.concatenate([*parts, resampler.resample_chunk(np.zeros(0, np.float32), last=True)])
 
 
 def pcm_bytes(waveform: np.ndarray) -> bytes:
-    """16-bit little-endian PCM of a waveform (n_samples,); what leaves -1..1 is cut off there."""
-    # 16 bits have no +1, hence the limit.
+    """16-bit little-endian PCM of a waveform (n_samples,), clipped to -1..1 (which 16 bits reach from below only)."""
     return np.clip(np.rint(waveform * float(PCM_SCALE)), -PCM_SCALE, PCM_SCALE - 1).astype("<i2").tobytes()
+
+
+def from_pcm(pcm: bytes) -> np.ndarray:
+    """Waveform float32 (n_samples,) of 16-bit little-endian PCM; exact inverse of `pcm_bytes`."""
+    return np.frombuffer(pcm, "<i2").astype(np.float32) / PCM_SCALE
+
+
+def wav_parts(n_samples: int, tags: Mapping[str, str] | None = None) -> tuple[bytes, bytes]:
+    """What comes before and after the PCM in a 16-bit mono WAV file at 16 kHz; known before the samples are.
+
+    tags: texts of a RIFF INFO list by their four letters, such as {"INAM": "a title"}. The list comes last, since
+    simple readers expect the samples at byte 44.
+    """
+    texts = b"".join(_chunk(name, text.encode() + b"\0") for name, text in (tags or {}).items())
+    list_chunk = _chunk("LIST", b"INFO" + texts) if tags else b""
+    n_bytes, bytes_per_s = n_samples * SAMPLE_WIDTH_BYTES, SAMPLE_RATE_HZ * SAMPLE_WIDTH_BYTES
+    mono_pcm = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE_HZ, bytes_per_s, SAMPLE_WIDTH_BYTES, 8 * SAMPLE_WIDTH_BYTES)
+    header = b"WAVE" + _chunk("fmt ", mono_pcm) + struct.pack("<4sI", b"data", n_bytes)
+    return struct.pack("<4sI", b"RIFF", len(header) + n_bytes + len(list_chunk)) + header, list_chunk
+
+
+def _chunk(name: str, body: bytes) -> bytes:
+    """RIFF chunk, padded to an even length."""
+    return struct.pack("<4sI", name.encode(), len(body)) + body + b"\0" * (len(body) % 2)
+
+
+def wav_bytes(waveform: np.ndarray, tags: Mapping[str, str] | None = None) -> bytes:
+    """WAV file of a waveform (n_samples,) within -1..1, ValueError otherwise; format and tags as in `wav_parts`."""
+    waveform = np.asarray(waveform)
+    if waveform.ndim != 1 or not (np.abs(waveform) <= 1).all():  # also false for NaN
+        raise ValueError(f"a mono waveform within -1..1 is needed; this one, {waveform.shape}, leaves it or holds NaN")
+    header, list_chunk = wav_parts(waveform.size, tags)
+    return header + pcm_bytes(waveform) + list_chunk
 
 
 def write_wav(path: str | Path, waveform: np.ndarray, tags: Mapping[str, str] | None = None) -> None:
     """Write `wav_bytes(waveform, tags)` to `path`, whole or not at all; KpopError if the folder does not take it."""
     path, content = Path(path), wav_bytes(waveform, tags)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+            (Path(folder) / path.name).write_bytes(content)
+            os.replace(Path(folder) / path.name, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
         raise KpopError(f"Cannot write {path} ({error.strerror}); choose a folder that exists and is yours.") from error
-
-
-def _name(source: str | Path | BinaryIO) -> str:
-    if isinstance(source, str | Path):
-        return str(source)
-    name = getattr(source, "name", None)
-    return name if isinstance(name, str) else "The file"
-
-
-def _decode(source: str | Path | BinaryIO, name: str, max_s: float | None) -> np.ndarray:
-    """Mono waveform at our rate; KpopError if libsndfile does not understand it."""
-    import soundfile  # here, because the page and training start without it
-
-    try:
-        with soundfile.SoundFile(source) as file:
-            if file.samplerate < SLOWEST_RATE_HZ:
-                raise KpopError(f"{name} claims {file.samplerate} samples a second; export it again as WAV or FLAC.")
-            return _read_resampled(file, max_s)
-    except (soundfile.SoundFileError, TypeError, OSError) as error:  # TypeError: a headerless format
-        raise KpopError(f"{name} is not a sound file that can be read; try WAV, FLAC, OGG or MP3.") from error
-
-
-def _read_resampled(file, max_s: float | None) -> np.ndarray:
-    """Read an open `soundfile.SoundFile` block by block, so that a stereo hour never lies in memory at its own rate."""
-    import soxr
-
-    frames_left = None if max_s is None else max(1, round(max_s * file.samplerate))
-    resampler = soxr.ResampleStream(file.samplerate, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
-    parts = []
-    while frames_left is None or frames_left > 0:
-        n_wanted = READ_BLOCK_FRAMES if frames_left is None else min(READ_BLOCK_FRAMES, frames_left)
-        block = file.read(n_wanted, dtype="float32", always_2d=True)
-        parts.append(resampler.resample_chunk(block.mean(axis=1)))
-        frames_left = None if frames_left is None else frames_left - n_wanted
-        if len(block) < n_wanted:
-            break
-    parts.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-    return np.concatenate(parts)

@@ -1,36 +1,35 @@
-"""Magnitudes to sound: a phase is made up that fits them.
+"""Phase reconstruction: a waveform from STFT magnitudes, in blocks while they arrive.
 
-First guess by phase-gradient heap integration (Prusa, Balazs & Sondergaard 2017, "A noniterative method for
-reconstruction of phase from STFT magnitude"), then fast Griffin-Lim.
-
-Fast Griffin-Lim (Perraudin, Balazs & Sondergaard 2013, "A fast Griffin-Lim algorithm") over a stretch of frames.
-
-Frames lie on rows of one hop of samples: frame t covers rows t to t + shared_rows(hop), and row 0 begins half a window
-before the centre of frame 0. What earlier frames give to the first rows is fixed, so that a song can
-be done stretch by stretch. The hop is the width of the rows that are given.
-
-Magnitudes to sound while they arrive: `reconstruct`, stretch by stretch.
-
-After Prusa & Sondergaard (2016, "Real-time spectrogram inversion using phase gradient heap integration"): phases that
-are given out stay, and heap integration goes on from them. Griffin-Lim then polishes what is new, beside what stays.
+Initial phase by phase gradient heap integration (PGHI; Prusa, Balazs & Sondergaard 2017, "A noniterative method for
+reconstruction of phase from STFT magnitude"), continued over blocks as in Prusa & Sondergaard (2016, "Real-time
+spectrogram inversion using phase gradient heap integration"); refined by fast Griffin-Lim (Perraudin, Balazs &
+Sondergaard 2013, "A fast Griffin-Lim algorithm").
 """
+
+from functools import lru_cache
 
 import numpy as np
 import scipy.fft
 from numba import njit
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.ndimage import uniform_filter1d
 
-from kpop.audio.stft import ANALYSIS_WINDOW, WINDOW, frame_count, log_mel_db, stft
-from kpop.constants import HOP_LENGTH, N_BINS, N_FFT, SAMPLE_RATE_HZ, exact_div
+from kpop.audio.stft import ANALYSIS_WINDOW, SAMPLES_BEFORE_CENTRE, SYNTHESIS_WINDOW, WINDOW, frame_count
+from kpop.constants import HOP_LENGTH, N_BINS, N_FFT, SAMPLE_RATE_HZ
 
 N_ITERATIONS = 24
+MOMENTUM = np.float32(0.99)
 GAMMA = 0.25645 * N_FFT**2  # width of the Gaussian nearest to a Hann window, in samples squared (Prusa et al.)
-TOLERANCE = 3e-4  # relative to the level; below, phase is noise and random does as well
+TOLERANCE = 3e-4  # relative to the level; bins below keep a random phase
 FLAT_BINS = 15
 FLATNESS = 0.85  # geometric over arithmetic mean of power above which a neighbourhood counts as smooth noise
-RANKS_PER_NAT = 64  # how finely loudness decides what comes first
-NO_RANK = NOTHING = -1
-CENTRED = np.where(np.arange(N_BINS) % 2, np.float32(-1), np.float32(1))  # our frames start, not centre, on phase 0
+RANKS_PER_NAT = 64  # resolution of the integration order
+NO_RANK = EMPTY = -1
+CONTEXT_FRAMES = 2  # integration continues from the last finished frame, whose gradient needs the one before it
+LEVEL_FALLS_DB_PER_S = 3.0  # decay of the peak level that TOLERANCE is relative to
+TINY_POWER = np.float32(1e-20)
 TWO_PI = 2 * np.pi
+SIGNS = np.where(np.arange(N_BINS) % 2, np.float32(-1), np.float32(1))  # phase at a frame's centre, not at its start
 
 
 def reconstruct(magnitude: np.ndarray, n_samples: int, seed: int = 0, n_iterations: int = N_ITERATIONS) -> np.ndarray:
@@ -39,21 +38,80 @@ def reconstruct(magnitude: np.ndarray, n_samples: int, seed: int = 0, n_iteratio
     n_frames must be 1 + n_samples // HOP_LENGTH, and magnitudes finite and not negative: ValueError otherwise. More
     iterations, at least 0, come closer. The same seed gives the same bytes.
     """
-    magnitude = checked(magnitude)
     if len(magnitude) != frame_count(n_samples):
-        shape = magnitude.shape
-        raise ValueError(f"{n_samples} samples have {frame_count(n_samples)} x {N_BINS} bins, not {shape}")
-    phase = random_phase(magnitude.shape, np.random.default_rng(seed))
-    integrate(magnitude, float(magnitude.max()), phase)
-    spectrum = with_phase(magnitude, phase)
-    before = np.zeros((shared_rows(HOP_LENGTH), HOP_LENGTH), np.float32)
-    weights = row_weights(len(magnitude), n_samples=n_samples)
-    approach(spectrum, magnitude, before, weights, n_iterations)
-    samples = (overlapped(spectrum, before) * weights).reshape(-1)
-    return samples[SAMPLES_BEFORE_CENTRE:][:n_samples].copy()
+        raise ValueError(f"{n_samples} samples have {frame_count(n_samples)} x {N_BINS} bins, not {magnitude.shape}")
+    return StreamingPhase(seed, n_iterations).push(magnitude, last=True)[:n_samples]
 
 
-def checked(magnitude: np.ndarray) -> np.ndarray:
+class StreamingPhase:
+    """Magnitudes in, waveform out, in pieces; working memory depends on the largest piece alone.
+
+    seed: for the phases left to chance. n_iterations: of Griffin-Lim for every piece, 0 or more. hop: samples between
+    frames. The same seed and the same pieces give the same bytes.
+    """
+
+    LOOK_AHEAD_FRAMES = 4  # refined with the frames before them, but again once more frames are there
+
+    def __init__(self, seed: int, n_iterations: int, hop: int = HOP_LENGTH) -> None:
+        self._seed, self._n_iterations, self._hop = seed, n_iterations, hop
+        self._n_blocks, self._level = 0, 0.0
+        self._context = np.zeros((0, N_BINS), np.float32)
+        self._context_phase = np.zeros((0, N_BINS), np.float32)
+        self._pending = np.zeros((0, N_BINS), np.float32)
+        self._overlap = np.zeros((_n_shared_rows(hop), hop), np.float32)
+
+    def push(self, magnitude: np.ndarray, last: bool = False) -> np.ndarray:
+        """Samples float32 that are final once these magnitudes (n_frames, N_BINS) are known; perhaps none.
+
+        Over all pushes, of which one is the `last`, one hop of samples a frame. ValueError for magnitudes that are not
+        finite or negative.
+        """
+        self._pending = np.concatenate([self._pending, _checked(magnitude)])
+        n_final = len(self._pending) if last else len(self._pending) - self.LOOK_AHEAD_FRAMES
+        if n_final <= (0 if last else len(self._overlap)):
+            return np.zeros(0, np.float32)
+        return self._finish(self._pending, n_final, last)
+
+    def _finish(self, magnitude: np.ndarray, n_final: int, last: bool) -> np.ndarray:
+        """Samples of the first n_final of the pending frames, refined together with all `magnitude`."""
+        first, hop = self._n_blocks == 0, self._hop
+        weights = _row_weights(len(magnitude), hop, first, last)
+        spectrum = _griffin_lim(self._initial(magnitude), magnitude, self._overlap, weights, self._n_iterations)[
+            :n_final
+        ]
+        rows = _overlap_add(spectrum, self._overlap)
+        self._context = magnitude[max(n_final - CONTEXT_FRAMES, 0) : n_final].copy()
+        self._context_phase = np.angle(spectrum[-CONTEXT_FRAMES:])
+        self._context_phase[:, 1::2] += np.float32(np.pi)
+        self._pending = self._pending[n_final:].copy()
+        self._overlap = rows[n_final:].copy()
+        self._n_blocks += 1
+        n_begin, n_end = SAMPLES_BEFORE_CENTRE * first, n_final * hop + SAMPLES_BEFORE_CENTRE * last
+        return (rows * weights[: len(rows)]).reshape(-1)[n_begin:n_end]
+
+    def _initial(self, magnitude: np.ndarray) -> np.ndarray:
+        """Spectrum complex64 with these magnitudes (n_frames, N_BINS), its phase continuing the final frames'."""
+        fall = 10 ** (-LEVEL_FALLS_DB_PER_S / 20 * len(magnitude) * self._hop / SAMPLE_RATE_HZ)
+        self._level = max(self._level * fall, float(magnitude.max()))
+        n_context = len(self._context)
+        whole = np.concatenate([self._context, magnitude])
+        phase = np.random.default_rng([self._seed, self._n_blocks]).random(whole.shape, np.float32)
+        phase = (phase - np.float32(0.5)) * np.float32(TWO_PI)
+        phase[:n_context] = self._context_phase
+        if self._level > 0:
+            _integrate(whole, self._level, phase, n_context, self._hop)
+        spectrum, signed = np.empty(magnitude.shape, np.complex64), magnitude * SIGNS
+        np.multiply(signed, np.cos(phase[n_context:]), out=spectrum.real)
+        np.multiply(signed, np.sin(phase[n_context:]), out=spectrum.imag)
+        return spectrum
+
+
+def warm_up() -> None:
+    """Compile (or load from numba's cache) what `reconstruct` needs, so that the first song does not wait for it."""
+    reconstruct(np.ones((2, N_BINS), np.float32), HOP_LENGTH, n_iterations=1)
+
+
+def _checked(magnitude: np.ndarray) -> np.ndarray:
     """Magnitudes as contiguous float32 (n_frames, N_BINS); ValueError unless they are finite and not negative."""
     magnitude = np.ascontiguousarray(magnitude, np.float32)
     if magnitude.ndim != 2 or magnitude.shape[1] != N_BINS:
@@ -63,282 +121,106 @@ def checked(magnitude: np.ndarray) -> np.ndarray:
     return magnitude
 
 
-def warm_up() -> None:
-    """Compile (or load from numba's cache) what `reconstruct` needs, so that the first song does not wait for it."""
-    reconstruct(np.ones((2, N_BINS), np.float32), HOP_LENGTH, n_iterations=1)
+# PGHI
 
 
-def random_phase(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Radians, float32, of that shape."""
-    return (rng.random(shape, np.float32) - np.float32(0.5)) * np.float32(TWO_PI)
+def _integrate(magnitude: np.ndarray, level: float, phase: np.ndarray, n_context: int, hop: int) -> None:
+    """Replace random `phase`, radians float32 (n_frames, N_BINS) at the frames' centres, by one that fits `magnitude`.
 
-
-def integrate(magnitude: np.ndarray, level: float, phase: np.ndarray, n_known: int = 0, hop: int = HOP_LENGTH) -> None:
-    """Replace random `phase`, radians float32 (n_frames, N_BINS), by one that fits magnitudes of that shape.
-
-    level: magnitude of the loudest bin there is, or was of late. n_known: so many frames at the start have their phase
-    already, from which the others' goes on. hop: samples between frames. Heap integration makes an impulse of a smooth
-    noise burst, so smooth places keep their random phase, as near-silence does. Phases are those that `with_phase`
-    takes.
+    The last of the first n_context frames has its phase already, and the others' continues it. level: recent peak
+    magnitude. Near-silence keeps its random phase, and so does smooth noise, of which integration makes impulses.
     """
-    if level <= 0:
-        return
     log_mag = np.log(np.maximum(magnitude, np.float32(TOLERANCE * level * 0.1)))
-    mean_power, mean_log = np.empty_like(log_mag), np.empty_like(log_mag)
-    _neighbourhoods(np.exp(2 * log_mag), 2 * log_mag, mean_power, mean_log)
-    rank = np.empty(log_mag.shape, np.int16)
-    _rank(log_mag, np.float32(np.log(TOLERANCE * level)), np.log(mean_power * np.float32(FLATNESS)), mean_log, rank)
-    _integrate(log_mag, rank, n_known, phase, _slopes(hop))
+    rank = _ranks(log_mag, np.float32(np.log(TOLERANCE * level)))
+    rank[: max(n_context - 1, 0)] = NO_RANK
+    ranked = np.flatnonzero(rank != NO_RANK)
+    loudest_first = ranked[np.argsort(-rank.reshape(-1)[ranked], kind="stable")]
+    first = ranked[: np.searchsorted(ranked, n_context * N_BINS)]  # all of them in the last frame of the context
+    own_frequency, pull, delay = TWO_PI * hop / N_FFT, hop * N_FFT / GAMMA, GAMMA / (hop * N_FFT)
+    frame_step = pull * 0.5 * _differences(log_mag, axis=1) + own_frequency * np.arange(N_BINS)  # radians a hop
+    bin_step = -delay * 0.5 * _differences(log_mag, axis=0)  # radians a bin
+    heads, links = np.full(int(rank.max()) + 1, EMPTY, np.int32), np.empty(rank.size, np.int32)
+    order = np.concatenate([first, loudest_first])
+    _propagate(rank, heads, links, order, len(first), frame_step, bin_step, phase)
 
 
-def _slopes(hop: int) -> tuple[float, float, float]:
-    """What phase gradients are made of, at a hop.
+def _ranks(log_mag: np.ndarray, quiet: np.float32) -> np.ndarray:
+    """Priorities int16 (n_frames, N_BINS), the loudest bin's highest; NO_RANK for near-silence and smooth noise."""
+    mean_power = uniform_filter1d(np.exp(2 * log_mag), FLAT_BINS, mode="nearest")
+    mean_log = uniform_filter1d(2 * log_mag, FLAT_BINS, mode="nearest")
+    random = (mean_log >= np.log(mean_power * np.float32(FLATNESS))) | (log_mag <= quiet)
+    return np.where(random, NO_RANK, (log_mag - quiet) * RANKS_PER_NAT).astype(np.int16)
 
-    Radians a hop and bin of a bin's own frequency; radians a hop, per nat by which one neighbour in frequency is
-    louder; radians a bin, per nat by which one neighbour in time is louder.
+
+def _differences(log_mag: np.ndarray, axis: int) -> np.ndarray:
+    """Next minus previous element along the axis, float64, edges repeated."""
+    padded = np.pad(log_mag, [(1, 1) if i == axis else (0, 0) for i in range(2)], mode="edge")
+    n = log_mag.shape[axis]
+    return (padded.take(range(2, n + 2), axis) - padded.take(range(n), axis)).astype(np.float64)
+
+
+@njit(cache=True, nogil=True)
+def _propagate(rank, heads, links, order, n_first, frame_step, bin_step, phase):
+    """Set `phase` of every bin with a rank from a neighbour already set, highest rank first.
+
+    Flat indices in `order` are where integration starts with the phase that is there: the n_first together, each of
+    the others if nothing has reached it. Instead of a heap there is a linked list of bins for every rank: `heads` holds
+    each list's first index, `links` the index after each.
     """
-    return TWO_PI * hop / N_FFT, hop * N_FFT / GAMMA, GAMMA / (hop * N_FFT)
-
-
-def with_phase(magnitude: np.ndarray, phase: np.ndarray) -> np.ndarray:
-    """Spectrum complex64 with magnitudes and phases float32 (n_frames, N_BINS), in radians at the frames' centres."""
-    signed, spectrum = magnitude * CENTRED, np.empty(magnitude.shape, np.complex64)
-    np.multiply(signed, np.cos(phase), out=spectrum.real)
-    np.multiply(signed, np.sin(phase), out=spectrum.imag)
-    return spectrum
-
-
-def phase_of(spectrum: np.ndarray) -> np.ndarray:
-    """Inverse of `with_phase`: radians float32 of a spectrum (n_frames, N_BINS)."""
-    phase = np.angle(spectrum)
-    phase[:, 1::2] += np.float32(np.pi)
-    return phase
-
-
-@njit(cache=True, nogil=True)
-def _neighbourhoods(power, log_power, mean_power, mean_log):
-    """Means of power and of its logarithm (n_frames, N_BINS) over FLAT_BINS bins around each."""
-    for t in range(power.shape[0]):
-        sum_power, sum_log = 0.0, 0.0  # 64 bits: what is added leaves nothing behind when it is taken away again
-        for k in range(-FLAT_BINS, N_BINS):
-            comes, goes = min(max(k + FLAT_BINS // 2, 0), N_BINS - 1), max(k - FLAT_BINS // 2 - 1, 0)
-            sum_power += power[t, comes]
-            sum_log += log_power[t, comes]
-            if k >= 0:
-                sum_power -= power[t, goes]
-                sum_log -= log_power[t, goes]
-                mean_power[t, k] = sum_power / FLAT_BINS
-                mean_log[t, k] = sum_log / FLAT_BINS
-
-
-@njit(cache=True, nogil=True)
-def _rank(log_mag, quiet, smoothest, mean_log, rank):
-    """How early a bin's turn comes, louder ones first, or NO_RANK; all (n_frames, N_BINS)."""
-    for t in range(rank.shape[0]):
-        for k in range(N_BINS):
-            left = mean_log[t, k] >= smoothest[t, k] or log_mag[t, k] <= quiet
-            rank[t, k] = NO_RANK if left else np.int16((log_mag[t, k] - quiet) * RANKS_PER_NAT)
-
-
-@njit(cache=True, nogil=True)
-def _integrate(log_mag, rank, n_known, phase, slopes):
-    """Fill `phase` where there is a rank, highest first, each bin from a neighbour already done; then no rank is left.
-
-    Instead of a heap one list for each rank, linked through the bins: as good, and no sorting.
-    """
-    heads = np.full(rank.max() + 1, NOTHING, np.int32)
-    links = np.empty(rank.size, np.int32)
-    if n_known:
-        rank[: n_known - 1] = NO_RANK
-        for k in range(N_BINS):
-            _put(n_known - 1, k, rank, heads, links)
-        _drain(log_mag, rank, phase, slopes, heads, links, heads.size - 1)
-    for start in _loudest_first(rank):
-        t, k = start // N_BINS, start % N_BINS
-        if rank[t, k] != NO_RANK:  # its random phase stays: islands owe each other nothing
-            top = _put(t, k, rank, heads, links)
-            _drain(log_mag, rank, phase, slopes, heads, links, top)
-
-
-@njit(cache=True, nogil=True)
-def _loudest_first(rank):
-    """Flat indices int32 of what has a rank, highest first: where new islands start."""
-    ranks = rank.reshape(-1)
-    ends = np.zeros(max(ranks.max(), 0) + 2, np.int32)
-    for own in ranks:
-        if own != NO_RANK:
-            ends[own] += 1
-    for j in range(ends.size - 2, -1, -1):
-        ends[j] += ends[j + 1]
-    order = np.empty(ends[0], np.int32)
-    for i in range(ranks.size - 1, -1, -1):
-        if ranks[i] != NO_RANK:
-            ends[ranks[i]] -= 1
-            order[ends[ranks[i]]] = i
-    return order
-
-
-@njit(cache=True, nogil=True)
-def _put(t, k, rank, heads, links):
-    """Move bin (t, k) from its rank, which it loses, to the list for that rank; returns the rank."""
-    own = rank[t, k]
-    if own != NO_RANK:
-        index = t * N_BINS + k
-        links[index] = heads[own]
-        heads[own] = index
-        rank[t, k] = NO_RANK
-    return own
-
-
-@njit(cache=True, nogil=True)
-def _drain(log_mag, rank, phase, slopes, heads, links, top):
-    """Integrate from every bin in the lists, none over `top`, until nothing that has a rank can be reached any more."""
-    while top >= 0:
-        index = heads[top]
-        if index == NOTHING:
-            top -= 1
+    ranks, (n_frames, n_bins) = rank.reshape(-1), rank.shape
+    top = EMPTY
+    for i in range(order.size):
+        start = order[i]
+        own = ranks[start]
+        if own == NO_RANK:
             continue
-        heads[top] = links[index]
-        t, k = index // N_BINS, index % N_BINS
-        for dt, dk in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-            u, j = t + dt, k + dk
-            if 0 <= u < rank.shape[0] and 0 <= j < N_BINS and rank[u, j] != NO_RANK:
-                phase[u, j] = _turned(phase[t, k] + _step(log_mag, slopes, t, k, u, j))
-                top = max(top, _put(u, j, rank, heads, links))
+        links[start], heads[own], ranks[start] = heads[own], start, NO_RANK
+        top = max(top, own)
+        if i < n_first - 1:
+            continue
+        while top >= 0:
+            index = heads[top]
+            if index == EMPTY:
+                top -= 1
+                continue
+            heads[top] = links[index]
+            t, k = index // n_bins, index % n_bins
+            for u, j in ((t + 1, k), (t - 1, k), (t, k + 1), (t, k - 1)):
+                if not (0 <= u < n_frames and 0 <= j < n_bins) or rank[u, j] == NO_RANK:
+                    continue
+                if u != t:
+                    step = (u - t) * 0.5 * (frame_step[t, k] + frame_step[u, k])
+                else:
+                    step = (j - k) * 0.5 * (bin_step[t, k] + bin_step[t, j])
+                turned = phase[t, k] + step
+                phase[u, j] = turned - TWO_PI * np.rint(turned * (1 / TWO_PI))
+                own, near = rank[u, j], u * n_bins + j
+                links[near], heads[own], rank[u, j] = heads[own], near, NO_RANK
+                top = max(top, own)
 
 
-@njit(cache=True, nogil=True)
-def _turned(phase):
-    """The same angle within -pi..pi."""
-    return phase - TWO_PI * np.rint(phase * (1 / TWO_PI))
+# Fast Griffin-Lim. Overlapping frames are added in rows of one hop: frame t covers rows t to t + _n_shared_rows(hop),
+# and row 0 begins half a window before the centre of frame 0.
 
 
-@njit(cache=True, nogil=True)
-def _step(log_mag, slopes, t, k, u, j):
-    """How much further the phase of bin (u, j) is than that of its neighbour (t, k): the mean of both gradients."""
-    if u != t:
-        return (u - t) * 0.5 * (_per_frame(log_mag, slopes, t, k) + _per_frame(log_mag, slopes, u, k))
-    return (j - k) * 0.5 * (_per_bin(log_mag, slopes, t, k) + _per_bin(log_mag, slopes, t, j))
+def _griffin_lim(
+    spectrum: np.ndarray, magnitude: np.ndarray, overlap: np.ndarray, weights: np.ndarray, n_iterations: int
+) -> np.ndarray:
+    """Spectrum complex64 with the given magnitudes (n_frames, N_BINS), nearer to one that a waveform can have.
 
-
-@njit(cache=True, nogil=True)
-def _per_frame(log_mag, slopes, t, k):
-    """Phase gradient along time in radians a hop: the bin's own frequency, pulled towards the louder neighbour."""
-    low, high = max(k - 1, 0), min(k + 1, N_BINS - 1)
-    own, pull, _ = slopes
-    return pull * 0.5 * (log_mag[t, high] - log_mag[t, low]) + own * k
-
-
-@njit(cache=True, nogil=True)
-def _per_bin(log_mag, slopes, t, k):
-    """Phase gradient along frequency in radians a bin: the delay of the energy from the frame's centre."""
-    before, after = max(t - 1, 0), min(t + 1, log_mag.shape[0] - 1)
-    return -slopes[2] * 0.5 * (log_mag[after, k] - log_mag[before, k])
-
-
-MOMENTUM = np.float32(0.99)
-TINY_POWER = np.float32(1e-20)
-SAMPLES_BEFORE_CENTRE = exact_div(N_FFT, 2)
-SYNTHESIS_WINDOW = WINDOW * np.float32(WINDOW.sum(dtype=np.float64) / 2)
-BLOCK_FRAMES = 144  # few enough for a block to stay in the processor's cache on its way through both transforms
-
-
-def shared_rows(hop: int) -> int:
-    """How many rows of a frame the next frame covers, too."""
-    return -(-N_FFT // hop) - 1
-
-
-def row_weights(n_frames: int, first: bool = True, n_samples: int | None = None, hop: int = HOP_LENGTH) -> np.ndarray:
-    """What turns rows of overlapping frames into samples: float32 (n_frames + shared_rows(hop), hop).
-
-    One over the sum of the squared windows (Griffin & Lim 1984), and 0 outside of the song: before the centre of frame
-    0 if that is the song's `first`, and from `n_samples` after that centre on if the song ends there.
+    overlap: what final frames give to the first rows. weights: see `_row_weights`.
     """
-    n_shared = shared_rows(hop)
-    power = np.zeros((n_frames + n_shared, hop), np.float32)
-    for i, part in enumerate(np.pad(np.square(WINDOW), (0, (n_shared + 1) * hop - N_FFT)).reshape(-1, hop)):
-        power[i * first : i + n_frames] += part
-    weights = 1 / np.maximum(power, np.float32(1e-8))
-    weights.reshape(-1)[: SAMPLES_BEFORE_CENTRE * first] = 0
-    if n_samples is not None:
-        weights.reshape(-1)[SAMPLES_BEFORE_CENTRE + n_samples :] = 0
-    return weights
-
-
-def approach(
-    spectrum: np.ndarray, magnitude: np.ndarray, before: np.ndarray, weights: np.ndarray, n_iterations: int
-) -> None:
-    """Bring `spectrum` complex64 (n_frames, N_BINS), in place, nearer to one that a waveform can have.
-
-    magnitude: float32 of that shape, which the spectrum keeps. before: see `overlapped`. weights: see `row_weights`.
-    """
-    n_frames, previous, hop = len(spectrum), np.zeros(weights.size, np.float32), weights.shape[1]
-    n_shared = shared_rows(hop)
-    for iteration in range(n_iterations):
-        rows = _rows(n_frames, before)
-        momentum = MOMENTUM if iteration else np.float32(0)
-        done = 0
-        for start in range(0, n_frames, BLOCK_FRAMES):
-            frames = scipy.fft.irfft(spectrum[start : start + BLOCK_FRAMES], n=N_FFT, axis=1)
-            last = start + len(frames) == n_frames
-            ready = n_frames if last else start + len(frames) - n_shared  # frames all of whose rows are complete
-            cut = np.empty((ready - done, N_FFT), np.float32)
-            _lay(frames, start * hop, hop, SYNTHESIS_WINDOW, rows)
-            stop = start + len(frames) + n_shared * last
-            _settle(rows, weights.reshape(-1), previous, momentum, start * hop, stop * hop)
-            _cut(rows, done * hop, hop, ANALYSIS_WINDOW, cut)
-            _rescale(scipy.fft.rfft(cut, axis=1), magnitude[done:ready], spectrum[done:ready])
-            done = ready
-
-
-def overlapped(spectrum: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Rows float32 (n_frames + shared_rows(hop), hop) of the windowed frames of a spectrum (n_frames, N_BINS).
-
-    before: what earlier frames give to the first rows, (shared_rows(hop), hop); the result's last rows are that for the
-    frames which follow.
-    """
-    rows, hop = _rows(len(spectrum), before), before.shape[1]
-    for start in range(0, len(spectrum), BLOCK_FRAMES):
-        frames = scipy.fft.irfft(spectrum[start : start + BLOCK_FRAMES], n=N_FFT, axis=1)
-        _lay(frames, start * hop, hop, SYNTHESIS_WINDOW, rows)
-    return rows.reshape(-1, hop)
-
-
-def _rows(n_frames: int, before: np.ndarray) -> np.ndarray:
-    """Rows one after the other, as far as earlier frames fill them."""
-    rows = np.zeros(n_frames * before.shape[1] + before.size, np.float32)
-    rows[: before.size] = before.reshape(-1)
-    return rows
-
-
-@njit(cache=True, nogil=True)
-def _lay(frames, start, hop, window, rows):
-    """Add frames (n, N_FFT), windowed, to the rows; frame 0 begins at sample `start`."""
-    for i in range(frames.shape[0]):
-        row = rows[start + i * hop :]
-        for j in range(N_FFT):
-            row[j] += frames[i, j] * window[j]
-
-
-@njit(cache=True, nogil=True)
-def _settle(rows, weights, previous, momentum, start, stop):
-    """From start to stop rows become samples, and go on in the direction in which they moved since the last iteration.
-
-    The transform is linear: momentum here does what it does on spectra, on a quarter of the numbers.
-    """
-    for i in range(start, stop):
-        sample = rows[i] * weights[i]
-        rows[i] = sample + momentum * (sample - previous[i])
-        previous[i] = sample
-
-
-@njit(cache=True, nogil=True)
-def _cut(rows, start, hop, window, frames):
-    """Windowed frames (n, N_FFT) of the rows, the first one from sample `start` on."""
-    for i in range(frames.shape[0]):
-        row = rows[start + i * hop :]
-        for j in range(N_FFT):
-            frames[i, j] = row[j] * window[j]
+    previous = None
+    for _ in range(n_iterations):
+        rows = _overlap_add(spectrum, overlap) * weights
+        # The transform is linear: momentum on samples equals momentum on spectra, on a quarter of the numbers.
+        moved = rows if previous is None else rows + MOMENTUM * (rows - previous)
+        previous = rows
+        frames = sliding_window_view(moved.reshape(-1), N_FFT)[:: weights.shape[1]][: len(magnitude)]
+        consistent = scipy.fft.rfft(frames * ANALYSIS_WINDOW, axis=1, overwrite_x=True)
+        spectrum = np.empty_like(consistent)
+        _rescale(consistent, magnitude, spectrum)
+    return spectrum
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -351,76 +233,41 @@ def _rescale(consistent, magnitude, spectrum):
             spectrum[t, k] = complex(real * scale, imag * scale)
 
 
-LEVEL_FALLS_DB_PER_S = 3.0  # what is faint beside the loudest moment of late is left to chance
-KNOWN_FRAMES = 2  # heap integration starts from the last one, whose gradient needs the one before
-PICTURE_FRAMES = 512
-HOPS_BEFORE_CENTRE = exact_div(SAMPLES_BEFORE_CENTRE, HOP_LENGTH)
+def _overlap_add(spectrum: np.ndarray, overlap: np.ndarray) -> np.ndarray:
+    """Rows float32 (n_frames + n_shared, hop) of the windowed frames of a spectrum (n_frames, N_BINS).
 
-
-class StreamingPhase:
-    """Magnitudes in, waveform out, in pieces; working memory depends on the largest piece alone.
-
-    seed: for the phases left to chance. n_iterations: of Griffin-Lim for every piece, 0 or more. hop: samples between
-    frames. The same seed and the same pieces give the same bytes.
+    overlap: what frames before give to the first rows, (n_shared, hop); the result's last n_shared rows are that for
+    the frames which follow.
     """
-
-    LOOK_AHEAD_FRAMES = 4  # polished with the frames before them, but done again once more is known
-
-    def __init__(self, seed: int, n_iterations: int, hop: int = HOP_LENGTH) -> None:
-        self._seed, self._n_iterations, self._hop = seed, n_iterations, hop
-        self._n_stretches, self._level = 0, 0.0
-        self._known = np.zeros((0, N_BINS), np.float32)
-        self._known_phase = np.zeros(N_BINS, np.float32)
-        self._pending = np.zeros((0, N_BINS), np.float32)
-        self._before = np.zeros((shared_rows(hop), hop), np.float32)
-
-    def push(self, magnitude: np.ndarray, last: bool = False) -> np.ndarray:
-        """Samples float32 that are settled once these magnitudes (n_frames, N_BINS) are known, too; perhaps none.
-
-        Over all pushes, of which one is the `last`, one hop of samples a frame. ValueError for magnitudes that are not
-        finite or negative.
-        """
-        pending = np.concatenate([self._pending, checked(magnitude)])
-        self._pending = pending
-        n_fixed = len(pending) if last else len(pending) - self.LOOK_AHEAD_FRAMES
-        if n_fixed <= (0 if last else len(self._before)):
-            return np.zeros(0, np.float32)
-        first, hop = self._n_stretches == 0, self._hop
-        weights = row_weights(len(pending), first, len(pending) * hop if last else None, hop)
-        spectrum = self._first_guess(pending)
-        approach(spectrum, pending, self._before, weights, self._n_iterations)
-        rows = overlapped(spectrum[:n_fixed], self._before)
-        self._fix(spectrum[:n_fixed], rows)
-        given = slice(SAMPLES_BEFORE_CENTRE * first, n_fixed * hop + SAMPLES_BEFORE_CENTRE * last)
-        return rows.reshape(-1)[given] * weights.reshape(-1)[given]
-
-    def _first_guess(self, pending: np.ndarray) -> np.ndarray:
-        """Spectrum of the pending magnitudes by heap integration from the frames that are fixed."""
-        fall = 10 ** (-LEVEL_FALLS_DB_PER_S / 20 * len(pending) * self._hop / SAMPLE_RATE_HZ)
-        self._level = max(self._level * fall, float(pending.max()))
-        magnitude = np.concatenate([self._known, pending])
-        phase = random_phase(magnitude.shape, np.random.default_rng([self._seed, self._n_stretches]))
-        n_known = len(self._known)
-        phase[n_known - 1 : n_known] = self._known_phase
-        integrate(magnitude, self._level, phase, n_known, self._hop)
-        return with_phase(pending, phase[n_known:])
-
-    def _fix(self, spectrum: np.ndarray, rows: np.ndarray) -> None:
-        """The frames of `spectrum`, with their rows, are never touched again."""
-        n_fixed = len(spectrum)
-        self._known = self._pending[max(n_fixed - KNOWN_FRAMES, 0) : n_fixed].copy()
-        self._known_phase = phase_of(spectrum[-1:])
-        self._pending = self._pending[n_fixed:].copy()
-        self._before = rows[n_fixed:].copy()
-        self._n_stretches += 1
+    n_frames, (n_shared, hop) = len(spectrum), overlap.shape
+    frames = scipy.fft.irfft(spectrum, n=N_FFT, axis=1)
+    frames *= SYNTHESIS_WINDOW
+    rows = np.zeros((n_frames + n_shared, hop), np.float32)
+    rows[:n_shared] = overlap
+    for i in reversed(range(n_shared + 1)):
+        part = frames[:, i * hop : (i + 1) * hop]
+        rows[i : i + n_frames, : part.shape[1]] += part
+    return rows
 
 
-def picture_db(waveform: np.ndarray, n_mels: int) -> np.ndarray:
-    """`log_mel_db` of a waveform (n_samples,), float32 (n_frames, n_mels), without its whole spectrum in memory."""
-    picture = np.empty((frame_count(waveform.size), n_mels), np.float32)
-    for start in range(0, len(picture), PICTURE_FRAMES):
-        stop = min(start + PICTURE_FRAMES, len(picture))
-        begin = max(start - HOPS_BEFORE_CENTRE, 0)
-        spectrum = stft(waveform[begin * HOP_LENGTH : (stop - 1 + HOPS_BEFORE_CENTRE) * HOP_LENGTH])
-        picture[start:stop] = log_mel_db(np.abs(spectrum[start - begin :][: stop - start]), n_mels)
-    return picture
+def _n_shared_rows(hop: int) -> int:
+    """How many of a frame's rows the next frame covers, too."""
+    return -(-N_FFT // hop) - 1
+
+
+@lru_cache(maxsize=64)
+def _row_weights(n_frames: int, hop: int, first: bool, last: bool) -> np.ndarray:
+    """What turns rows of overlapping frames into samples: float32 (n_frames + n_shared, hop).
+
+    One over the sum of the squared windows (Griffin & Lim 1984, "Signal estimation from modified short-time Fourier
+    transform"), and 0 outside of the song: before the centre of its `first` frame, and n_frames hops later at its end.
+    """
+    n_shared = _n_shared_rows(hop)
+    power = np.zeros((n_frames + n_shared, hop), np.float32)
+    for i, part in enumerate(np.pad(np.square(WINDOW), (0, (n_shared + 1) * hop - N_FFT)).reshape(-1, hop)):
+        power[i * first : i + n_frames] += part
+    weights = 1 / np.maximum(power, np.float32(1e-8))
+    weights.reshape(-1)[: SAMPLES_BEFORE_CENTRE * first] = 0
+    if last:
+        weights.reshape(-1)[SAMPLES_BEFORE_CENTRE + n_frames * hop :] = 0
+    return weights

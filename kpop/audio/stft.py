@@ -1,12 +1,14 @@
-"""Short-time Fourier transform and its inverse, log-magnitude and mel scales: what everything here sees of a sound.
+"""Short-time Fourier transform, log magnitudes and mel spectrograms.
 
 Spectra are scaled so that a full-scale sine has magnitude 1 in its bin. Time comes first: (n_frames, N_BINS).
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
 import scipy.fft
+from numpy.lib.stride_tricks import sliding_window_view
 
 from kpop.constants import HOP_LENGTH, N_BINS, N_FFT, SAMPLE_RATE_HZ, exact_div
 
@@ -17,10 +19,9 @@ BIN_WIDTH_HZ = SAMPLE_RATE_HZ / N_FFT
 
 WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)).astype(np.float32)  # periodic Hann
 ANALYSIS_WINDOW = WINDOW * np.float32(2 / WINDOW.sum(dtype=np.float64))  # scales a full-scale sine to 1
-_SYNTHESIS_WINDOW = WINDOW * np.float32(WINDOW.sum(dtype=np.float64) / 2)
-_HALF = exact_div(N_FFT, 2)
-_HOPS_PER_WINDOW = exact_div(N_FFT, HOP_LENGTH)
-_BLOCK_FRAMES = 128
+SYNTHESIS_WINDOW = WINDOW * np.float32(WINDOW.sum(dtype=np.float64) / 2)
+SAMPLES_BEFORE_CENTRE = exact_div(N_FFT, 2)
+_BLOCK_FRAMES = 128  # a block's spectra stay in the processor's cache
 
 
 def frame_count(n_samples: int, hop: int = HOP_LENGTH) -> int:
@@ -33,42 +34,23 @@ def stft(waveform: np.ndarray) -> np.ndarray:
 
     Periodic Hann window; frame t is centred on sample t * HOP_LENGTH, with zeros beyond both ends.
     """
-    padded = np.zeros(waveform.size + N_FFT, np.float32)
-    padded[_HALF : _HALF + waveform.size] = waveform
-    frames = _frames(padded)
-    spectrum = np.empty((len(frames), N_BINS), np.complex64)
-    for block in _blocks(len(frames)):
-        spectrum[block] = scipy.fft.rfft(frames[block] * ANALYSIS_WINDOW, axis=1)
-    return spectrum
+    return stft_at(waveform, np.arange(0, len(waveform) + 1, HOP_LENGTH))
 
 
 def stft_at(waveform: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """As `stft`, with frames centred on any samples of the waveform (n_samples,): centres (n_frames,) int64."""
-    padded = np.pad(np.asarray(waveform, np.float32), _HALF)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)
     spectrum = np.empty((len(centres), N_BINS), np.complex64)
-    for block in _blocks(len(centres)):
-        spectrum[block] = scipy.fft.rfft(frames[centres[block]] * ANALYSIS_WINDOW, axis=1)
+    for start, block in _spectrum_blocks(waveform, centres):
+        spectrum[start : start + len(block)] = block
     return spectrum
 
 
-def istft(spectrum: np.ndarray, n_samples: int) -> np.ndarray:
-    """Waveform float32 (n_samples,) of a spectrum (n_frames, N_BINS); exact inverse of `stft`.
-
-    Overlap-add with the window that is best in the least-squares sense (Griffin & Lim 1984). Samples that no frame
-    reaches are zero.
-    """
-    hops = np.zeros((len(spectrum) + _HOPS_PER_WINDOW - 1, HOP_LENGTH), np.float32)
-    for block in _blocks(len(spectrum)):
-        frames = scipy.fft.irfft(spectrum[block].astype(np.complex64, copy=False), n=N_FFT, axis=1)
-        frames *= _SYNTHESIS_WINDOW
-        _overlap_add(frames, hops[block.start :])
-    whole = hops.reshape(-1)
-    whole *= _inverse_window_power(len(spectrum))
-    waveform = np.zeros(n_samples, np.float32)
-    covered = whole[_HALF : _HALF + n_samples]
-    waveform[: covered.size] = covered
-    return waveform
+def _spectrum_blocks(waveform: np.ndarray, centres: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Index of the first frame, and spectrum, of each block of frames."""
+    frames = sliding_window_view(np.pad(np.asarray(waveform, np.float32), SAMPLES_BEFORE_CENTRE), N_FFT)
+    for start in range(0, len(centres), _BLOCK_FRAMES):
+        block = frames[centres[start : start + _BLOCK_FRAMES]] * ANALYSIS_WINDOW
+        yield start, scipy.fft.rfft(block, axis=1, overwrite_x=True)
 
 
 def log_magnitude(magnitude: np.ndarray) -> np.ndarray:
@@ -77,7 +59,7 @@ def log_magnitude(magnitude: np.ndarray) -> np.ndarray:
 
 
 def from_log_magnitude(log_magnitudes: np.ndarray) -> np.ndarray:
-    """Inverse of `log_magnitude`, float32; what lies on the floor or under it becomes silence."""
+    """Inverse of `log_magnitude`, float32; values at the floor or below become 0."""
     magnitude = np.exp(log_magnitudes, dtype=np.float32)
     magnitude[magnitude <= LOG_FLOOR * 1.0001] = 0.0
     return magnitude
@@ -92,64 +74,24 @@ def log_mel_db(magnitude: np.ndarray, n_mels: int = N_MELS) -> np.ndarray:
     return (10 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10)))).astype(np.float32, copy=False)
 
 
-@lru_cache(maxsize=8)
-def mel_filterbank(n_mels: int = N_MELS, min_hz: float = 0.0, max_hz: float = SAMPLE_RATE_HZ / 2) -> np.ndarray:
-    """Triangles float32 (n_mels, N_BINS), read-only: Slaney's scale (1998, Auditory Toolbox) and unit area in Hz.
+def log_mel_spectrogram(waveform: np.ndarray, n_mels: int = N_MELS) -> np.ndarray:
+    """`log_mel_db` (n_frames, n_mels) of a waveform (n_samples,), without its whole spectrum in memory."""
+    blocks = _spectrum_blocks(waveform, np.arange(0, len(waveform) + 1, HOP_LENGTH))
+    return np.concatenate([log_mel_db(np.abs(block), n_mels) for _, block in blocks])
 
-    Equal to `librosa.filters.mel`, which training must not need.
-    """
-    edges_hz = _mel_edges_hz(n_mels, min_hz, max_hz)
-    bins_hz = np.arange(N_BINS) * BIN_WIDTH_HZ
-    rising = (bins_hz - edges_hz[:-2, None]) / np.diff(edges_hz)[:-1, None]
-    falling = (edges_hz[2:, None] - bins_hz) / np.diff(edges_hz)[1:, None]
-    triangles = np.maximum(0.0, np.minimum(rising, falling))
-    bank = (triangles * (2 / (edges_hz[2:] - edges_hz[:-2]))[:, None]).astype(np.float32)
+
+@lru_cache(maxsize=8)
+def mel_filterbank(n_mels: int = N_MELS) -> np.ndarray:
+    """Triangular filters float32 (n_mels, N_BINS), read-only: Slaney's mel scale from 0 to 8 kHz, unit area in Hz."""
+    from librosa.filters import mel  # here, because the page must not wait for librosa
+
+    bank = mel(sr=SAMPLE_RATE_HZ, n_fft=N_FFT, n_mels=n_mels)
     bank.flags.writeable = False
     return bank
 
 
 def mel_centres_hz(n_mels: int = N_MELS) -> np.ndarray:
-    """Frequencies float64 (n_mels,) in Hz at which the bands of `mel_filterbank(n_mels)` peak."""
-    return _mel_edges_hz(n_mels, 0.0, SAMPLE_RATE_HZ / 2)[1:-1]
+    """Centre frequencies float64 (n_mels,) in Hz of the filters of `mel_filterbank(n_mels)`."""
+    from librosa import mel_frequencies
 
-
-def _mel_edges_hz(n_mels: int, min_hz: float, max_hz: float) -> np.ndarray:
-    low, high = _hz_to_mel(min_hz), _hz_to_mel(max_hz)
-    return _mel_to_hz(np.linspace(low, high, n_mels + 2))
-
-
-# Slaney's scale: linear up to 1 kHz (15 mel), then 27 mel for every factor of 6.4.
-_HZ_PER_MEL, _BEND_HZ, _BEND_MEL, _LOG_STEP = 200 / 3, 1000.0, 15.0, np.log(6.4) / 27
-
-
-def _hz_to_mel(hz: float) -> float:
-    return hz / _HZ_PER_MEL if hz < _BEND_HZ else _BEND_MEL + np.log(hz / _BEND_HZ) / _LOG_STEP
-
-
-def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
-    return np.where(mel < _BEND_MEL, mel * _HZ_PER_MEL, _BEND_HZ * np.exp((mel - _BEND_MEL) * _LOG_STEP))
-
-
-def _frames(padded: np.ndarray) -> np.ndarray:
-    """Overlapping view (n_frames, N_FFT) of the padded waveform, without a copy."""
-    return np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP_LENGTH]
-
-
-def _blocks(n_frames: int) -> list[slice]:
-    """Slices over the frames, small enough for a block's spectra to stay in the processor's cache."""
-    return [slice(start, min(start + _BLOCK_FRAMES, n_frames)) for start in range(0, n_frames, _BLOCK_FRAMES)]
-
-
-def _overlap_add(frames: np.ndarray, hops: np.ndarray) -> None:
-    """Add windowed frames (n_frames, N_FFT), laid HOP_LENGTH apart, to `hops` (at least n_frames + 3, HOP_LENGTH)."""
-    columns = frames.reshape(len(frames), _HOPS_PER_WINDOW, HOP_LENGTH)
-    for i in range(_HOPS_PER_WINDOW):
-        hops[i : i + len(frames)] += columns[:, i]
-
-
-@lru_cache(maxsize=2)
-def _inverse_window_power(n_frames: int) -> np.ndarray:
-    """One over what the squared windows sum to at each sample."""
-    hops = np.zeros((n_frames + _HOPS_PER_WINDOW - 1, HOP_LENGTH), np.float32)
-    _overlap_add(np.broadcast_to(np.square(WINDOW), (n_frames, N_FFT)), hops)
-    return 1 / np.maximum(hops.reshape(-1), np.float32(1e-8))
+    return mel_frequencies(n_mels + 2, fmin=0.0, fmax=SAMPLE_RATE_HZ / 2)[1:-1]

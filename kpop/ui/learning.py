@@ -96,7 +96,7 @@ def _learn(model: str, report: Report) -> Lesson:
 
 def make_lesson(pipeline: "Pipeline", path: Path, report: Report) -> Lesson:
     """Every snapshot, played on the pipeline. KpopError when the file is missing, damaged or another model's."""
-    from kpop.audio.phase import picture_db  # scipy, torch and plotly: the page must not wait for them
+    from kpop.audio.stft import log_mel_spectrogram  # scipy, torch and plotly: the page must not wait for them
     from kpop.ui.spectrogram import shrink
 
     snapshots = read_snapshots(path, pipeline.codec.config.flat_codebook_sizes)
@@ -104,7 +104,7 @@ def make_lesson(pipeline: "Pipeline", path: Path, report: Report) -> Lesson:
     for number, codes in enumerate(snapshots.values()):
         report(number / len(snapshots), "Bringing back how it sounded then")
         sounds.append(_sound(pipeline, codes))
-        level_db = picture_db(sounds[-1], N_BANDS)
+        level_db = log_mel_spectrogram(sounds[-1], N_BANDS)
         pictures.append(shrink(level_db - level_db.max(), N_COLUMNS, N_BANDS).T[::-1])  # high notes on top
     bits, minutes = (_along_training(pipeline.info, key) for key in ("held_out", "minutes"))
     stops = tuple(Stop(step, _read(minutes, step, from_start=True), _read(bits, step)) for step in snapshots)
