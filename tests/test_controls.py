@@ -1,6 +1,7 @@
 """The controls: seed clips as covers, a sound of the listener's own, and WAV files that restore their settings."""
 
 import io
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import rhythms
 import soundfile
-from chromium import FLAGS, LAPTOP, PHONE, Visit, launched, sticks_out
+from chromium import BROWSERS, FLAGS, LAPTOP, PHONE, Visit, sticks_out
 from streamlit.testing.v1 import AppTest
 
 from kpop.audio.io import wav_bytes
@@ -210,12 +211,14 @@ def test_on_a_phone_the_chosen_clip_snaps_into_view_and_the_row_can_be_swiped(vi
 
 
 @pytest.fixture
-def clapping(tmp_path, monkeypatch) -> Iterator:
+def clapping(tmp_path, chromium) -> Iterator:
     """A browser whose microphone records claps at 100 BPM."""
     soundfile.write(tmp_path / "claps.wav", np.repeat(rhythms.claps(100, np.random.default_rng(0), 30.0), 3), 48_000)
     fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    monkeypatch.setattr("chromium.FLAGS", [*FLAGS, *fake, f"--use-file-for-fake-audio-capture={tmp_path}/claps.wav"])
-    yield from launched()
+    args = [*FLAGS, *fake, f"--use-file-for-fake-audio-capture={tmp_path}/claps.wav"]
+    browser = chromium.browser_type.launch(executable_path=next(filter(None, map(shutil.which, BROWSERS))), args=args)
+    yield browser
+    browser.close()
 
 
 @pytest.mark.browser

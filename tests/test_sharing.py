@@ -126,7 +126,7 @@ def test_a_phone_shows_the_code_and_copies_the_link(chromium, tmp_path):
             code.wait_for()
             assert code.evaluate("code => code.complete && code.naturalWidth > 0")
             assert code.bounding_box()["width"] >= 200
-            assert phone.tab.get_by_role("button", name="Copy to clipboard").is_visible()
+            phone.tab.get_by_role("button", name="Copy to clipboard").wait_for()
             assert not sticks_out(phone)
             assert phone.strangers == []
         finally:
