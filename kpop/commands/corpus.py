@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> None:
         raise KpopError(
             "A corpus needs --songs 1 or more, --first 0 or more and --jobs 1 or more: choose such numbers."
         )
-    from kpop.corpus.collection import song_name, write_corpus
+    from kpop.corpus.compose import song_name, write_corpus
 
     started = time.perf_counter()
     try:

@@ -68,7 +68,7 @@ def _evaluate(pipeline, songs: list, times_real_time: float, options: argparse.N
 
 
 def _figures(pipeline, songs: list, times_real_time: float) -> dict[str, dict[str, float]]:
-    from kpop.corpus.compose import PALETTES
+    from kpop.corpus.score import PALETTES
     from kpop.evaluation import figures
     from kpop.evaluation.tuning import tuning_figures
 

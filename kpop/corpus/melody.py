@@ -1,46 +1,50 @@
-"""The tune: motifs of one bar, which repeat, follow the chords and end in a breath."""
+"""The voices: a tune written from motifs of one bar, and the lead, harmonies, ad-libs, chops and shouts made of it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kpop.constants import SIXTEENTHS_PER_BAR
-from kpop.corpus.harmony import Bars, chord_at, chord_scale, chord_tones, ladder, nearest, scale_step
-from kpop.corpus.patterns import Hit, hits, pick
-from kpop.corpus.score import Chord, Note
+from kpop.corpus.score import Chord, Chords, Note, Passage
+from kpop.corpus.theory import chord_at, chord_scale, chord_tones, hits, ladder, nearest, pick, scale_step
 
-TUNE_RANGE = (60, 77)  # leaves room for a key change of two semitones below 79
+# Ranges and centres are MIDI pitches.
+TUNE_RANGE = (60, 77)  # a key change of two semitones stays below 80
+VOICE_RANGE = (55, 84)
+SECOND_RANGE = (48, 84)  # of the second harmony
+HIGHEST_UNDER = 76  # highest lead with a second harmony above it
 CONSONANTS = ("", "n", "m", "l", "y", "w", "d", "b", "h", "s")
 VOWELS = ("a", "e", "i", "o", "u")
-CHANTS = (
-    ("na",),
-    ("la",),
-    ("o", "o", "we"),
-    ("da", "di"),
-    ("ya", "ya", "o"),
-    ("na", "na", "e"),
-    ("wo", "o"),
-    ("bi", "ba"),
-)
-MELISMA_SHARE = 0.15  # of the steps that could slide on with the vowel before
-STEPS = (0, 0, 0, 1, 1, 1, -1, -1, -1, -1, 2, -2, 3, -3)  # scale steps, by how often a singer takes them
+CHANTS = ("na", "la", "o o we", "da di", "ya ya o", "na na e", "wo o", "bi ba")  # syllables of hooks
+MELISMA_SHARE = 0.15  # of the steps that may continue the vowel before
+STEPS = (0, 0, 0, 1, 1, 1, -1, -1, -1, -1, 2, -2, 3, -3)  # scale steps, by how often they are drawn
 MOVING_STEPS = tuple(step for step in STEPS if step)
-WIDEST = 3  # scale steps that a motif goes from where it starts
+WIDEST = 3  # scale steps between the first note of a motif and any other
+ADLIB_STEPS = (2, 3, 2, 1)  # scale steps of a run above the note that the lead ended on
+LONGEST_ADLIB_16THS = 8
+CHOP_CENTRE = 74
+CHOP_BARS = ("x-x...x-..x-x...", "..x-..x-..x-..x-", "xx.x-.xx.x-...x-", "x-....x-x-....x-")
+CHOP_ANSWERS = ("............x-x-", ".............xx-")
+SHOUT_BARS = ("............X-..", "............x-X-", "........X-..X-..")
+SHOUT_LOWEST = 62
+CHOP_SYLLABLES = ("a", "o", "e")
+SHOUT_SYLLABLES = ("he", "ha", "ho")
 
-Tunes = dict[str, list[tuple[Note, ...]]]  # by kind of section, one tune per occurrence that differs
+Key = tuple[int, str]  # tonic and mode
+Tunes = dict[str, list[tuple[Note, ...]]]  # by kind of section: the tune, and that of its repeats where it differs
 
 
 @dataclass(frozen=True)
 class TuneStyle:
-    """How the tune of a kind of section goes."""
+    """How tunes of a kind of section are written."""
 
     schemes: tuple[str, ...]  # motif of each bar: small letters run on, capitals end a line
     bodies: tuple[str, ...]  # rhythms of the motifs that run on
     endings: tuple[str, ...]  # rhythms of those that end a line
-    centre: int  # midi around which it lies
-    climb: tuple[int, ...]  # semitones above the centre, bar by bar
-    chanted: str  # what is sung on the song's chant: "none", "endings" of lines or "all"
+    centre: int  # MIDI pitch that motifs start near
+    climb: tuple[int, ...]  # semitones added to the centre, bar by bar
+    chanted: str  # which motifs use the syllables of the song's chant: "none", "endings" or "all"
 
 
 STYLES = {
@@ -97,40 +101,26 @@ STYLES = {
 
 @dataclass(frozen=True)
 class Motif:
-    """One bar of tune, free of key and chord."""
+    """One bar of tune, independent of key and chord. Of each note: offset in scale steps from the first, syllable."""
 
     rhythm: str
-    offsets: tuple[int, ...]  # scale steps of each note from the first
+    offsets: tuple[int, ...]
     syllables: tuple[str, ...]
 
 
-def draw_motif(rhythm: str, chant: tuple[str, ...], rng: np.random.Generator) -> Motif:
-    """A motif on a rhythm: a walk of mostly steps, sung on the chant or, where that is empty, on new words."""
-    notes = hits(rhythm)
-    offsets = [0]
-    while len(offsets) < len(notes):
-        # A note is repeated once at most, or slow motifs would stand still.
-        step = pick(STEPS if offsets[-2:-1] != offsets[-1:] else MOVING_STEPS, rng)
-        # A walk that would leave the singer's comfort turns back, as tunes do after a leap.
-        offsets.append(offsets[-1] + step if abs(offsets[-1] + step) <= WIDEST else offsets[-1] - step)
-    syllables = [chant[i % len(chant)] if chant else _syllable(rng) for i in range(len(notes))]
-    return Motif(rhythm, tuple(offsets), _with_melismas(notes, offsets, syllables, rng))
+def write_tunes(chords_of: dict[str, Chords], key: Key, rng: np.random.Generator) -> Tunes:
+    """The tunes of a song over the chords of each kind of section, in the first key, from time 0.
 
-
-def _syllable(rng: np.random.Generator) -> str:
-    return pick(CONSONANTS, rng) + pick(VOWELS, rng)
-
-
-def _with_melismas(
-    notes: tuple[Hit, ...], offsets: list[int], syllables: list[str], rng: np.random.Generator
-) -> tuple[str, ...]:
-    """The syllables, a few replaced by "" where the voice can step on from the note before without a breath."""
-    sung = syllables[:1]
-    for i in range(1, len(notes)):
-        touches = notes[i - 1].start_16th + notes[i - 1].length_16ths == notes[i].start_16th
-        can_slide = touches and sung[-1] and abs(offsets[i] - offsets[i - 1]) == 1
-        sung.append("" if can_slide and rng.random() < MELISMA_SHARE else syllables[i])
-    return tuple(sung)
+    A repeated verse has a tune of its own, which differs in the last bar.
+    """
+    chant = tuple(pick(CHANTS, rng).split())
+    tunes = {}
+    for kind, style in STYLES.items():
+        scheme = pick(style.schemes, rng)
+        motifs = draw_motifs(style, scheme + "Z", chant, rng)
+        schemes = (scheme, scheme[:-1] + "Z") if kind == "verse" else (scheme,)
+        tunes[kind] = [write_tune(each, motifs, chords_of[kind], style, key) for each in schemes]
+    return tunes
 
 
 def draw_motifs(style: TuneStyle, scheme: str, chant: tuple[str, ...], rng: np.random.Generator) -> dict[str, Motif]:
@@ -143,53 +133,208 @@ def draw_motifs(style: TuneStyle, scheme: str, chant: tuple[str, ...], rng: np.r
     return motifs
 
 
-def is_strong(start_16th: int, length_16ths: int) -> bool:
-    """Whether a note must agree with its chord: on beat one or three, or long."""
-    return start_16th % 8 == 0 or length_16ths >= 4
+def draw_motif(rhythm: str, chant: tuple[str, ...], rng: np.random.Generator) -> Motif:
+    """A random walk of mostly steps over a rhythm, on the syllables of the chant, or random ones if that is empty."""
+    n_notes = len(hits(rhythm))
+    offsets = [0]
+    while len(offsets) < n_notes:
+        # A note is repeated once at most, or slow motifs would stand still.
+        step = pick(STEPS if offsets[-2:-1] != offsets[-1:] else MOVING_STEPS, rng)
+        # A walk that would go too far turns back, as tunes do after a leap.
+        offsets.append(offsets[-1] + step if abs(offsets[-1] + step) <= WIDEST else offsets[-1] - step)
+    syllables = [chant[i % len(chant)] if chant else pick(CONSONANTS, rng) + pick(VOWELS, rng) for i in range(n_notes)]
+    return Motif(rhythm, tuple(offsets), _with_melismas(rhythm, offsets, syllables, rng))
 
 
-def sing_bar(motif: Motif, bars: Bars, bar: int, centre: int, key: tuple[int, str]) -> Iterator[Note]:
-    """The motif over one of the bars, started on the chord tone nearest to the centre."""
+def _with_melismas(rhythm: str, offsets: list[int], syllables: list[str], rng: np.random.Generator) -> tuple[str, ...]:
+    """The syllables, a few replaced by "" where a note follows a step away without a rest."""
+    notes = hits(rhythm)
+    sung = syllables[:1]
+    for i in range(1, len(notes)):
+        touches = notes[i - 1].start_16th + notes[i - 1].length_16ths == notes[i].start_16th
+        may_continue = touches and sung[-1] and abs(offsets[i] - offsets[i - 1]) == 1
+        sung.append("" if may_continue and rng.random() < MELISMA_SHARE else syllables[i])
+    return tuple(sung)
+
+
+def write_tune(scheme: str, motifs: dict[str, Motif], chords: Chords, style: TuneStyle, key: Key) -> tuple[Note, ...]:
+    """The motifs of a scheme over the chords, from time 0."""
+    notes = []
+    for bar in range(len(chords)):
+        centre = style.centre + style.climb[bar % len(style.climb)]
+        notes += fit_motif(motifs[scheme[bar % len(scheme)]], chords, bar, centre, key)
+    return tuple(notes)
+
+
+def fit_motif(motif: Motif, chords: Chords, bar: int, centre: int, key: Key) -> Iterator[Note]:
+    """The motif in one bar of the chords, from the chord tone nearest to the centre."""
     first_16th = bar * SIXTEENTHS_PER_BAR
-    anchor = midi = nearest(centre, ladder(chord_tones(bars[bar][0]), *TUNE_RANGE))
+    anchor = midi = nearest(centre, ladder(chord_tones(chords[bar][0]), *TUNE_RANGE))
     moves = np.diff(motif.offsets, prepend=0)
     for hit, offset, move, syllable in zip(hits(motif.rhythm), motif.offsets, moves, motif.syllables, strict=True):
-        chord = chord_at(bars, first_16th + hit.start_16th)
+        chord = chord_at(chords, first_16th + hit.start_16th)
         wanted = scale_step(anchor, offset, ladder(chord_scale(chord, *key), *TUNE_RANGE))
         strong = is_strong(hit.start_16th, hit.length_16ths)
-        midi = agree(wanted, midi, int(np.sign(move)), chord) if strong else wanted
+        midi = _chord_tone(wanted, midi, int(np.sign(move)), chord) if strong else wanted
         yield Note(first_16th + hit.start_16th, hit.length_16ths, midi, 1.0 if strong else 0.8, syllable)
 
 
-def agree(wanted: int, previous: int, direction: int, chord: Chord) -> int:
-    """The chord tone nearest to the wanted pitch, but one on in the direction of the tune if it would stand still."""
+def is_strong(start_16th: float, length_16ths: float) -> bool:
+    """Whether a note must be a chord tone: it starts on beat one or three, or is long."""
+    return start_16th % 8 == 0 or length_16ths >= 4
+
+
+def _chord_tone(wanted: int, previous: int, direction: int, chord: Chord) -> int:
+    """The chord tone nearest to the wanted pitch, or the next one in the tune's direction if that is the previous."""
     tones = ladder(chord_tones(chord), *TUNE_RANGE)
     midi = nearest(wanted, tones)
     return scale_step(midi, direction, tones) if midi == previous else midi
 
 
-def sing(scheme: str, motifs: dict[str, Motif], bars: Bars, style: TuneStyle, key: tuple[int, str]) -> tuple[Note, ...]:
-    """The motifs of a scheme over the bars, from time 0."""
+@dataclass(frozen=True)
+class VocalPatterns:
+    """Rhythms and syllables of chops and shouts of one song."""
+
+    chop: str
+    answer: str
+    chop_syllable: str
+    shout: str
+    shout_syllable: str
+
+
+def choose_vocal_patterns(rng: np.random.Generator) -> VocalPatterns:
+    """The patterns of one song."""
+    options = (CHOP_BARS, CHOP_ANSWERS, CHOP_SYLLABLES, SHOUT_BARS, SHOUT_SYLLABLES)
+    return VocalPatterns(*(pick(each, rng) for each in options))
+
+
+def sing(passage: Passage, patterns: VocalPatterns, tunes: Tunes) -> dict[str, tuple[Note, ...]]:
+    """Notes of the voice tracks, from the start of the passage."""
+    melody = lead(passage, tunes)
+    return {
+        "lead": melody,
+        "harmony": harmony(passage, melody),
+        "harmony2": second_harmony(passage, melody),
+        "adlib": adlibs(passage, melody),
+        "chop": chops(passage, patterns, melody),
+        "shout": shouts(passage, patterns),
+    }
+
+
+def lead(passage: Passage, tunes: Tunes) -> tuple[Note, ...]:
+    """The tune of a passage, in its key."""
+    variants = tunes.get("chorus" if passage.kind == "outro" else passage.kind, [()])
+    tune = variants[min(passage.occurrence, len(variants) - 1)]
+    # The hook fades out in the outro, and the last bar of a bridge belongs to the build-up.
+    n_bars = {"outro": 2, "bridge": passage.n_bars - 1}.get(passage.kind, passage.n_bars)
+    kept = (note for note in tune if note.start_16th < n_bars * SIXTEENTHS_PER_BAR)
+    return tuple(replace(note, midi=note.midi + passage.semitones_up) for note in kept)
+
+
+def harmony(passage: Passage, melody: tuple[Note, ...]) -> tuple[Note, ...]:
+    """A third below in choruses (in the first, only the second half) and post-choruses; long vowels in bridges."""
+    if passage.kind == "bridge":
+        return tuple(_long_notes(passage))
+    if passage.kind not in ("chorus", "postchorus"):
+        return ()
+    joins_late = passage.kind == "chorus" and passage.occurrence == 0
+    from_16th = passage.n_bars // 2 * SIXTEENTHS_PER_BAR if joins_late else 0
+    return tuple(_third_below(note, passage) for note in melody if note.start_16th >= from_16th)
+
+
+def _long_notes(passage: Passage) -> Iterator[Note]:
+    """One long note per bar, close to the one before; a breath after every second."""
+    midi = 67
+    for bar, (chord, _) in enumerate(passage.chords[:-1]):
+        midi = nearest(midi, ladder(chord_tones(chord), *VOICE_RANGE))
+        length_16ths = 16 if bar % 2 == 0 and bar + 2 < passage.n_bars else 14
+        yield Note(bar * SIXTEENTHS_PER_BAR, length_16ths, midi, 0.6, "" if bar % 2 else "u")
+
+
+def _third_below(note: Note, passage: Passage) -> Note:
+    """The chord tone a third or fourth below a strong note; the third in the scale below any other."""
+    chord = chord_at(passage.chords, note.start_16th)
+    midi = scale_step(note.midi, -2, _scale(passage, chord))
+    if is_strong(note.start_16th, note.length_16ths):
+        midi = nearest(note.midi - 4, tuple(p for p in ladder(chord_tones(chord), *VOICE_RANGE) if p <= note.midi - 3))
+    return replace(note, midi=midi, velocity=0.6)
+
+
+def _scale(passage: Passage, chord: Chord) -> tuple[int, ...]:
+    return ladder(chord_scale(chord, passage.tonic, passage.mode), *VOICE_RANGE)
+
+
+def second_harmony(passage: Passage, melody: tuple[Note, ...]) -> tuple[Note, ...]:
+    """The third part in the last chorus and in post-choruses: a third above, or a sixth below a lead that lies high."""
+    if not (passage.is_last_chorus or passage.kind == "postchorus"):
+        return ()
+    above = max((note.midi for note in melody), default=0) <= HIGHEST_UNDER
+    return tuple(_outer_voice(note, passage, above) for note in melody)
+
+
+def _outer_voice(note: Note, passage: Passage, above: bool) -> Note:
+    """The chord tone a third or fourth above the note, or about a sixth below it, beyond the first harmony."""
+    tones = ladder(chord_tones(chord_at(passage.chords, note.start_16th)), *SECOND_RANGE)
+    if above:
+        midi = nearest(note.midi + 4, tuple(pitch for pitch in tones if pitch >= note.midi + 3))
+    else:
+        midi = nearest(note.midi - 9, tuple(pitch for pitch in tones if pitch <= note.midi - 7))
+    return replace(note, midi=midi, velocity=0.6)
+
+
+def adlibs(passage: Passage, melody: tuple[Note, ...]) -> tuple[Note, ...]:
+    """Runs where the lead rests for a beat or longer, in the last chorus and the outro."""
+    if not (passage.is_last_chorus or passage.kind == "outro"):
+        return ()
+    n_bars = passage.n_bars - (passage.kind == "outro")  # the last bar belongs to the final chord
+    ends = [*(note.start_16th for note in melody[1:]), n_bars * SIXTEENTHS_PER_BAR]
+    return tuple(run for note, end in zip(melody, ends, strict=False) for run in _run(passage, note, end))
+
+
+def _run(passage: Passage, before: Note, end_16th: float) -> Iterator[Note]:
+    """A turn in the chord's scale after a note of the lead, its last note held; nothing in a rest that is too short."""
+    held_16ths = min(end_16th - before.end_16th, LONGEST_ADLIB_16THS) - len(ADLIB_STEPS) + 1
+    if held_16ths < 1:
+        return
+    scale = _scale(passage, chord_at(passage.chords, before.end_16th))
+    for i, (n_steps, length) in enumerate(zip(ADLIB_STEPS, (1, 1, 1, held_16ths), strict=True)):
+        yield Note(before.end_16th + i, length, scale_step(before.midi, n_steps, scale), 0.8, "" if i else "o")
+
+
+def chops(passage: Passage, patterns: VocalPatterns, melody: tuple[Note, ...]) -> tuple[Note, ...]:
+    """Vocal chops throughout dance breaks and later intros, and as answers in choruses, where the lead rests."""
+    notes = (note for bar in range(passage.n_bars) for note in _chop_bar(passage, bar, patterns))
     return tuple(
         note
-        for bar in range(len(bars))
-        for note in sing_bar(
-            motifs[scheme[bar % len(scheme)]], bars, bar, style.centre + style.climb[bar % len(style.climb)], key
-        )
+        for note in notes
+        if not any(sung.start_16th < note.end_16th and note.start_16th < sung.end_16th for sung in melody)
     )
 
 
-def write_tunes(bars_per_kind: dict[str, Bars], key: tuple[int, str], rng: np.random.Generator) -> Tunes:
-    """The tunes of a song: for each kind that is sung, one per occurrence; only a later verse differs, in its last bar.
+def _chop_rhythm(passage: Passage, bar: int, patterns: VocalPatterns) -> str:
+    if passage.kind == "dance" or (passage.kind == "intro" and bar >= passage.n_bars // 2):
+        return patterns.chop
+    answers = (passage.kind == "postchorus" and bar % 2 == 1) or (passage.kind == "chorus" and bar % 4 == 3)
+    return patterns.answer if answers else ""
 
-    Each is a tuple of notes in the first key, from time 0.
-    """
-    chant = pick(CHANTS, rng)
-    tunes = {}
-    for kind, style in STYLES.items():
-        scheme = pick(style.schemes, rng)
-        motifs = draw_motifs(style, scheme + "Z", chant, rng)
-        schemes = (scheme, scheme[:-1] + "Z") if kind == "verse" else (scheme,)
-        if kind in bars_per_kind:
-            tunes[kind] = [sing(variant, motifs, bars_per_kind[kind], style, key) for variant in schemes]
-    return tunes
+
+def _chop_bar(passage: Passage, bar: int, patterns: VocalPatterns) -> Iterator[Note]:
+    """A bar of chops that alternate between two chord tones."""
+    for i, hit in enumerate(hits(_chop_rhythm(passage, bar, patterns))):
+        start_16th = bar * SIXTEENTHS_PER_BAR + hit.start_16th
+        tones = ladder(chord_tones(chord_at(passage.chords, start_16th)), *VOICE_RANGE)
+        midi = scale_step(nearest(CHOP_CENTRE, tones), i % 2, tones)
+        yield Note(start_16th, hit.length_16ths, midi, 0.8, patterns.chop_syllable)
+
+
+def shouts(passage: Passage, patterns: VocalPatterns) -> tuple[Note, ...]:
+    """Shouts on the tonic in every fourth bar, in every second one of dance breaks and the last chorus."""
+    if passage.kind not in ("prechorus", "chorus", "postchorus", "dance"):
+        return ()
+    every = 2 if passage.kind == "dance" or passage.is_last_chorus else 4
+    midi = SHOUT_LOWEST + (passage.tonic - SHOUT_LOWEST) % 12
+    return tuple(
+        Note(bar * SIXTEENTHS_PER_BAR + hit.start_16th, hit.length_16ths, midi, hit.velocity, patterns.shout_syllable)
+        for bar in range(every - 1, passage.n_bars, every)
+        for hit in hits(patterns.shout)
+    )

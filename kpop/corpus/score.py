@@ -1,12 +1,12 @@
-"""What the composer hands to the band: sections, chords and notes on the grid of sixteenths."""
+"""A song as notes: tracks, sections and chords on a grid of sixteenths."""
 
 from dataclasses import dataclass
 
 DRUM_TRACKS = ("kick", "snare", "clap", "hat", "open_hat", "crash")
-CHORD_TRACKS = ("pad", "pluck", "stab")
 VOICE_TRACKS = ("lead", "harmony", "harmony2", "adlib", "chop", "shout")
-EFFECT_TRACKS = ("riser", "impact")
-TRACKS = (*DRUM_TRACKS, "bass", *CHORD_TRACKS, *VOICE_TRACKS, *EFFECT_TRACKS)
+TRACKS = (*DRUM_TRACKS, "bass", "pad", "pluck", "stab", *VOICE_TRACKS, "riser", "impact")
+KINDS = ("intro", "verse", "prechorus", "chorus", "postchorus", "bridge", "dance", "outro")  # of sections
+PALETTES = ("neon", "velvet", "bubblegum", "noir")  # groups: each has its own kit, patches, singers, keys and patterns
 
 
 @dataclass(frozen=True)
@@ -17,37 +17,56 @@ class Note:
     length_16ths: float
     midi: int = 0  # pitch; unused by drums and effects
     velocity: float = 1.0  # 0..1, one of a few levels so that hits repeat exactly
-    syllable: str = ""  # voices: consonant and vowel ("na", "ya", "oh"); "" slides on with the vowel before
+    syllable: str = ""  # voices: consonant and vowel ("na", "ya", "o"); "" continues the vowel before
+
+    @property
+    def end_16th(self) -> float:
+        """Where the note is released."""
+        return self.start_16th + self.length_16ths
 
 
 @dataclass(frozen=True)
 class Chord:
-    """A chord: root pitch class 0..11 (C = 0) and quality."""
+    """A chord: root pitch class 0..11 (C = 0) and quality, a key of theory.QUALITIES."""
 
     root: int
-    quality: str  # "maj", "min", "maj7", "min7", "7", "sus4", "dim", "add9"
+    quality: str
+
+
+Chords = tuple[tuple[Chord, Chord], ...]  # per bar: first half, second half
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the form: kind is "intro", "verse", "prechorus", "chorus", "postchorus", "bridge", "dance", "outro"."""
+    """A section of the form. kind: one of KINDS; tonic: pitch class 0..11; mode: "major" or "minor"."""
 
     kind: str
     first_bar: int
     n_bars: int
-    tonic: int  # pitch class 0..11 of the key here (a last chorus may be transposed)
-    mode: str  # "major" or "minor"
+    tonic: int
+    mode: str
+
+
+@dataclass(frozen=True)
+class Passage(Section):
+    """A section with its chords and its position in the form."""
+
+    chords: Chords
+    occurrence: int  # how many sections of its kind came before
+    is_last_chorus: bool
+    leads_to_chorus: bool
+    semitones_up: int  # transposition against the first section
 
 
 @dataclass(frozen=True)
 class Score:
-    """A whole song, everything that its rendering depends on."""
+    """A whole song, everything that its rendering depends on. palette: one of PALETTES; tracks: keys from TRACKS."""
 
     number: int
-    palette: str  # which group plays: chooses kit, patches and singers
+    palette: str
     sections: tuple[Section, ...]
-    chords: tuple[tuple[Chord, Chord], ...]  # per bar: first half, second half
-    tracks: dict[str, tuple[Note, ...]]  # keys from TRACKS
+    chords: Chords
+    tracks: dict[str, tuple[Note, ...]]
 
     @property
     def n_bars(self) -> int:

@@ -1,41 +1,76 @@
-"""The singers: harmonics of a glottal pulse, shaped by moving formants, a phrase at a time.
+"""The singing voice: a phrase of notes with syllables in, a waveform out.
 
-Each harmonic is made on its own with the amplitude and phase that source and vocal tract give it there, so the voice
-holds nothing above TOP_HZ and no filter can ring or click. Controls move every CONTROL samples, which divide a
-sixteenth.
+Additive formant synthesis: every harmonic gets the amplitude and phase that glottal source and vocal tract have at its
+frequency, so nothing lies above TOP_HZ and no filter rings. Controls are frames of CONTROL samples.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numba import njit
 
-from kpop.constants import SAMPLE_RATE_HZ, SIXTEENTH_SAMPLES, exact_div
+from kpop.constants import SAMPLE_RATE_HZ, SIXTEENTH_SAMPLES, STEP_SAMPLES, exact_div
+from kpop.corpus.instruments import TOP_HZ, band, midi_hz, n_samples, noise, ramped
 from kpop.corpus.score import Note
-from kpop.corpus.syllables import CONSONANTS, VOWELS_HZ, Consonant, pronounce
-from kpop.corpus.waves import TOP_HZ, band, midi_hz, noise
 
 CONTROL = 32  # samples between controls (2 ms)
 FRAMES_PER_SIXTEENTH = exact_div(SIXTEENTH_SAMPLES, CONTROL)
-CONTROLS_PER_S = SAMPLE_RATE_HZ / CONTROL
-TAIL_FRAMES = 50  # room for the release after a phrase
+FRAMES_PER_S = SAMPLE_RATE_HZ / CONTROL
+TAIL_FRAMES = 50  # release after a phrase
 BANDWIDTHS_HZ = np.array((110.0, 105.0, 140.0, 260.0, 380.0, 450.0, 550.0))
-BODY_HZ = 800.0  # the desk's low cut on voices: keeps the fundamental from drowning the vowel
-FLATTEN = 0.30  # formants this much shallower, or high notes on dark vowels would whistle like a sine
-EVENNESS = 0.8  # 0..1
-UPPER_FORMANTS_HZ = (6_000.0, 7_100.0)  # keep the top open: a tract of five resonances alone would be dull
+UPPER_FORMANTS_HZ = (6_000.0, 7_100.0)  # five resonances alone would be dull
+BODY_HZ = 800.0  # low cut, or the fundamental would mask the vowel
+FLATTEN = 0.30  # formants this much shallower, or high notes on dark vowels would sound like a sine
+EVENNESS = 0.8  # 0..1, compression of the differences in level between vowels
+
+# Formants F1..F5 of a bright female voice in Hz (after Peterson & Barney 1952 and Hillenbrand et al. 1995).
+VOWELS_HZ = {
+    "a": (880.0, 1_400.0, 2_850.0, 3_900.0, 4_900.0),
+    "e": (600.0, 2_200.0, 2_950.0, 4_000.0, 4_900.0),
+    "i": (380.0, 2_700.0, 3_300.0, 4_150.0, 5_000.0),
+    "o": (540.0, 980.0, 2_750.0, 3_800.0, 4_850.0),
+    "u": (400.0, 900.0, 2_650.0, 3_750.0, 4_800.0),
+}
+
+
+@dataclass(frozen=True)
+class Consonant:
+    """What precedes the vowel."""
+
+    duration_s: float
+    locus_hz: tuple[float, float, float] | None  # F1..F3 at the start; None: those of the vowel
+    voicing: float  # level of the harmonics, 1 = as in a vowel
+    dullness: float = 0.0  # added to the singer's tilt
+    noise: str = ""  # "breath" or "hiss" over the whole, "burst" at the end
+    noise_level: float = 0.0
+
+
+CONSONANTS = {
+    "": Consonant(0.0, None, 1.0),
+    "n": Consonant(0.070, (280.0, 1_700.0, 2_700.0), 0.40, 0.8),
+    "m": Consonant(0.075, (270.0, 1_050.0, 2_300.0), 0.40, 0.9),
+    "l": Consonant(0.060, (370.0, 1_250.0, 2_900.0), 0.55, 0.4),
+    "y": Consonant(0.075, (310.0, 2_750.0, 3_400.0), 0.75, 0.1),
+    "w": Consonant(0.075, (310.0, 680.0, 2_400.0), 0.65, 0.3),
+    "d": Consonant(0.045, (260.0, 1_850.0, 2_900.0), 0.06, 0.8, "burst", 0.3),
+    "b": Consonant(0.045, (260.0, 850.0, 2_300.0), 0.08, 0.8, "burst", 0.22),
+    "h": Consonant(0.070, None, 0.03, 0.5, "breath", 0.26),
+    "s": Consonant(0.085, (320.0, 1_800.0, 2_800.0), 0.0, 0.0, "hiss", 0.3),
+}
+NOISE_BANDS_HZ = {"breath": (1_100.0, 5_200.0), "hiss": (4_600.0, 7_400.0), "burst": (1_500.0, 6_000.0)}
 
 
 @dataclass(frozen=True)
 class Singer:
-    """Who sings: the size of the head, the edge of the voice, and habits."""
+    """Parameters of a voice."""
 
-    formant_scale: float = 1.0  # above 1: smaller, brighter
-    tilt: float = 0.85  # power of the harmonics' fall: 0.6 is bright, 1.2 is soft
-    breath: float = 0.012
+    formant_scale: float = 1.0  # above 1: a shorter vocal tract, brighter
+    tilt: float = 0.85  # exponent of the harmonics' fall: 0.6 is bright, 1.2 is soft
+    breath: float = 0.012  # level of the noise
     vibrato_cents: float = 35.0
-    cents: float = 0.0  # off pitch, for doubling
+    cents: float = 0.0  # detuning
     scoop_cents: float = 70.0  # how far below its first note a phrase begins
 
 
@@ -45,14 +80,178 @@ LEADS = {
     "bubblegum": Singer(1.07, 0.84, 0.012, 25.0),
     "noir": Singer(0.95, 0.86, 0.016, 40.0, 0.0, 90.0),
 }
+# Other voices against the lead of their group: "scale" multiplies formant_scale, "tilt" is added, the rest replaced.
+VARIANTS = {
+    "double": {"scale": 0.98, "cents": -7.0},
+    "harmony": {"scale": 0.94, "tilt": 0.25, "vibrato_cents": 20.0, "breath": 0.018, "scoop_cents": 30.0},
+    "harmony2": {"scale": 1.05, "tilt": 0.2, "vibrato_cents": 15.0, "breath": 0.018, "scoop_cents": 20.0},
+    "adlib": {"scoop_cents": 140.0},
+    "chop": {"scale": 1.1, "vibrato_cents": 0.0, "scoop_cents": 160.0},
+}
+PHRASED_TRACKS = ("lead", "harmony", "harmony2", "adlib")  # legato where notes touch
+DOUBLE_DELAY_S, DOUBLE_LEVEL = 0.018, 0.40
+CHOP_GATE_16THS = 1.5  # chops are cut this short
+SHOUT_CENTS = (-480.0, -35.0, 40.0, 470.0)  # detuning of the voices of a shout
+
+
+def vocal_track(track: str, palette: str, notes: tuple[Note, ...]) -> Iterator[tuple[int, np.ndarray]]:
+    """(first sample, waveform) of each phrase of a track of VOICE_TRACKS, notes in order of time.
+
+    Phrases start a code step early, so that vowels, not consonants, fall on the beat.
+    """
+    for phrase in split_phrases(notes) if track in PHRASED_TRACKS else [(note,) for note in notes]:
+        start = round(phrase[0].start_16th * SIXTEENTH_SAMPLES) - STEP_SAMPLES
+        yield start, _perform(track, LEADS[palette], phrase)
+
+
+def split_phrases(notes: tuple[Note, ...]) -> list[tuple[Note, ...]]:
+    """The notes, in order of time, cut at rests."""
+    runs: list[list[Note]] = []
+    for note in notes:
+        if runs and runs[-1][-1].end_16th == note.start_16th:
+            runs[-1].append(note)
+        else:
+            runs.append([note])
+    return [tuple(run) for run in runs]
+
+
+def _perform(track: str, lead: Singer, phrase: tuple[Note, ...]) -> np.ndarray:
+    """A phrase as its track sings it, (n,) float64."""
+    if track == "lead":
+        main, double = sing(lead, phrase), sing(_variant(lead, **VARIANTS["double"]), phrase)
+        delay = n_samples(DOUBLE_DELAY_S)
+        return np.pad(main, (0, delay)) + DOUBLE_LEVEL * np.pad(double, (delay, 0))
+    if track == "shout":
+        shouting = replace(lead, tilt=0.75, breath=0.04, vibrato_cents=0.0, scoop_cents=-260.0)
+        voices = [replace(shouting, cents=cents, formant_scale=1.0 + cents / 4_800) for cents in SHOUT_CENTS]
+        return ramped(np.sum([sing(voice, phrase) for voice in voices], axis=0) / 2, 0.002, 0.02)
+    if track == "chop":
+        phrase = tuple(replace(note, length_16ths=min(note.length_16ths, CHOP_GATE_16THS)) for note in phrase)
+    return sing(_variant(lead, **VARIANTS[track]), phrase)
+
+
+def _variant(lead: Singer, scale: float = 1.0, tilt: float = 0.0, **replaced: float) -> Singer:
+    return replace(lead, formant_scale=scale * lead.formant_scale, tilt=lead.tilt + tilt, **replaced)
+
+
+def sing(singer: Singer, phrase: tuple[Note, ...]) -> np.ndarray:
+    """A phrase, notes without rests between them, from its first note to its release, (n,) float64, about -15 dB RMS.
+
+    The same singer, notes and syllables give the same samples, wherever in the song the phrase is.
+    """
+    origin = phrase[0].start_16th
+    return _sung(singer, tuple(replace(note, start_16th=note.start_16th - origin) for note in phrase))
+
+
+@lru_cache(maxsize=256)
+def _sung(singer: Singer, phrase: tuple[Note, ...]) -> np.ndarray:
+    controls = _controls(phrase)
+    f0_hz = _pitch_hz(controls, singer)
+    level = _released(controls.level)
+    tilt = singer.tilt + _smooth(controls.dullness, 0.03) + 0.25 * (1 - np.clip(level, 0, 1))
+    formants_hz = _formants_hz(controls, singer, f0_hz)
+    voiced = _synthesise(f0_hz, formants_hz, BANDWIDTHS_HZ, tilt, level, TOP_HZ, SAMPLE_RATE_HZ, CONTROL)
+    controls.noise["breath"] += singer.breath * level
+    return 0.25 * voiced + 0.25 * _noises(controls, len(voiced))
+
+
+def pronounce(syllable: str) -> tuple[str, str]:
+    """Consonant (a key of CONSONANTS) and vowel (a key of VOWELS_HZ or "") of a syllable such as "na" or "o"."""
+    vowel = syllable[-1:] if syllable[-1:] in VOWELS_HZ else ""
+    return syllable.removesuffix(vowel), vowel
+
+
+class _Controls:
+    """What a phrase sets in every control frame, in steps: smoothed later."""
+
+    def __init__(self, n_frames: int) -> None:
+        self.log2_hz, self.level, self.dullness, self.vibrato = np.zeros((4, n_frames))  # vibrato: -1..1
+        self.formants_hz = np.zeros((n_frames, 5))
+        self.noise = {kind: np.zeros(n_frames) for kind in NOISE_BANDS_HZ}  # levels
+
+
+def _controls(phrase: tuple[Note, ...]) -> _Controls:
+    """The controls of a phrase that starts at 0."""
+    controls = _Controls(round(phrase[-1].end_16th * FRAMES_PER_SIXTEENTH) + TAIL_FRAMES + 1)
+    vowel = "a"
+    for note in phrase:
+        consonant, new_vowel = pronounce(note.syllable)
+        vowel = new_vowel or vowel
+        _write_note(controls, note, CONSONANTS[consonant], vowel, legato=not new_vowel)
+    return controls
+
+
+def _write_note(controls: _Controls, note: Note, consonant: Consonant, vowel: str, legato: bool) -> None:
+    """Fills the frames of one note."""
+    start, stop = (round(time * FRAMES_PER_SIXTEENTH) for time in (note.start_16th, note.end_16th))
+    controls.log2_hz[start:] = np.log2(midi_hz(note.midi))
+    controls.level[start:stop] = 0.4 + 0.6 * note.velocity
+    controls.formants_hz[start:] = VOWELS_HZ[vowel]
+    length = min(round(consonant.duration_s * FRAMES_PER_S), (stop - start) // 2)
+    if length:
+        _write_consonant(controls, consonant, start, start + length, note.velocity)
+    elif not legato:
+        controls.level[start : start + 6] *= 0.3  # a new vowel has an onset
+    _write_vibrato(controls, start, stop)
+
+
+def _write_consonant(controls: _Controls, consonant: Consonant, start: int, stop: int, velocity: float) -> None:
+    """Changes the frames of a consonant, which hold those of the vowel."""
+    if consonant.locus_hz:
+        controls.formants_hz[start:stop, :3] = consonant.locus_hz
+    controls.level[start:stop] *= consonant.voicing
+    controls.dullness[start:stop] += consonant.dullness
+    if consonant.noise:
+        first = max(start, stop - 8) if consonant.noise == "burst" else start
+        controls.noise[consonant.noise][first:stop] = consonant.noise_level * velocity
+
+
+def _write_vibrato(controls: _Controls, start: int, stop: int) -> None:
+    """5.5 Hz, fading in after 150 ms, on notes longer than 350 ms."""
+    seconds = np.arange(stop - start) / FRAMES_PER_S - 0.15
+    if seconds[-1] > 0.2:
+        controls.vibrato[start:stop] = np.clip(seconds / 0.25, 0.0, 1.0) * np.sin(2 * np.pi * 5.5 * seconds)
+
+
+def _smooth(controls: np.ndarray, duration_s: float) -> np.ndarray:
+    """Steps along the first axis turned into glides of about duration_s."""
+    half = max(1, round(duration_s * FRAMES_PER_S / 2))
+    window = np.hanning(2 * half + 3)[1:-1]
+    padded = np.pad(controls, [(half, half)] + [(0, 0)] * (controls.ndim - 1), mode="edge")
+    columns = padded.reshape(len(padded), -1).T
+    glides = [np.convolve(column, window / window.sum(), mode="valid") for column in columns]
+    return np.stack(glides, axis=1).reshape(controls.shape)
+
+
+def _released(level: np.ndarray) -> np.ndarray:
+    """The level smoothed, with an onset and a release over the last 50 ms and into the tail."""
+    end = len(level) - TAIL_FRAMES
+    fade = np.ones(len(level))
+    length = min(25, end)
+    fade[end - length : end + 15] = 0.5 + 0.5 * np.cos(np.pi * np.linspace(0, 1, length + 15))
+    fade[end + 15 :] = 0.0
+    fade[:10] *= 0.5 - 0.5 * np.cos(np.pi * np.arange(10) / 10)
+    return _smooth(level, 0.024) * fade
+
+
+def _pitch_hz(controls: _Controls, singer: Singer) -> np.ndarray:
+    """Fundamental frequency of every frame: portamento, scoop into the phrase, vibrato."""
+    scoop = singer.scoop_cents * np.exp(-np.arange(len(controls.level)) / (0.03 * FRAMES_PER_S))
+    cents = singer.cents - scoop + singer.vibrato_cents * controls.vibrato
+    return 2 ** (_smooth(controls.log2_hz, 0.045) + cents / 1_200)
+
+
+def _formants_hz(controls: _Controls, singer: Singer, f0_hz: np.ndarray) -> np.ndarray:
+    """Formants of every frame, (n_frames, 7); F1 stays above the pitch, as in trained singers."""
+    formants_hz = _smooth(controls.formants_hz, 0.05) * singer.formant_scale
+    formants_hz[:, 0] = np.maximum(formants_hz[:, 0], 1.05 * f0_hz)
+    upper = np.broadcast_to(UPPER_FORMANTS_HZ, (len(f0_hz), 2))
+    return np.concatenate((formants_hz, upper), axis=1)
 
 
 @njit(cache=True)
 def _harmonics(f0_hz, formants_hz, bandwidths_hz, tilt, level, top_hz, out):
-    """Complex amplitudes of all harmonics of one control frame, into `out`; returns how many there are.
-
-    EVENNESS pulls loud and soft vowels together, as a compressor does on a sung track.
-    """
+    """Writes the complex amplitudes of all harmonics of one control frame into `out`; returns how many there are."""
     n = min(len(out), int(top_hz / f0_hz))
     power = 1e-9
     for k in range(1, n + 1):
@@ -71,8 +270,8 @@ def _harmonics(f0_hz, formants_hz, bandwidths_hz, tilt, level, top_hz, out):
 
 
 @njit(cache=True)
-def _sing(f0_hz, formants_hz, bandwidths_hz, tilt, level, top_hz, rate_hz, control):
-    """The voiced sound of a phrase from its controls, (n_frames * control,) float64."""
+def _synthesise(f0_hz, formants_hz, bandwidths_hz, tilt, level, top_hz, rate_hz, control):
+    """Voiced waveform (n_frames * control,) float64 from controls of n_frames + 1 frames, interpolated linearly."""
     n_frames = len(f0_hz) - 1
     wave = np.zeros(n_frames * control)
     now, after = np.zeros(80, np.complex128), np.zeros(80, np.complex128)
@@ -85,110 +284,16 @@ def _sing(f0_hz, formants_hz, bandwidths_hz, tilt, level, top_hz, rate_hz, contr
             share = i / control
             phase += 2.0 * np.pi * (f0_hz[frame] + share * (f0_hz[to] - f0_hz[frame])) / rate_hz
             step = complex(np.cos(phase), np.sin(phase))
-            turn = step
+            rotation = step
             total = 0.0
             for k in range(max(n_now, n_after)):
                 amplitude = now[k] + share * (after[k] - now[k])
-                total += amplitude.real * turn.imag + amplitude.imag * turn.real
-                turn *= step
+                total += amplitude.real * rotation.imag + amplitude.imag * rotation.real
+                rotation *= step
             wave[frame * control + i] = total
         now[:] = after
         n_now = n_after
     return wave
-
-
-def _smooth(controls: np.ndarray, duration_s: float) -> np.ndarray:
-    """Steps turned into glides of about duration_s, along the first axis."""
-    half = max(1, round(duration_s * CONTROLS_PER_S / 2))
-    window = np.hanning(2 * half + 3)[1:-1]
-    padded = np.pad(controls, [(half, half)] + [(0, 0)] * (controls.ndim - 1), mode="edge")
-    columns = padded.reshape(len(padded), -1).T
-    glides = [np.convolve(column, window / window.sum(), mode="valid") for column in columns]
-    return np.stack(glides, axis=1).reshape(controls.shape)
-
-
-@dataclass
-class _Controls:
-    """What a phrase asks of the voice in every control frame."""
-
-    log2_hz: np.ndarray  # (n_frames,)
-    formants_hz: np.ndarray  # (n_frames, 5)
-    level: np.ndarray  # (n_frames,)
-    dullness: np.ndarray  # (n_frames,)
-    vibrato: np.ndarray  # (n_frames,) -1..1
-    noise: dict[str, np.ndarray]  # level of each kind of noise, (n_frames,)
-
-
-def _blank(n_frames: int) -> _Controls:
-    log2_hz, level, dullness, vibrato = (np.zeros(n_frames) for _ in range(4))
-    noises = {kind: np.zeros(n_frames) for kind in ("breath", "hiss", "burst")}
-    return _Controls(log2_hz, np.zeros((n_frames, 5)), level, dullness, vibrato, noises)
-
-
-def _write_consonant(controls: _Controls, consonant: Consonant, start: int, stop: int, velocity: float) -> None:
-    """Fills the frames of a consonant; those of the vowel are already there."""
-    if consonant.locus_hz[0]:
-        controls.formants_hz[start:stop, :3] = consonant.locus_hz
-    controls.level[start:stop] *= consonant.voicing
-    controls.dullness[start:stop] += consonant.dullness
-    if consonant.noise:
-        first = max(start, stop - 8) if consonant.noise == "burst" else start
-        controls.noise[consonant.noise][first:stop] = consonant.noise_level * velocity
-
-
-def _write_vibrato(controls: _Controls, start: int, stop: int) -> None:
-    """5.5 Hz, fading in after 150 ms, on notes that last."""
-    seconds = np.arange(stop - start) / CONTROLS_PER_S - 0.15
-    if seconds[-1] > 0.2:
-        controls.vibrato[start:stop] = np.clip(seconds / 0.25, 0.0, 1.0) * np.sin(2 * np.pi * 5.5 * seconds)
-
-
-def _write_note(controls: _Controls, note: Note, start: int, stop: int, vowels: str, linked: bool) -> None:
-    """Fills the frames of one note; a linked one slides on from the note before."""
-    consonant = CONSONANTS[pronounce(note.syllable)[0]]
-    controls.log2_hz[start:] = np.log2(midi_hz(note.midi))
-    controls.level[start:stop] = 0.4 + 0.6 * note.velocity
-    controls.formants_hz[start:] = VOWELS_HZ[vowels[0]]
-    controls.formants_hz[stop - (stop - start) * 2 // 5 :] = VOWELS_HZ[vowels[-1]]
-    length = min(round(consonant.duration_s * CONTROLS_PER_S), (stop - start) // 2)
-    if length:
-        _write_consonant(controls, consonant, start, start + length, note.velocity)
-    elif not linked:
-        controls.level[start : start + 6] *= 0.3  # a fresh vowel starts anew
-    _write_vibrato(controls, start, stop)
-
-
-def _written(phrase: tuple[Note, ...]) -> _Controls:
-    """The controls of a phrase, still in steps."""
-    origin = phrase[0].start_16th
-    edges = [round((note.start_16th - origin) * FRAMES_PER_SIXTEENTH) for note in phrase]
-    edges.append(edges[-1] + round(phrase[-1].length_16ths * FRAMES_PER_SIXTEENTH))
-    controls = _blank(edges[-1] + TAIL_FRAMES + 1)
-    vowels = "a"
-    for note, start, stop in zip(phrase, edges[:-1], edges[1:], strict=True):
-        spoken = pronounce(note.syllable)[1]
-        vowels = spoken or vowels[-1]
-        _write_note(controls, note, start, stop, vowels, linked=not spoken)
-    return controls
-
-
-def _released(level: np.ndarray) -> np.ndarray:
-    """The level smoothed, and let go over the last 50 ms of the phrase into its tail."""
-    glided = _smooth(level, 0.024)
-    end = len(level) - TAIL_FRAMES
-    fade = np.ones(len(level))
-    length = min(25, end)
-    fade[end - length : end + 15] = 0.5 + 0.5 * np.cos(np.pi * np.linspace(0, 1, length + 15))
-    fade[end + 15 :] = 0.0
-    fade[:10] *= 0.5 - 0.5 * np.cos(np.pi * np.arange(10) / 10)
-    return glided * fade
-
-
-@lru_cache(maxsize=8)
-def _noise_colour(kind: str) -> np.ndarray:
-    """20 s of the fixed noise of a kind, (n,) float64; every phrase reads it from its beginning."""
-    edges_hz = {"breath": (1_100.0, 5_200.0), "hiss": (4_600.0, 7_400.0), "burst": (1_500.0, 6_000.0)}[kind]
-    return band(noise(20 * SAMPLE_RATE_HZ, 11), *edges_hz)
 
 
 def _noises(controls: _Controls, n: int) -> np.ndarray:
@@ -196,57 +301,12 @@ def _noises(controls: _Controls, n: int) -> np.ndarray:
     frames = np.arange(n) / CONTROL
     total = np.zeros(n)
     for kind, level in controls.noise.items():
-        glide_s = 0.008 if kind == "burst" else 0.024
-        total += np.interp(frames, np.arange(len(level)), _smooth(level, glide_s)) * np.resize(_noise_colour(kind), n)
+        glided = _smooth(level, 0.008 if kind == "burst" else 0.024)
+        total += np.interp(frames, np.arange(len(level)), glided) * np.resize(_noise_source(kind), n)
     return total
 
 
-def _pitch_hz(controls: _Controls, singer: Singer) -> np.ndarray:
-    """Fundamental of every frame: portamento, scoop into the phrase, vibrato."""
-    scoop = singer.scoop_cents * np.exp(-np.arange(len(controls.level)) / (0.03 * CONTROLS_PER_S))
-    cents = singer.cents - scoop + singer.vibrato_cents * controls.vibrato
-    return 2 ** (_smooth(controls.log2_hz, 0.045) + cents / 1_200)
-
-
-def _tract_hz(controls: _Controls, singer: Singer, f0_hz: np.ndarray) -> np.ndarray:
-    """Formants of every frame, (n_frames, 7): singers open the mouth to keep F1 above the pitch."""
-    formants_hz = _smooth(controls.formants_hz, 0.05) * singer.formant_scale
-    formants_hz[:, 0] = np.maximum(formants_hz[:, 0], 1.05 * f0_hz)
-    upper = np.broadcast_to(UPPER_FORMANTS_HZ, (len(f0_hz), 2))
-    return np.concatenate((formants_hz, upper), axis=1)
-
-
-@lru_cache(maxsize=256)
-def _sung(singer: Singer, phrase: tuple[Note, ...]) -> np.ndarray:
-    """One pass of a phrase by one singer, (n,) float64 at about -15 dB RMS."""
-    controls = _written(phrase)
-    f0_hz = _pitch_hz(controls, singer)
-    level = _released(controls.level)
-    tilt = singer.tilt + _smooth(controls.dullness, 0.03) + 0.25 * (1 - np.clip(level, 0, 1))
-    formants_hz = _tract_hz(controls, singer, f0_hz)
-    voiced = _sing(f0_hz, formants_hz, BANDWIDTHS_HZ, tilt, level, TOP_HZ, SAMPLE_RATE_HZ, CONTROL)
-    controls.noise["breath"] += singer.breath * level
-    return 0.25 * voiced + 0.25 * _noises(controls, len(voiced))
-
-
-def sing(singer: Singer, phrase: tuple[Note, ...]) -> np.ndarray:
-    """A phrase (notes without rests between them) sung from its first note on, (n,) float64."""
-    origin = phrase[0].start_16th
-    return _sung(singer, tuple(replace(note, start_16th=note.start_16th - origin) for note in phrase))
-
-
-def phrases(notes: tuple[Note, ...], longest: int = 64) -> list[tuple[Note, ...]]:
-    """The notes cut where there is a rest, or where notes sound together, into runs that one singer can sing."""
-    layers: list[list[list[Note]]] = []
-    for note in sorted(notes, key=lambda each: (each.start_16th, -each.midi)):
-        for runs in layers:
-            end = runs[-1][-1].start_16th + runs[-1][-1].length_16ths
-            if end <= note.start_16th:
-                if end == note.start_16th and len(runs[-1]) < longest:
-                    runs[-1].append(note)
-                else:
-                    runs.append([note])
-                break
-        else:
-            layers.append([[note]])
-    return [tuple(run) for runs in layers for run in runs]
+@lru_cache(maxsize=8)
+def _noise_source(kind: str) -> np.ndarray:
+    """20 s of fixed noise of a kind, (n,) float64; every phrase reads it from the beginning."""
+    return band(noise(20 * SAMPLE_RATE_HZ, 11), *NOISE_BANDS_HZ[kind])

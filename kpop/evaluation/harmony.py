@@ -8,8 +8,7 @@ import scipy.fft
 from scipy.ndimage import uniform_filter1d
 
 from kpop.constants import SAMPLE_RATE_HZ, SIXTEENTH_SAMPLES, SIXTEENTHS_PER_BAR
-from kpop.corpus.harmony import LOOPS, roman
-from kpop.corpus.labels import FIRST_MINOR, chord_class
+from kpop.corpus.theory import FIRST_MINOR, LOOPS, chord_class, roman
 
 WINDOW_SAMPLES = 8192  # bins of 2 Hz: enough to tell semitones apart from about 80 Hz on
 LOWEST_HZ, HIGHEST_HZ = 80.0, 2_000.0

@@ -7,7 +7,7 @@ from kpop.audio.loudness import normalise
 from kpop.audio.stft import BIN_WIDTH_HZ, stft
 from kpop.codec.model import Codec
 from kpop.constants import BAR_SAMPLES, HOP_LENGTH, SAMPLE_RATE_HZ, SIXTEENTHS_PER_BAR
-from kpop.corpus.render import stem
+from kpop.corpus.mix import stem
 from kpop.corpus.score import Note
 from kpop.generation.pipeline import codec_copy
 

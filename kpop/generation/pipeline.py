@@ -13,7 +13,7 @@ from kpop.audio.stft import frame_count, from_log_magnitude, log_magnitude, stft
 from kpop.checkpoint import load_checkpoint
 from kpop.codec.model import Codec
 from kpop.constants import FRAMES_PER_STEP, HOP_LENGTH, N_METRE_POSITIONS, N_SECTION_CLASSES, STEPS_PER_BAR
-from kpop.corpus.compose import KINDS
+from kpop.corpus.score import KINDS
 from kpop.generation.clips import SeedClip
 from kpop.generation.seed import EncodedClip, Seed, clip_hop
 from kpop.lstm.model import TokenLstm
