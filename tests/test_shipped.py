@@ -12,7 +12,7 @@ from kpop.audio.measures import crest_factor_db
 from kpop.audio.stft import log_mel_db, stft
 from kpop.checkpoint import read_tensors
 from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ, STEP_SAMPLES
-from kpop.corpus.collection import song_name
+from kpop.corpus.compose import song_name
 from kpop.evaluation import rows
 from kpop.evaluation.figures import codec_figures, unheard_songs
 from kpop.evaluation.hearing import Heard, hear
