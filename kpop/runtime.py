@@ -12,8 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from kpop.constants import CLIP_SAMPLES
 from kpop.errors import KpopError
+from kpop.generation.clips import SeedClip
 from kpop.model_info import checkpoint_path
+from kpop.settings import LENGTH_RANGE_S, Settings
 
 if TYPE_CHECKING:
     from kpop.generation.pipeline import Pipeline
@@ -23,6 +28,7 @@ N_ARENAS = 2  # instead of eight per core, each of which keeps the most it ever 
 SWITCH_INTERVAL_S = 0.0005  # instead of 5 ms: songs are made in many short bursts, by several threads
 N_KEPT = 3  # pipelines, about 60 MB each
 USUAL_LOAD_S = 6.0  # once everything is in numba's cache
+WARM_UP = Settings(randomness=1.0, length_s=LENGTH_RANGE_S[0])
 WARMING_UP, FIRST_START = "Warming up", "Warming up: the very first start takes a few seconds longer"
 
 _log = logging.getLogger(__name__)
@@ -68,8 +74,11 @@ class PipelineLoader:
         try:
             time.sleep(delay_s)
             from kpop.generation.pipeline import Pipeline  # imports torch, which takes a second
+            from kpop.generation.session import generate
 
-            self._pipeline = Pipeline.load(checkpoint)
+            pipeline = Pipeline.load(checkpoint)
+            generate(pipeline, WARM_UP, SeedClip("silence", "", np.zeros(CLIP_SAMPLES, np.float32)))  # compiles all
+            self._pipeline = pipeline
             gc_freeze()
         except KpopError as error:
             self.error = error

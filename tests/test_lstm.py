@@ -1,22 +1,17 @@
-"""The LSTM over codes, and its stepping: many songs side by side."""
-
-import time
+"""The LSTM, and the batched sampler against it and on its own."""
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from kpop.lstm import kernel
 from kpop.lstm.model import LstmConfig, TokenLstm
-from kpop.lstm.places import Places, Stride, warm_up
-from kpop.lstm.products import ARITHMETICS
-from kpop.training.data import Sequence, as_batch, window
+from kpop.lstm.sampler import LABEL_TEMPERATURE, BatchState, Chunk, Sampler, _run_steps
+from kpop.training.data import TokenSequence, make_batch
 
 SIZES = (5, 7, 6)
-CONFIG = LstmConfig(
-    codebook_sizes=SIZES, n_labels=1, lag_steps=(4, 9), embed=12, hidden=16, head_width=10, dropout=0.0
-)
+CONFIG = LstmConfig(codebook_sizes=SIZES, n_labels=1, lag_steps=(4, 9), embed=12, hidden=16, head_width=10, dropout=0.0)
+LOGITS = np.array([2.0, 1.0, 0.0, -1.0], np.float32)
 
 
 def model() -> TokenLstm:
@@ -24,178 +19,214 @@ def model() -> TokenLstm:
     return TokenLstm(CONFIG).eval()
 
 
-def song(n_steps: int, seed: int = 0) -> Sequence:
+def song(n_steps: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    streams = np.stack([rng.integers(size, size=n_steps) for size in SIZES], 1).astype(np.int16)
-    return Sequence(streams, (np.arange(n_steps) % 256).astype(np.int16))
+    return np.stack([rng.integers(size, size=n_steps) for size in SIZES], 1)
 
 
-def logits_of(network: TokenLstm, sequence: Sequence) -> list[torch.Tensor]:
-    n_steps = len(sequence.slots)
-    batch = as_batch([window(sequence, 0, n_steps, CONFIG)], [sequence.slots], torch.device("cpu"))
-    return network(batch.before, batch.lookbacks, batch.slots, batch.targets)[0]
+def forced(slot: int, tokens: np.ndarray, start: int = 0, stop: int | None = None) -> Chunk:
+    return Chunk(slot, np.arange(len(tokens))[start:stop], forced_tokens=tokens[start:stop])
 
 
-def test_probabilities_of_a_step_sum_to_one_over_all_its_values():
-    network, sequence = model(), song(12)
-    total = 0.0
-    for values in np.ndindex(*SIZES):
-        sequence.streams[-1] = values
-        logits = [F.log_softmax(stream[0, -1], 0) for stream in logits_of(network, sequence)]
-        total += sum(log[value] for log, value in zip(logits, values, strict=True)).exp().item()
+def sampled(slot: int, n_steps: int, seed: int, **options) -> Chunk:
+    return Chunk(
+        slot, np.arange(n_steps), uniforms=np.random.default_rng(seed).random((n_steps, len(SIZES))), **options
+    )
+
+
+def logits_of(network: TokenLstm, tokens: np.ndarray) -> list[torch.Tensor]:
+    """Of each codebook (1, n_steps, size), by one pass of the torch module in float32."""
+    sequence = TokenSequence(tokens.astype(np.int16), (np.arange(len(tokens)) % 256).astype(np.int16))
+    return network(**make_batch([(sequence, 0)], len(tokens), CONFIG, torch.device("cpu")))[0]
+
+
+def exact_log_probs(network: TokenLstm, tokens: np.ndarray) -> np.ndarray:
+    """(n_steps, n_codebooks), by one pass of the torch module in float32."""
+    logits = logits_of(network, tokens)
+    columns = [F.log_softmax(codebook[0], 1) for codebook in logits]
+    picked = [column.gather(1, torch.from_numpy(tokens[:, [i]])) for i, column in enumerate(columns)]
+    return torch.cat(picked, 1).detach().numpy()
+
+
+def fixed_logits(logits: np.ndarray = LOGITS) -> TokenLstm:
+    """A model of one label and one code that always gives these logits."""
+    sizes = (len(logits), len(logits))
+    network = TokenLstm(LstmConfig(sizes, n_labels=1, lag_steps=(2,), embed=8, hidden=8, head_width=8))
+    for layer in network.heads.output_layers:
+        layer.weight.data.zero_()
+        layer.bias.data = torch.from_numpy(logits.copy())
+    return network
+
+
+def drawn(network: TokenLstm, n: int = 20_000, constraints: np.ndarray | None = None, **options) -> np.ndarray:
+    """Tokens (n, 2) of a long chunk."""
+    sampler, uniforms = Sampler(network, constraints), np.random.default_rng(0).random((n, 2))
+    chunk = Chunk(0, np.zeros(n, np.int64), uniforms=uniforms, **options)
+    return sampler.run(BatchState(network.config, 1), [chunk])[0]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max())
+    return powers / powers.sum()
+
+
+def shares(tokens: np.ndarray, n: int = 4) -> np.ndarray:
+    return np.bincount(tokens, minlength=n) / len(tokens)
+
+
+def test_probabilities_of_a_step_sum_to_one_over_all_its_tokens():
+    network, tokens, total = model(), song(12), 0.0
+    for last in np.ndindex(*SIZES):
+        tokens[-1] = last
+        total += np.exp(exact_log_probs(network, tokens)[-1].sum())
     assert abs(total - 1) < 1e-4
 
 
 def test_a_prediction_never_sees_what_it_predicts():
-    network, sequence = model(), song(20)
-    before = logits_of(network, sequence)
-    changed = Sequence(sequence.streams.copy(), sequence.slots)
-    changed.streams[10:] = (changed.streams[10:] + 1) % np.array(SIZES)
-    after = logits_of(network, changed)
-    for stream in range(len(SIZES)):
-        assert torch.equal(before[stream][0, :10], after[stream][0, :10])
+    network, tokens = model(), song(20)
+    before = logits_of(network, tokens)
+    tokens[10:] = (tokens[10:] + 1) % np.array(SIZES)
+    after = logits_of(network, tokens)
+    for one, other in zip(before, after, strict=True):
+        assert torch.equal(one[0, :10], other[0, :10])
     assert torch.equal(before[0][0, 10], after[0][0, 10])
-    assert not torch.equal(before[1][0, 10], after[1][0, 10]), "later streams know the earlier ones of their step"
+    assert not torch.equal(before[1][0, 10], after[1][0, 10]), "later codebooks see the earlier ones of their step"
 
 
-def test_look_back_sees_exactly_so_many_steps_ago():
-    network, sequence = model(), song(20)
-    network.lstm.weight_ih_l0.data.zero_()  # only the heads' own look-back remains
-    before = logits_of(network, sequence)[0][0]
-    changed = Sequence(sequence.streams.copy(), sequence.slots)
-    changed.streams[6, 0] = (changed.streams[6, 0] + 1) % SIZES[0]
-    differs = (before != logits_of(network, changed)[0][0]).any(1).nonzero().flatten().tolist()
+def test_lagged_inputs_are_exactly_their_lags_old():
+    network, tokens = model(), song(20)
+    network.lstm.weight_ih_l0.data.zero_()  # only the heads' own lagged tokens remain
+    before = logits_of(network, tokens)[0][0]
+    tokens[6, 0] = (tokens[6, 0] + 1) % SIZES[0]
+    differs = (before != logits_of(network, tokens)[0][0]).any(1).nonzero().flatten().tolist()
     assert differs == [6 + 4, 6 + 9]
 
 
-def exact_nats(network: TokenLstm, sequence: Sequence) -> np.ndarray:
-    """Log-probabilities (n_steps, n_codebooks) of the song's values, by the whole pass in float32."""
-    values = torch.from_numpy(sequence.streams.astype(np.int64))
-    columns = [F.log_softmax(logits[0], 1) for logits in logits_of(network, sequence)]
-    return torch.stack([column.gather(1, values[:, [i]])[:, 0] for i, column in enumerate(columns)], 1).detach().numpy()
+def test_log_probs_are_those_of_the_torch_module():
+    network, tokens = model(), song(60)
+    error = Sampler(network).log_probs(BatchState(CONFIG, 1), forced(0, tokens)) - exact_log_probs(network, tokens)
+    assert np.abs(error).max() < 0.01, "weights have eight bits"
 
 
-def heard(place: int, sequence: Sequence, start: int = 0, stop: int | None = None) -> Stride:
-    return Stride(
-        place, sequence.slots[start:stop].astype(np.int64), known=sequence.streams[start:stop].astype(np.int64)
-    )
+@pytest.mark.parametrize("n_others", [1, 2, 3, 4, 7, 12])
+def test_a_song_is_the_same_alone_and_in_any_batch(n_others):
+    sampler, n_steps = Sampler(model()), 12
+    alone, crowd = BatchState(CONFIG, 1), BatchState(CONFIG, n_others + 1)
+    expected = sampler.run(alone, [sampled(0, n_steps, seed=0)])[0]
+    others = [forced(i, song(n_steps, i)) if i % 3 == 0 else sampled(i, n_steps, i) for i in range(n_others)]
+    tokens = sampler.run(crowd, [*others, sampled(n_others, n_steps, seed=0)])
+    assert np.array_equal(tokens[-1], expected)
+    assert np.array_equal(tokens[0], others[0].forced_tokens), "forced tokens are given back, in the order of chunks"
+    assert np.array_equal(crowd.cell[-1], alone.cell[0])
 
 
-def dreamt(place: int, n_steps: int, seed: int) -> Stride:
-    return Stride(place, np.arange(n_steps), draws=np.random.default_rng(seed).random((n_steps, len(SIZES))))
-
-
-def test_stepping_gives_the_probabilities_of_the_whole_pass():
-    network, sequence = model(), song(60)
-    error = Places(network, 1).nats(heard(0, sequence)) - exact_nats(network, sequence)
-    assert np.abs(error).max() < 0.01, "nats: weights and activations have eight bits"
-
-
-def test_probabilities_do_not_depend_on_whether_the_past_was_judged_or_only_heard():
-    network, sequence = model(), song(30)
-    judged, listened = Places(network, 1), Places(network, 1)
-    whole = judged.nats(heard(0, sequence))
-    given_back = listened.run([heard(0, sequence, 0, 20)])[0]
-    assert np.array_equal(given_back, sequence.streams[:20])
-    assert np.array_equal(listened.nats(heard(0, sequence, 20)), whole[20:])
-
-
-@pytest.mark.parametrize("n_others", [1, 2, 4, 7, 12])
-def test_a_song_does_not_depend_on_who_else_is_in_the_run(n_others):
-    network, n_steps = model(), 12
-    alone = Places(network, 1).run([dreamt(0, n_steps, seed=0)])[0]
-    places = Places(network, n_others + 1)
-    others = [heard(i, song(n_steps, i)) if i % 3 == 0 else dreamt(i, n_steps, i) for i in range(1, n_others + 1)]
-    assert np.array_equal(places.run([*others, dreamt(0, n_steps, seed=0)])[-1], alone)
-
-
-def test_a_song_does_not_depend_on_how_it_is_cut():
-    network, whole = model(), dreamt(0, 30, seed=1)
-    expected, places, parts = Places(network, 1).run([whole])[0], Places(network, 3), []
+def test_a_song_is_the_same_for_any_division_into_chunks():
+    sampler, whole, parts = Sampler(model()), sampled(0, 30, seed=1), []
+    state = BatchState(CONFIG, 3)
     for start, stop in ((0, 1), (1, 8), (8, 8), (8, 30)):
-        part = Stride(2, whole.slots[start:stop], draws=whole.draws[start:stop])
-        parts += places.run([part])
-    assert np.array_equal(np.concatenate(parts), expected)
+        parts += sampler.run(state, [Chunk(2, np.arange(start, stop), uniforms=whole.uniforms[start:stop])])
+    assert np.array_equal(np.concatenate(parts), sampler.run(BatchState(CONFIG, 1), [whole])[0])
 
 
-def test_a_cleared_place_has_heard_nothing():
-    network = model()
-    places = Places(network, 2)
-    places.run([dreamt(0, 20, seed=2), dreamt(1, 20, seed=3)])
-    places.clear(0)
-    assert np.array_equal(places.run([dreamt(0, 15, seed=4)]), Places(network, 1).run([dreamt(0, 15, seed=4)]))
-    longer = Places(network, 1).run([dreamt(0, 20, seed=3)])[0]
-    assert np.array_equal(places._memory.past[1, 19 % 9], longer[19]), "the other place remembers"
+def test_prefill_score_and_sampling_leave_the_same_state():
+    sampler, tokens = Sampler(model()), song(30)
+    scored, prefilled, sampling = (BatchState(CONFIG, 1) for _ in range(3))
+    whole = sampler.log_probs(scored, forced(0, tokens))
+    sampler.run(prefilled, [forced(0, tokens, 0, 20)])
+    assert np.array_equal(sampler.log_probs(prefilled, forced(0, tokens, 20)), whole[20:])
+    own = sampler.run(sampling, [sampled(0, 20, seed=2)])[0]
+    prefilled.reset(0)
+    sampler.run(prefilled, [forced(0, own)])
+    for name in ("n_steps", "hidden", "cell", "history"):
+        assert np.array_equal(getattr(prefilled, name), getattr(sampling, name)), name
 
 
-def test_values_that_are_not_known_can_be_heard_but_have_no_probability():
-    places, unknown = Places(model(), 1), np.array([SIZES] * 3)
-    places.run([Stride(0, np.arange(3), known=unknown)])
-    with pytest.raises(ValueError, match="known"):
-        places.nats(Stride(0, np.arange(3), known=unknown))
+def test_a_reset_slot_is_as_new_and_others_are_untouched():
+    sampler, state = Sampler(model()), BatchState(CONFIG, 2)
+    sampler.run(state, [sampled(0, 20, seed=2), sampled(1, 20, seed=3)])
+    other = state.hidden[1].copy()
+    state.reset(0)
+    fresh = sampler.run(BatchState(CONFIG, 1), [sampled(0, 15, seed=4)])
+    assert np.array_equal(sampler.run(state, [sampled(0, 15, seed=4)]), fresh)
+    assert np.array_equal(state.hidden[1], other)
 
 
-def test_a_grammar_says_what_may_follow_what():
-    size = SIZES[0]
-    upwards = np.ones((2, size + 1, size), bool)
-    upwards[1, :size] = np.roll(np.eye(size, dtype=bool), 1, axis=1)  # only the next value may follow
-    draws = np.random.default_rng(0).random((20, len(SIZES)))
-    ruled = Stride(0, np.arange(20), draws=draws, kinds=np.repeat([0, 1], 10))
-    values = Places(model(), 1, upwards).run([ruled])[0][:, 0]
-    assert (np.diff(values[9:]) % size == 1).all()
-    assert not (np.diff(values[:10]) % size == 1).all(), "kind 0 lets anything follow anything"
+def test_mask_tokens_can_be_fed_but_have_no_probability():
+    sampler, state, masks = Sampler(model()), BatchState(CONFIG, 1), np.array([SIZES] * 3)
+    sampler.run(state, [forced(0, masks)])
+    with pytest.raises(ValueError, match="mask"):
+        sampler.log_probs(state, forced(0, masks))
+
+
+def test_metre_positions_wrap_around():
+    sampler, tokens, later = Sampler(model()), song(9), Chunk(0, np.arange(9) + 256, forced_tokens=song(9))
+    first = sampler.log_probs(BatchState(CONFIG, 1), forced(0, tokens))
+    assert np.array_equal(sampler.log_probs(BatchState(CONFIG, 1), later), first)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_tokens_have_the_models_probabilities_at_their_temperature(temperature):
+    tokens = drawn(fixed_logits(), temperature=temperature)
+    assert np.abs(shares(tokens[:, 0]) - softmax(LOGITS / (temperature * LABEL_TEMPERATURE))).max() < 0.015
+    assert np.abs(shares(tokens[:, 1]) - softmax(LOGITS / temperature)).max() < 0.015
+
+
+@pytest.mark.parametrize("temperature", [0, 5e-324, 1e-6])
+def test_temperature_zero_takes_the_most_likely_token(temperature):
+    assert set(drawn(fixed_logits(), 50, temperature=temperature).ravel()) == {0}
+    assert set(drawn(fixed_logits(LOGITS[::-1]), 50, temperature=temperature).ravel()) == {3}
+
+
+def test_min_p_excludes_tokens_whatever_the_temperature():
+    tokens = drawn(fixed_logits(), 2_000, temperature=2.0, min_p=0.1)
+    assert set(tokens[:, 1]) == {0, 1, 2}, "e^-2 is 0.14 of the most likely one, e^-3 only 0.05"
+
+
+def test_logits_that_are_not_numbers_still_give_a_token():
+    assert set(drawn(fixed_logits(np.full(4, np.nan, np.float32)), 5).ravel()) == {0}
+
+
+def test_constraints_limit_what_may_follow_in_stream_0():
+    size = len(LOGITS)
+    constraints = np.ones((2, size + 1, size), bool)
+    constraints[1, :size] = np.roll(np.eye(size, dtype=bool), 1, axis=1)  # only the next token may follow
+    constraints[1, size] = [False, False, False, True]  # and nothing but 3 may begin
+    ruled = drawn(fixed_logits(), 40, constraints, constraint_ids=np.repeat([1, 0], 20))[:, 0]
+    assert (np.diff(ruled[:20], prepend=2) % size == 1).all()
+    assert not (np.diff(ruled[20:]) % size == 1).all(), "constraint 0 is none"
+    with pytest.raises(ValueError, match="every row"):
+        Sampler(fixed_logits(), np.zeros((1, size + 1, size), bool))
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"known": np.array([(*SIZES[:2], SIZES[2] + 1)])},
-        {"known": np.array([(0, 0, -1)])},
-        {"draws": np.zeros((1, 3)), "kinds": np.array([1])},
-        {"draws": np.zeros((1, 3)), "place": 2},
-        {"draws": np.zeros((1, 3)), "temperature": -0.1},
-        {"draws": np.zeros((1, 3)), "temperature": np.nan},
-        {"draws": np.zeros((1, 3)), "least": 1.0},
-        {"draws": np.zeros((2, 3))},
+        {"forced_tokens": np.array([(*SIZES[:2], SIZES[2] + 1)])},
+        {"forced_tokens": np.array([(0, 0, -1)])},
+        {"uniforms": np.zeros((1, 3)), "constraint_ids": np.array([1])},
+        {"uniforms": np.zeros((1, 3)), "slot": 2},
+        {"uniforms": np.zeros((1, 3)), "temperature": -0.1},
+        {"uniforms": np.zeros((1, 3)), "temperature": np.nan},
+        {"uniforms": np.zeros((1, 3)), "min_p": 1.0},
+        {"uniforms": np.zeros((2, 3))},
         {},
     ],
 )
-def test_strides_that_make_no_sense_are_refused_and_change_nothing(wrong):
-    places = Places(model(), 2)
+def test_invalid_chunks_are_refused_and_change_nothing(wrong):
+    state = BatchState(CONFIG, 2)
     with pytest.raises(ValueError, match=r".+"):
-        places.run([Stride(**({"place": 0, "slots": np.zeros(1, np.int64)} | wrong))])
-    assert (places._memory.clock == 0).all()
+        Sampler(model()).run(state, [Chunk(**({"slot": 0, "metre_positions": np.zeros(1, np.int64)} | wrong))])
+    assert not state.n_steps.any()
 
 
-def test_two_strides_cannot_share_a_place():
-    with pytest.raises(ValueError, match="place of its own"):
-        Places(model(), 2).run([dreamt(1, 3, seed=0), dreamt(1, 3, seed=1)])
+def test_two_chunks_cannot_share_a_slot():
+    with pytest.raises(ValueError, match="slot of its own"):
+        Sampler(model()).run(BatchState(CONFIG, 2), [sampled(1, 3, seed=0), sampled(1, 3, seed=1)])
 
 
-def test_warming_up_compiles_all_that_is_ever_compiled_and_leaves_torchs_chance_alone():
-    torch.manual_seed(0)
-    expected = torch.rand(1)
-    torch.manual_seed(0)
-    warm_up()
-    assert torch.equal(torch.rand(1), expected)
-    places = Places(model(), 3)
-    places.nats(heard(0, song(4)))
-    places.run([dreamt(2, 4, seed=0), heard(1, song(4))])
-    assert len(kernel.run.signatures) == 1
-
-
-@pytest.mark.skipif("vnni" not in ARITHMETICS, reason="the processor cannot take in many songs' products at once")
-def test_songs_in_company_cost_less_than_alone():
-    network = TokenLstm(LstmConfig(codebook_sizes=(17, *[256] * 7), n_labels=1, head_width=192)).eval()
-
-    def quickest_s(n_songs: int) -> float:
-        places, seconds = Places(network, n_songs), []
-        for seed in range(20):
-            draws = np.random.default_rng(seed).random((n_songs, 8, 8))
-            strides = [Stride(place, np.arange(8), draws=draws[place]) for place in range(n_songs)]
-            started = time.perf_counter()
-            places.run(strides)
-            seconds.append(time.perf_counter() - started)
-        return min(seconds)
-
-    assert quickest_s(10) < 5 * quickest_s(1)
+def test_warm_up_compiles_all_that_is_ever_compiled():
+    sampler, state = Sampler(model()), BatchState(CONFIG, 3)
+    sampler.warm_up()
+    sampler.log_probs(state, forced(0, song(4)))
+    sampler.run(state, [sampled(2, 4, seed=0), forced(1, song(4))])
+    assert len(_run_steps.signatures) == 1

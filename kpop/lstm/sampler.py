@@ -13,20 +13,19 @@ import numpy as np
 import torch
 from numba import njit
 from torch import nn
+from torch.nn import functional as F
 
 from kpop.lstm.model import LstmConfig, TokenLstm
 
-LABEL_TEMPERATURE = 0.5  # times the chunk's temperature, for label streams
+LABEL_TEMPERATURE = 0.5  # times the chunk's temperature, for label codebooks
 MIN_TEMPERATURE = 1e-9  # lower ones, except 0, give the same tokens
-SAMPLE, SCORE, PREFILL = 0, 1, 2  # what to do with a chunk's tokens; PREFILL skips the heads
-WEIGHT_MAX = 127  # of int8
-EXACT_MAX = 2**24  # float32 represents all whole numbers up to here
-FLOAT_MIN = np.finfo(np.float32).min
-ROWS_PER_BLOCK, SONGS_PER_TILE = 32, 4  # of a matrix product; see _linear
+SAMPLE, SCORE, PREFILL = 0, 1, 2  # what to do with a song's tokens; PREFILL skips the heads
+WEIGHT_MAX, EXACT_MAX = 127, 2**24  # float32 represents all whole numbers up to EXACT_MAX
+ROWS_PER_BLOCK, TILE = 32, 4  # of a matrix product, see _linear
 LINE = 16  # floats in a cache line; rows are one line longer, lest all begin in the same set of the cache
-GELU_SCALE, GELU_CUBIC = np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715)
-NO_SIGN, TINY = np.int32(0x7FFFFFFF), np.float32(1e-30)
+FLOAT_MIN, TINY, SIGN_MASK = np.finfo(np.float32).min, np.float32(1e-30), np.int32(0x7FFFFFFF)
 HALF, ONE, TWO, TANH_LIMIT = np.float32(0.5), np.float32(1), np.float32(2), np.float32(4.6)
+GELU_SCALE, GELU_CUBIC = np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715)
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,11 @@ class Chunk:
     """The next n_steps steps of one slot.
 
     metre_positions: int (n_steps,), modulo the number of positions that the model knows
-    forced_tokens: int (n_steps, n_codebooks) tokens to feed (a stream's size: mask token), or None to sample them
+    forced_tokens: int (n_steps, n_codebooks) tokens to feed (a codebook's size: mask token), or None to sample them
     uniforms: float64 (n_steps, n_codebooks) in [0, 1) that the samples are drawn with; None for forced tokens
     temperature: 0 takes the most likely token, 1 samples from the model; labels use LABEL_TEMPERATURE of it
     min_p: tokens less likely, at temperature 1, than this share of the most likely one are never sampled
-    constraint_ids: int (n_steps,), which of the sampler's constraints applies to stream 0; 0 or None: none
+    constraint_ids: int (n_steps,), which of the sampler's constraints applies to codebook 0; 0 or None: none
     """
 
     slot: int
@@ -81,13 +80,13 @@ class Sampler:
     """An LSTM's weights, packed for stepping. Threads may share it; they must not share slots."""
 
     def __init__(self, model: TokenLstm, constraints: np.ndarray | None = None) -> None:
-        """constraints: bool (n_constraints, size + 1, size) of stream 0: may this token follow the one before? The
+        """constraints: bool (n_constraints, size + 1, size) of codebook 0: may this token follow the one before? The
         last row is for a mask token. Constraint 0 is never looked at. The default is no constraint."""
         self.config = model.config
         self._weights = _pack(model)
         self._sizes = np.array(self.config.codebook_sizes)
         is_label = np.arange(self.config.n_codebooks) < self.config.n_labels
-        self._stream_temperatures = np.where(is_label, LABEL_TEMPERATURE, 1.0)
+        self._temperature_factors = np.where(is_label, LABEL_TEMPERATURE, 1.0)
         shape = self._sizes[0] + 1, self._sizes[0]
         constraints = np.ones((1, *shape), bool) if constraints is None else constraints
         if constraints.shape[1:] != shape or not constraints.any(2).all():
@@ -118,30 +117,30 @@ class Sampler:
 
     def _run(self, state: BatchState, chunks: list[Chunk], modes: list[int]) -> tuple[list, list]:
         if not chunks or not len(chunks[0].metre_positions):
-            empty = [np.empty((0, len(self._sizes)), dtype) for dtype in (np.int64, np.float64)]
-            return [empty[0]] * len(chunks), [empty[1]] * len(chunks)
+            nothing = [np.empty((0, len(self._sizes)), np.int64) for _ in chunks]
+            return nothing, nothing
         slots = [chunk.slot for chunk in chunks]
         if len(set(slots)) < len(slots) or min(slots) < 0 or max(slots) >= state.n_slots:
             raise ValueError(f"each chunk needs a slot of its own below {state.n_slots}: {slots}")
-        order = sorted(range(len(chunks)), key=modes.__getitem__)  # songs that need the heads come first
+        order = np.argsort(modes, kind="stable")  # songs that need the heads come first
         batch = self._batch([chunks[i] for i in order], [modes[i] for i in order])
-        work = _workspace(self._weights, len(chunks))
-        _run_steps(self._weights, batch, work, state.n_steps, state.hidden, state.cell, state.history)
+        work, n_heads = _workspace(self._weights, len(chunks)), len(chunks) - modes.count(PREFILL)
+        _run_steps(self._weights, batch, work, n_heads, state.n_steps, state.hidden, state.cell, state.history)
         back = np.argsort(order)
         return list(batch.tokens[back]), list(batch.log_probs[back])
 
     def _batch(self, chunks: list[Chunk], modes: list[int]) -> "_Batch":
-        shape = len(chunks), len(chunks[0].metre_positions), len(self._sizes)
+        positions = np.stack([chunk.metre_positions for chunk in chunks]).astype(np.int64)
+        shape = (*positions.shape, len(self._sizes))
         batch = _Batch(
             slots=np.array([chunk.slot for chunk in chunks], np.int64),
             modes=np.array(modes, np.int64),
-            metre_positions=np.stack([chunk.metre_positions for chunk in chunks]).astype(np.int64)
-            % len(self._weights.metre_table),
+            metre_positions=positions % len(self._weights.metre_table),
             tokens=np.zeros(shape, np.int64),
             uniforms=np.zeros(shape),
-            temperatures=np.array([[chunk.temperature] for chunk in chunks], np.float64) * self._stream_temperatures,
-            log_min_p=np.array([math.log(chunk.min_p) if chunk.min_p else -np.inf for chunk in chunks]),
-            constraint_ids=np.zeros(shape[:2], np.int64),
+            temperatures=np.array([[chunk.temperature] for chunk in chunks]) * self._temperature_factors,
+            log_min_p=np.array([math.log(chunk.min_p) if chunk.min_p else -math.inf for chunk in chunks]),
+            constraint_ids=np.zeros(positions.shape, np.int64),
             constraints=self._constraints,
             log_probs=np.zeros(shape),
         )
@@ -165,19 +164,19 @@ class _Matrix(NamedTuple):
 
 
 class _Weights(NamedTuple):
-    """The model as _run_steps takes it. Tables have a row for each stream's tokens, and one for its mask token."""
+    """The model as _run_steps takes it. Tables have a row for each codebook's tokens, and one for its mask token."""
 
     input_tables: _Matrix  # (n_lags * n_table_rows, embed)
     metre_table: np.ndarray  # float32 (n_positions, embed)
-    gates: tuple[_Matrix, ...]  # of each layer, (4 * hidden, n_inputs + hidden)
+    layers: tuple[_Matrix, ...]  # (4 * hidden, n_inputs + hidden)
     hidden_projection: _Matrix  # (n_codebooks * width, hidden)
     lag_embeddings: _Matrix  # (n_lookbacks * n_table_rows, width)
-    prefix_tables: _Matrix  # (n_prefix_rows, width): of a stream's token, one for each later stream
+    prefix_tables: _Matrix  # (n_prefix_rows, width): for each codebook's tokens, a row for each later codebook
     output_layers: _Matrix  # (sum of sizes, width)
     lags: np.ndarray  # int64 (n_lags,): 1, then lag_steps
     sizes: np.ndarray  # int64 (n_codebooks,)
-    offsets: np.ndarray  # int64 (n_codebooks + 1,), first table row of each stream, and how many there are
-    prefix_offsets: np.ndarray  # int64 (n_codebooks,), the same in prefix_tables
+    offsets: np.ndarray  # int64 (n_codebooks + 1,), first table row of each codebook; the last is n_table_rows
+    prefix_offsets: np.ndarray  # int64 (n_codebooks,), first row of each codebook in prefix_tables
 
 
 class _Batch(NamedTuple):
@@ -195,66 +194,51 @@ class _Batch(NamedTuple):
     log_probs: np.ndarray  # float64 (n_songs, n_steps, n_codebooks), written in mode SCORE
 
 
-class _Workspace(NamedTuple):
-    """Activations of one step, float32, a row per song."""
-
-    x: np.ndarray  # a linear layer's input
-    out: np.ndarray  # its output
-    features: np.ndarray  # (n_songs, n_codebooks * width)
-    cumulative: np.ndarray  # (largest size,)
-
-
-def _workspace(weights: _Weights, n_songs: int) -> _Workspace:
-    n_features, n_hidden = weights.hidden_projection.values.shape
-    widest_input = max(gates.values.shape[1] for gates in weights.gates)
-    widest_input = max(widest_input, weights.output_layers.values.shape[1])
-    widest_output, largest_size = max(4 * n_hidden, weights.sizes.max()), int(weights.sizes.max())
-    return _Workspace(
-        *(_zeros(n_songs, n + LINE) for n in (widest_input, widest_output, n_features)), _zeros(largest_size)
-    )
-
-
-def _zeros(*shape: int) -> np.ndarray:
-    """float32; torch aligns it to cache lines, without which vector loads take twice as long."""
-    return torch.zeros(*shape).numpy()
+def _workspace(weights: _Weights, n_songs: int) -> tuple[np.ndarray, ...]:
+    """Activations of one step, a row per song: a layer's input, its output, features of all codebooks (float32); and
+    the cumulative probabilities of a sample (float64)."""
+    (n_features, n_hidden), width = weights.hidden_projection.values.shape, weights.output_layers.values.shape[1]
+    widest_input, largest_size = max(width, *(layer.values.shape[1] for layer in weights.layers)), max(weights.sizes)
+    columns = widest_input, max(4 * n_hidden, largest_size + TILE), n_features
+    # torch aligns to cache lines, without which vector loads take twice as long
+    rows = (torch.zeros(n_songs, n + LINE).numpy() for n in columns)
+    return *rows, np.zeros(largest_size)
 
 
 @torch.no_grad()
 def _pack(model: TokenLstm) -> _Weights:
     """A linear layer of a sum of embeddings is a sum of rows of another table: such layers are folded into tables."""
     heads, config, inputs = model.heads, model.config, model.token_embedding.weight
-    later = [len(heads.prefix_projections) - stream for stream in range(config.n_codebooks)]
-    offsets = np.array([*config.codebook_offsets, config.n_rows])
+    prefixes = _prefix_tables(model)
     return _Weights(
         input_tables=_quantised([inputs, *(inputs @ linear.weight.T for linear in model.lag_projections)]),
-        metre_table=model.metre_embedding.weight.detach().float().cpu().clone().numpy(),
-        gates=tuple(_linear_matrix([layer]) for layer in model.fused_layers()),
+        metre_table=model.metre_embedding.weight.float().cpu().clone().numpy(),
+        layers=tuple(_linear_matrix([layer]) for layer in model.fused_layers()),
         hidden_projection=_linear_matrix([heads.hidden_projection]),
         lag_embeddings=_quantised([table.weight for table in heads.lag_embeddings]),
-        prefix_tables=_quantised(_prefix_tables(model)),
+        prefix_tables=_quantised(prefixes),
         output_layers=_linear_matrix(list(heads.output_layers)),
         lags=np.array([1, *config.lag_steps]),
         sizes=np.array(config.codebook_sizes),
-        offsets=offsets,
-        prefix_offsets=np.cumsum([0, *(np.diff(offsets) * later)[:-1]]),
+        offsets=np.array([*config.codebook_offsets, config.n_rows]),
+        prefix_offsets=np.cumsum([0, *(len(table) for table in prefixes)]),
     )
 
 
 def _prefix_tables(model: TokenLstm) -> list[torch.Tensor]:
-    """Of each stream (n_tokens * n_later, width): what its tokens add to the features of each later stream."""
-    tables = []
-    for stream, table in enumerate(
-        model.heads.prefix_embedding.weight.split([n + 1 for n in model.config.codebook_sizes])
-    ):
-        layers = list(model.heads.prefix_projections)[stream:]
-        if layers:
-            tables.append((table @ torch.cat([layer.weight for layer in layers]).T).view(-1, table.shape[1]))
-    return tables
+    """Of each codebook but the last (n_tokens * n_later, width): what tokens add to later codebooks' features."""
+    tables = model.heads.prefix_embedding.weight.split([size + 1 for size in model.config.codebook_sizes])
+    layers = [layer.weight for layer in model.heads.prefix_projections]
+    products = [tables[codebook] @ torch.cat(layers[codebook:]).T for codebook in range(len(layers))]
+    return [product.reshape(-1, model.config.head_width) for product in products]
 
 
 def _linear_matrix(linears: list[nn.Linear]) -> _Matrix:
-    biases = None if linears[0].bias is None else torch.cat([linear.bias for linear in linears])
-    return _quantised([linear.weight for linear in linears], biases)
+    """Layers below each other, each filled up with rows of zeros to a multiple of TILE."""
+    weights, biases = [linear.weight for linear in linears], [linear.bias for linear in linears]
+    fill = [-len(bias) % TILE for bias in biases]
+    weights = [F.pad(weight, (0, 0, 0, n)) for weight, n in zip(weights, fill, strict=True)]
+    return _quantised(weights, torch.cat([F.pad(bias, (0, n)) for bias, n in zip(biases, fill, strict=True)]))
 
 
 def _quantised(weights: list[torch.Tensor], biases: torch.Tensor | None = None) -> _Matrix:
@@ -264,6 +248,9 @@ def _quantised(weights: list[torch.Tensor], biases: torch.Tensor | None = None) 
     scales = rows.abs().amax(1).clamp_min(1e-12) / WEIGHT_MAX
     biases = torch.zeros(len(rows)) if biases is None else biases.float().cpu().clone()
     return _Matrix(*(t.numpy() for t in ((rows / scales[:, None]).round().to(torch.int8), scales, biases)))
+
+
+# Compiled functions take arrays, not named tuples: counting the references in a tuple takes longer than a short loop.
 
 
 def _helper(**options):
@@ -276,7 +263,8 @@ def _peak_bits(bits):
     whole numbers, unlike one of floats, compiles to vector code."""
     peak = np.int32(0)
     for i in range(len(bits)):
-        peak = max(peak, np.int32(bits[i] & NO_SIGN))
+        size = np.int32(bits[i] & SIGN_MASK)
+        peak = size if size > peak else peak
     return peak
 
 
@@ -284,7 +272,7 @@ def _peak_bits(bits):
 def _quantise(x):
     """Round x in place to as many levels as keep sums of products exact; returns what 1 stands for."""
     levels = np.float32(EXACT_MAX // (WEIGHT_MAX * len(x)))
-    peak = max(np.int32(_peak_bits(x.view(np.int32))).view(np.float32), TINY)
+    peak = np.int32(_peak_bits(x.view(np.int32))).view(np.float32) + TINY
     per_unit = levels / peak
     for i in range(len(x)):
         x[i] = np.rint(x[i] * per_unit)
@@ -292,57 +280,74 @@ def _quantise(x):
 
 
 @_helper(fastmath={"reassoc", "contract", "nsz"})
-def _dot(row, x):
-    total = np.float32(0)
-    for i in range(len(row)):
-        total += np.float32(row[i]) * x[i]
-    return total
+def _dot_rows(values, row, x, song):
+    """Dot products of four rows with one song."""
+    a = b = c = d = np.float32(0)
+    for i in range(values.shape[1]):
+        a += np.float32(values[row, i]) * x[song, i]
+        b += np.float32(values[row + 1, i]) * x[song, i]
+        c += np.float32(values[row + 2, i]) * x[song, i]
+        d += np.float32(values[row + 3, i]) * x[song, i]
+    return a, b, c, d
 
 
 @_helper(fastmath={"reassoc", "contract", "nsz"})
-def _dot_tile(row, x0, x1, x2, x3):
-    """Dot products of a row with four songs, for which it is loaded and converted once."""
-    total0 = total1 = total2 = total3 = np.float32(0)
-    for i in range(len(row)):
-        weight = np.float32(row[i])
-        total0 += weight * x0[i]
-        total1 += weight * x1[i]
-        total2 += weight * x2[i]
-        total3 += weight * x3[i]
-    return total0, total1, total2, total3
+def _dot_tile(values, row, x, song):
+    """Dot products of two rows with four songs: each weight is loaded and converted once for all of them."""
+    a = b = c = d = e = f = g = h = np.float32(0)
+    for i in range(values.shape[1]):
+        weight, other = np.float32(values[row, i]), np.float32(values[row + 1, i])
+        a += weight * x[song, i]
+        b += weight * x[song + 1, i]
+        c += weight * x[song + 2, i]
+        d += weight * x[song + 3, i]
+        e += other * x[song, i]
+        f += other * x[song + 1, i]
+        g += other * x[song + 2, i]
+        h += other * x[song + 3, i]
+    return (a, b, c, d), (e, f, g, h)
 
 
 @_helper()
-def _linear(matrix, first_row, n_rows, x, n_songs, out):
-    """out[:n_songs, :n_rows] = rows of the matrix times x[:n_songs], which is quantised in place, plus biases.
+def _rescale(sums, scales, x_scale, biases):
+    for row in range(len(scales)):
+        sums[row] = sums[row] * (scales[row] * x_scale) + biases[row]
+
+
+@_helper()
+def _linear(values, scales, biases, x, n_songs, out):
+    """out[:n_songs] = the layer's output for x[:n_songs], which is quantised in place.
 
     Songs are taken in tiles of four and rows in blocks, so that both stay in the first-level cache.
     """
-    n_tiled = n_songs - n_songs % SONGS_PER_TILE
-    scales = out[:, out.shape[1] - 1]  # unused by rows
+    n_rows, n_columns = values.shape
+    n_tiled = n_songs - n_songs % TILE
+    x_scales = np.empty(n_songs, np.float32)
     for song in range(n_songs):
-        scales[song] = _quantise(x[song, : matrix.values.shape[1]])
+        x_scales[song] = _quantise(x[song, :n_columns])
     for block in range(0, n_rows, ROWS_PER_BLOCK):
-        rows = range(block, min(block + ROWS_PER_BLOCK, n_rows))
-        for song in range(0, n_tiled, SONGS_PER_TILE):
-            x0, x1, x2, x3 = x[song], x[song + 1], x[song + 2], x[song + 3]
-            out0, out1, out2, out3 = out[song], out[song + 1], out[song + 2], out[song + 3]
-            for row in rows:
-                out0[row], out1[row], out2[row], out3[row] = _dot_tile(matrix.values[first_row + row], x0, x1, x2, x3)
-        for song in range(n_tiled, n_songs):
-            for row in rows:
-                out[song, row] = _dot(matrix.values[first_row + row], x[song])
+        end = min(block + ROWS_PER_BLOCK, n_rows)
+        for i in range(0, n_tiled, TILE):
+            for row in range(block, end, 2):
+                (out[i, row], out[i + 1, row], out[i + 2, row], out[i + 3, row]), others = _dot_tile(values, row, x, i)
+                out[i, row + 1], out[i + 1, row + 1], out[i + 2, row + 1], out[i + 3, row + 1] = others
+        for i in range(n_tiled, n_songs):
+            for row in range(block, end, TILE):
+                out[i, row], out[i, row + 1], out[i, row + 2], out[i, row + 3] = _dot_rows(values, row, x, i)
     for song in range(n_songs):
-        for row in range(n_rows):
-            scale = matrix.scales[first_row + row] * scales[song]
-            out[song, row] = out[song, row] * scale + matrix.biases[first_row + row]
+        _rescale(out[song], scales, x_scales[song], biases)
 
 
 @_helper()
-def _add_row(table, row, out):
-    values, scale = table.values[row], table.scales[row]
+def _copy(values, out):  # much faster to compile than an assignment to a slice
     for i in range(len(values)):
-        out[i] += np.float32(values[i]) * scale
+        out[i] = values[i]
+
+
+@_helper()
+def _add_embedding(values, scales, row, out):
+    for i in range(values.shape[1]):
+        out[i] += np.float32(values[row, i]) * scales[row]
 
 
 @_helper()
@@ -362,161 +367,128 @@ def _sigmoid(x):
 
 
 @_helper()
-def _lstm_cell(gates, hidden, cell, x):
+def _lstm_cell(gates, hidden, cell):
     """Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000; gates: input, forget, cell, output."""
     n = len(cell)
     for i in range(n):
         cell[i] = _sigmoid(gates[n + i]) * cell[i] + _sigmoid(gates[i]) * _tanh(gates[2 * n + i])
         hidden[i] = _sigmoid(gates[3 * n + i]) * _tanh(cell[i])
-    for i in range(n):
-        x[i] = hidden[i]
 
 
 @_helper()
-def _sample(logits, n, temperature, log_min_p, uniform, cumulative):
-    """A token below n with probability proportional to p^(1/temperature); temperature 0 takes the most likely one.
+def _gelu(features, out):
+    """Hendrycks and Gimpel 2016, tanh form."""
+    for i in range(len(features)):
+        x = features[i]
+        out[i] = HALF * x * (ONE + _tanh(GELU_SCALE * (x + GELU_CUBIC * x * x * x)))
+
+
+@_helper()
+def _sample(logits, temperature, log_min_p, uniform, cumulative):
+    """A token with probability proportional to p^(1/temperature); temperature 0 takes the most likely one.
 
     Tokens below e^log_min_p of the most likely one's probability are excluded (min-p sampling; Nguyen et al. 2024,
     "Turning up the heat: min-p sampling for creative and coherent LLM outputs").
     """
     best = 0
-    for token in range(n):
+    for token in range(len(logits)):
         if logits[token] > logits[best]:
             best = token
     if temperature == 0:
         return best
     floor = max(np.float32(logits[best] + log_min_p), FLOAT_MIN)
     total, inverse = 0.0, 1 / max(temperature, MIN_TEMPERATURE)
-    for token in range(n):
+    for token in range(len(logits)):
         if logits[token] >= floor:
             total += math.exp(np.float64(logits[token] - logits[best]) * inverse)
         cumulative[token] = total
-    for token in range(n):
+    for token in range(len(logits)):
         if cumulative[token] > uniform * total:
             return token
     return best
 
 
 @_helper()
-def _log_probability(logits, n, token):
+def _log_probability(logits, token):
     total, peak = 0.0, logits[0]
-    for other in range(n):
-        peak = max(peak, logits[other])
-    for other in range(n):
+    for other in range(len(logits)):
+        peak = logits[other] if logits[other] > peak else peak
+    for other in range(len(logits)):
         total += math.exp(np.float64(logits[other] - peak))
     return np.float64(logits[token] - peak) - math.log(total)
 
 
-@_helper()
-def _constrain(logits, allowed):
-    for token in range(len(allowed)):
-        if not allowed[token]:
-            logits[token] = -np.inf
-
-
-@_helper()
-def _add_lagged(weights, table, i_lag, first_lag, past, n, out, width):
-    """Add what a table holds for tokens of the past; out advances by width from stream to stream."""
-    for stream in range(n):
-        row = (i_lag - first_lag) * weights.offsets[n] + weights.offsets[stream] + past[stream]
-        _add_row(table, row, out[stream * width :])
-
-
-@_helper()
-def _update_hidden(weights, batch, step, work, n_steps, hidden, cell, history):
-    """Step the recurrent layers; work.x = the last one's hidden state."""
-    n_songs, n_codebooks, n_layers, n_hidden = len(batch.slots), batch.tokens.shape[2], hidden.shape[1], hidden.shape[2]
-    n_inputs = weights.metre_table.shape[1]
-    for song in range(n_songs):
-        slot, x, position = batch.slots[song], work.x[song], batch.metre_positions[song, step]
-        for i in range(n_inputs):
-            x[i] = weights.metre_table[position, i]
-        for i in range(len(weights.lags)):
-            past = history[slot, (n_steps[slot] - weights.lags[i]) % history.shape[1]]
-            _add_lagged(weights, weights.input_tables, i, 0, past, n_codebooks, x, 0)
-    for layer in range(n_layers):
-        for song in range(n_songs):
-            for i in range(n_hidden):
-                work.x[song, n_inputs + i] = hidden[batch.slots[song], layer, i]
-        _linear(weights.gates[layer], 0, 4 * n_hidden, work.x, n_songs, work.out)
-        for song in range(n_songs):
-            slot = batch.slots[song]
-            _lstm_cell(work.out[song], hidden[slot, layer], cell[slot, layer], work.x[song])
-        n_inputs = n_hidden
-
-
-@_helper()
-def _compute_features(weights, batch, n_songs, work, n_steps, history):
-    """work.features = what the heads know before the step's first token."""
-    n_codebooks, width = batch.tokens.shape[2], weights.output_layers.values.shape[1]
-    _linear(weights.hidden_projection, 0, n_codebooks * width, work.x, n_songs, work.features)
-    for song in range(n_songs):
-        slot = batch.slots[song]
-        for i in range(1, len(weights.lags)):
-            past = history[slot, (n_steps[slot] - weights.lags[i]) % history.shape[1]]
-            _add_lagged(weights, weights.lag_embeddings, i, 1, past, n_codebooks, work.features[song], width)
-
-
-@_helper()
-def _compute_logits(weights, stream, first_logit, n_songs, work):
-    """work.out = logits of a stream given the tokens before it in the step."""
-    width = weights.output_layers.values.shape[1]
-    for song in range(n_songs):
-        features, x = work.features[song, stream * width : (stream + 1) * width], work.x[song]
-        for i in range(width):  # GELU, tanh form: Hendrycks and Gimpel 2016
-            f = features[i]
-            x[i] = HALF * f * (ONE + _tanh(GELU_SCALE * (f + GELU_CUBIC * f * f * f)))
-    _linear(weights.output_layers, first_logit, weights.sizes[stream], work.x, n_songs, work.out)
-
-
-@_helper()
-def _add_prefix(weights, stream, token, features):
-    """Add to the later streams' features what they know from this stream's token."""
-    n_later, width = len(weights.sizes) - 1 - stream, weights.output_layers.values.shape[1]
-    first_row = weights.prefix_offsets[stream] + token * n_later
-    for i in range(n_later):
-        _add_row(weights.prefix_tables, first_row + i, features[(stream + 1 + i) * width :])
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
-def _run_steps(weights, batch, work, n_steps, hidden, cell, history):
-    """All steps of a batch."""
-    n_songs, n_chunk_steps, n_codebooks = batch.tokens.shape
-    n_heads = 0
-    for mode in batch.modes:
-        n_heads += mode != PREFILL
+def _run_steps(weights, batch, work, n_heads, n_steps, hidden, cell, history):
+    """All steps of a batch whose first n_heads songs need the heads."""
+    slots, modes, positions, tokens, uniforms, temperatures, log_min_p, constraint_ids, constraints, log_probs = batch
+    x, out, features, cumulative = work
+    metre_table, layers, lags, sizes = weights.metre_table, weights.layers, weights.lags, weights.sizes
+    offsets, prefix_offsets, n_table_rows = weights.offsets, weights.prefix_offsets, weights.offsets[-1]
+    in_values, in_scales, _ = weights.input_tables
+    back_values, back_scales, _ = weights.lag_embeddings
+    prefix_values, prefix_scales, _ = weights.prefix_tables
+    hidden_values, hidden_scales, hidden_biases = weights.hidden_projection
+    logit_values, logit_scales, logit_biases = weights.output_layers
+    (n_songs, n_chunk_steps, n_codebooks), n_hidden, n_history = tokens.shape, hidden.shape[2], history.shape[1]
+    embed, width = metre_table.shape[1], logit_values.shape[1]
     for step in range(n_chunk_steps):
-        _update_hidden(weights, batch, step, work, n_steps, hidden, cell, history)
-        if n_heads:
-            _compute_features(weights, batch, n_heads, work, n_steps, history)
-            first_logit = 0
-            for stream in range(n_codebooks):
-                _compute_logits(weights, stream, first_logit, n_heads, work)
-                size = weights.sizes[stream]
-                first_logit += size
-                for song in range(n_heads):
-                    logits = work.out[song]
-                    if batch.modes[song] == SCORE:
-                        batch.log_probs[song, step, stream] = _log_probability(
-                            logits, size, batch.tokens[song, step, stream]
-                        )
-                    else:
-                        constraint = batch.constraint_ids[song, step]
-                        if stream == 0 and constraint:
-                            slot = batch.slots[song]
-                            last = history[slot, (n_steps[slot] - 1) % history.shape[1], 0]
-                            _constrain(logits, batch.constraints[constraint, last])
-                        batch.tokens[song, step, stream] = _sample(
-                            logits,
-                            size,
-                            batch.temperatures[song, stream],
-                            batch.log_min_p[song],
-                            batch.uniforms[song, step, stream],
-                            work.cumulative,
-                        )
-                    _add_prefix(weights, stream, batch.tokens[song, step, stream], work.features[song])
         for song in range(n_songs):
-            slot = batch.slots[song]
-            for stream in range(n_codebooks):
-                history[slot, n_steps[slot] % history.shape[1], stream] = batch.tokens[song, step, stream]
+            inputs, slot, position = x[song, :embed], slots[song], positions[song, step]
+            _copy(metre_table[position], inputs)
+            for i in range(len(lags)):
+                then = (n_steps[slot] - lags[i]) % n_history
+                for codebook in range(n_codebooks):
+                    row = i * n_table_rows + offsets[codebook] + history[slot, then, codebook]
+                    _add_embedding(in_values, in_scales, row, inputs)
+        for layer in range(len(layers)):
+            values, scales, biases = layers[layer]
+            for song in range(n_songs):
+                _copy(hidden[slots[song], layer], x[song, values.shape[1] - n_hidden :])
+            _linear(values, scales, biases, x, n_songs, out)
+            for song in range(n_songs):
+                slot = slots[song]
+                _lstm_cell(out[song], hidden[slot, layer], cell[slot, layer])
+                _copy(hidden[slot, layer], x[song])
+        if n_heads:
+            _linear(hidden_values, hidden_scales, hidden_biases, x, n_heads, features)
+        for song in range(n_heads):
+            slot = slots[song]
+            for i in range(1, len(lags)):
+                then = (n_steps[slot] - lags[i]) % n_history
+                for codebook in range(n_codebooks):
+                    row = (i - 1) * n_table_rows + offsets[codebook] + history[slot, then, codebook]
+                    _add_embedding(back_values, back_scales, row, features[song, codebook * width :])
+        first, last = 0, 0
+        for codebook in range(n_codebooks if n_heads else 0):
+            first, last = last, last + sizes[codebook] + -sizes[codebook] % TILE
+            for song in range(n_heads):
+                _gelu(features[song, codebook * width : (codebook + 1) * width], x[song])
+            _linear(logit_values[first:last], logit_scales[first:last], logit_biases[first:last], x, n_heads, out)
+            for song in range(n_heads):
+                logits = out[song, : sizes[codebook]]
+                if modes[song] == SCORE:
+                    log_probs[song, step, codebook] = _log_probability(logits, tokens[song, step, codebook])
+                else:
+                    if codebook == 0 and constraint_ids[song, step]:
+                        before = history[slots[song], (n_steps[slots[song]] - 1) % n_history, 0]
+                        for token in range(len(logits)):
+                            if not constraints[constraint_ids[song, step], before, token]:
+                                logits[token] = -np.inf
+                    tokens[song, step, codebook] = _sample(
+                        logits,
+                        temperatures[song, codebook],
+                        log_min_p[song],
+                        uniforms[song, step, codebook],
+                        cumulative,
+                    )
+                n_later = n_codebooks - 1 - codebook
+                row = prefix_offsets[codebook] + tokens[song, step, codebook] * n_later
+                for later in range(n_later):
+                    start = (codebook + 1 + later) * width
+                    _add_embedding(prefix_values, prefix_scales, row + later, features[song, start:])
+        for song in range(n_songs):
+            slot = slots[song]
+            for codebook in range(n_codebooks):
+                history[slot, n_steps[slot] % n_history, codebook] = tokens[song, step, codebook]
             n_steps[slot] += 1
