@@ -1,19 +1,18 @@
-"""Who listens to which song, so that a song that nobody waits for any more gives its place to another.
+"""GET /songs/<id>.wav: a song as a WAV file that can be played, sought and downloaded while it is still being made.
 
-What goes along with the server from its start to its end.
-
-GET /live/<id>: the sound of a song while it is made, to as many listeners as there are, without a thread for any.
+The header states the final length before the first sample exists, so the bytes sent during generation are the file.
 """
 
 import asyncio
+import re
+import secrets
 import signal
 import threading
 import time
+import weakref
 import webbrowser
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from functools import cache
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -21,226 +20,202 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from kpop.audio.io import MAX_WAV_BYTES, SAMPLE_WIDTH_BYTES, wav_header
 from kpop.constants import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
-    from kpop.engine import Job
+    from kpop.engine import PcmBuffer
+
+BYTES_PER_S = SAMPLE_WIDTH_BYTES * SAMPLE_RATE_HZ
+CHUNK_BYTES = 1 << 16
+LEAD_S = 12.0  # an endless song is sent no further ahead of its listener; Chromium starts once it has 7.2 s
+STALLED_S = 60.0  # a listener who takes nothing for so long is gone
+GRACE_S = 1.0  # an endless song without a listener is cancelled after this
+CLOSE_S = 0.5
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # a proxy must not collect the response before it passes it on
+    "Content-Encoding": "identity",  # keeps compressing middleware away
+}
+NOT_FOUND = "This song is over: press Generate for another."
+
+_files: "weakref.WeakValueDictionary[str, SongFile]" = weakref.WeakValueDictionary()
+_streams: set[asyncio.Task] = set()
 
 
-KEPT_S = 60.0  # a song that is made may wait so long for its listener to come
-GRACE_S = 0.1  # a listener whose line broke may come back on another before the old one is missed
+class SongFile:
+    """A song's WAV file under an unguessable URL, which expires when nothing (the session state) refers to it any more.
+
+    tags: see wav_header; cancel: called once, when the file is dropped or the last listener of an endless song has
+    left; must not refer to the file.
+    """
+
+    def __init__(self, pcm: "PcmBuffer", file_name: str, tags: Mapping[str, str], cancel: Callable[[], None]) -> None:
+        self.pcm, self.file_name = pcm, file_name
+        self.header = wav_header(pcm.n_samples, tags)
+        self.n_bytes = None if pcm.n_samples is None else len(self.header) + SAMPLE_WIDTH_BYTES * pcm.n_samples
+        self.id, self.n_listeners = secrets.token_urlsafe(12), 0
+        self.cancel = weakref.finalize(self, cancel)
+        _files[self.id] = self
+
+    def url(self, base_path: str = "") -> str:
+        """base_path: of the page on its server, "" for the root."""
+        return f"{base_path}/songs/{self.id}.wav"
+
+    def read(self, start: int = 0, stop: int = MAX_WAV_BYTES) -> bytes:
+        """Bytes start to stop of the file, as far as they have been made."""
+        n = len(self.header)
+        return self.header[start:stop] + self.pcm.read(max(start - n, 0), max(stop - n, 0))
 
 
-class Audience:
-    """Counts listeners, and cancels what the last of them walked out of. Lives in one event loop, but for `expect`."""
+def song_routes(state: Callable[[], dict[str, int]], base_path: str = "") -> list[Route]:
+    """/songs/state: how busy the engine is, as JSON. /songs/<id>.wav: one Range; ?download=1: attachment; else 404."""
 
-    def __init__(self) -> None:
-        self._expected: dict[str, tuple[float, Job]] = {}
-        self._n_listeners: Counter[str] = Counter()
-        self._streams: set[asyncio.Task] = set()
+    async def engine_state(request: Request) -> Response:
+        return JSONResponse(state(), headers=HEADERS)
 
-    def expect(self, job: "Job") -> None:
-        """Keeps a job whose listener is on the way, even if it should be finished first. From any thread."""
-        now_s = time.monotonic()
-        for job_id, (since_s, _) in list(self._expected.items()):
-            if now_s - since_s > KEPT_S:
-                self._expected.pop(job_id, None)
-        self._expected[job.id] = now_s, job
+    async def song(request: Request) -> Response:
+        file = _files.get(request.path_params["id"])
+        if file is None:
+            return PlainTextResponse(NOT_FOUND, 404, HEADERS)
+        headers = dict(HEADERS)
+        if request.query_params.get("download"):
+            headers["Content-Disposition"] = f'attachment; filename="{file.file_name}"'
+        if file.n_bytes is None:
+            return SongResponse(file, 0, None, 200, headers)
+        headers["Accept-Ranges"] = "bytes"
+        span = byte_range(request.headers.get("range", ""), file.n_bytes)
+        if span is None:
+            return SongResponse(file, 0, file.n_bytes, 200, headers)
+        if span[0] >= span[1]:
+            return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{file.n_bytes}"})
+        headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{file.n_bytes}"
+        return SongResponse(file, *span, 206, headers)
 
-    def join(self, job: "Job", stream: asyncio.Task) -> None:
-        self._n_listeners[job.id] += 1
-        self._streams.add(stream)
-
-    def leave(self, job: "Job", stream: asyncio.Task, early: bool) -> None:
-        """early: before the stream was over; if nobody else listens, the song is cancelled."""
-        self._n_listeners[job.id] -= 1
-        self._streams.discard(stream)
-        if not self._n_listeners[job.id]:
-            del self._n_listeners[job.id]
-            if not early:
-                self._expected.pop(job.id, None)
-            else:
-                asyncio.get_running_loop().call_later(GRACE_S, self._give_up, job)
-
-    def send_home(self) -> None:
-        """Ends every stream: the server closes."""
-        for stream in self._streams:
-            stream.cancel()
-
-    def _give_up(self, job: "Job") -> None:
-        if not job.finished and not self._n_listeners[job.id]:
-            job.cancel()
+    return [Route(f"{base_path}/songs/state", engine_state), Route(f"{base_path}/songs/{{id}}.wav", song)]
 
 
-@cache
-def audience() -> Audience:
-    """The process's only one."""
-    return Audience()
+def byte_range(header: str, n_bytes: int) -> tuple[int, int] | None:
+    """(start, stop) of a Range header with one range (RFC 9110, section 14); None: answer with the whole file.
+
+    start >= stop: the range cannot be satisfied.
+    """
+    found = re.fullmatch(r"bytes=([0-9]{0,15})-([0-9]{0,15})", header)
+    if not found or header == "bytes=-":
+        return None
+    first, last = found.groups()
+    if not first:
+        return (max(n_bytes - int(last), 0), n_bytes) if int(last) else (n_bytes, n_bytes)
+    if last and int(last) < int(first):
+        return None
+    return int(first), min(int(last) + 1, n_bytes) if last else n_bytes
 
 
-_served = threading.Event()
+class SongResponse(Response):
+    """Bytes start to stop of a song file, each as soon as it is made; stop None: for as long as somebody listens."""
+
+    def __init__(self, file: SongFile, start: int, stop: int | None, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(None, status, headers, "audio/wav")
+        self.headers["content-length"] = str((stop or 0) - start)
+        if stop is None:
+            del self.headers["content-length"]
+        self.file, self.start, self.stop = file, start, stop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if scope["method"] == "HEAD":
+            return await send({"type": "http.response.body"})
+        sending, leaving = asyncio.ensure_future(self._send_body(send)), asyncio.ensure_future(_disconnected(receive))
+        _streams.add(sending)
+        self.file.n_listeners += 1
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if self.stop and sending.done() and not sending.cancelled() and sending.result() < self.stop:
+                # The song was cancelled. An end short of the promised length would be an error: the browser turns away.
+                await asyncio.wait({leaving}, timeout=STALLED_S)
+        finally:
+            self._leave()
+            leaving.cancel(), sending.cancel()
+            with suppress(asyncio.CancelledError, TimeoutError, OSError):
+                await sending
+            _streams.discard(sending)
+
+    def _leave(self) -> None:
+        """An audio element opens and closes several requests, so only an endless song ends with its last listener."""
+        file = self.file
+        file.n_listeners -= 1
+        if self.stop is None:
+            asyncio.get_running_loop().call_later(GRACE_S, lambda: file.n_listeners or file.cancel())
+
+    async def _send_body(self, send: Send) -> int:
+        """Returns the position in the file that was reached; short of `stop` the response stays incomplete."""
+        pcm, n_header, position = self.file.pcm, len(self.file.header), self.start
+        changed, started_s, n_sent = asyncio.Event(), time.monotonic(), 0
+        unsubscribe = pcm.subscribe(_from_any_thread(changed))
+        try:
+            while self.stop is None or position < self.stop:
+                changed.clear()
+                closed = pcm.closed  # read before the bytes: none can be missed
+                if position >= n_header:  # a late listener of an endless song joins where it is now
+                    position = max(position, n_header + pcm.n_dropped)
+                end = min(position + CHUNK_BYTES, n_header + pcm.n_bytes, self.stop or MAX_WAV_BYTES)
+                if end > position:
+                    ahead_s = n_sent / BYTES_PER_S - (time.monotonic() - started_s) - LEAD_S
+                    await asyncio.sleep(ahead_s if self.stop is None else 0)  # 0: lets a closed connection be noticed
+                    async with asyncio.timeout(STALLED_S):
+                        body = self.file.read(position, end)
+                        await send({"type": "http.response.body", "body": body, "more_body": True})
+                    position, n_sent = end, n_sent + len(body)
+                    pcm.mark_read(end - n_header)
+                elif closed:
+                    break
+                else:
+                    await changed.wait()
+        finally:
+            unsubscribe()
+            if self.stop is None or position == self.stop:
+                async with asyncio.timeout(CLOSE_S):
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return position
 
 
-def is_served() -> bool:
-    """Whether this process sends sound while it is made; otherwise a page can only show songs that are finished."""
-    return _served.is_set()
+def _from_any_thread(event: asyncio.Event) -> Callable[[], None]:
+    loop = asyncio.get_running_loop()
+
+    def notify() -> None:
+        with suppress(RuntimeError):  # the loop has been closed meanwhile
+            loop.call_soon_threadsafe(event.set)
+
+    return notify
 
 
-def lifespan(
-    audience: Audience, address: Callable[[], str | None]
-) -> Callable[[object], AbstractAsyncContextManager[None]]:
-    """address: of the page, to open it in the listener's browser; None where there is no screen."""
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def lifespan(address: Callable[[], str | None]) -> Callable[[object], AbstractAsyncContextManager[None]]:
+    """address: of the page, to be opened in the browser of this computer; None where there is no screen."""
 
     @asynccontextmanager
-    async def live(app: object) -> AsyncIterator[None]:
-        _end_streams_at_once(audience)
+    async def serving(app: object) -> AsyncIterator[None]:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                _end_streams_on(number, asyncio.get_running_loop())
         if opened := address():
             asyncio.get_running_loop().run_in_executor(None, webbrowser.open, opened)
-        _served.set()
         yield
-        _served.clear()
 
-    return live
-
-
-def _end_streams_at_once(audience: Audience) -> None:
-    """On Ctrl-C: the server waits for open streams first, and a song that never ends would keep it for ever."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _then(signal.getsignal(number), lambda: loop.call_soon_threadsafe(audience.send_home)))
+    return serving
 
 
-def _then(former: object, also: Callable[[], None]) -> Callable:
+def _end_streams_on(number: int, loop: asyncio.AbstractEventLoop) -> None:
+    """On this signal the server waits for open responses, and an endless song would keep it for ever."""
+    former = signal.getsignal(number)
+
     def handle(number: int, frame: object) -> None:
-        also()
+        loop.call_soon_threadsafe(lambda: [stream.cancel() for stream in _streams])
         if callable(former):
             former(number, frame)
 
-    return handle
-
-
-MEDIA_TYPE = f"audio/pcm;rate={SAMPLE_RATE_HZ};encoding=signed-int;bits=16;channels=1"
-HEADERS = {
-    "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",  # a proxy that collected the pieces first would undo it all
-    "Content-Encoding": "identity",  # keeps any compression on the way from doing the same
-}
-BYTES_PER_S = 2 * SAMPLE_RATE_HZ
-LEAD_S = 10.0  # a song that never ends is sent no further ahead of its listener
-STALLED_S = 60.0  # a listener who takes nothing for so long is gone
-FAREWELL_S = 0.5
-GONE = "This song is over: press Generate for another."
-
-
-def live_route(find: Callable[[str], "Job | None"], audience: Audience, base_path: str = "") -> Route:
-    """find: the job of an id; base_path: where the page lives, "" for the root.
-
-    ?from=<piece> goes on from that piece on. 404 for an unknown id.
-    """
-
-    async def live(request: Request) -> Response:
-        job = find(request.path_params["id"])
-        first = request.query_params.get("from", "0")
-        if job is None:
-            return PlainTextResponse(GONE, 404, HEADERS)
-        if not (first.isascii() and first.isdecimal()):
-            return PlainTextResponse("'from' is the number of a piece, 0 or more.", 400, HEADERS)
-        if request.method == "HEAD":
-            return Response(headers=HEADERS, media_type=MEDIA_TYPE)
-        return LiveStream(job, int(first[:9]), audience)
-
-    return Route(f"{base_path}/live/{{id}}", live, methods=["GET"])
-
-
-def state_route(state: Callable[[], dict[str, int]], base_path: str = "") -> Route:
-    """GET /live/state: how many songs are in the making and waiting, as JSON. Stands before the songs' own route."""
-
-    async def live_state(request: Request) -> Response:
-        return JSONResponse(state(), headers=HEADERS)
-
-    return Route(f"{base_path}/live/state", live_state, methods=["GET"])
-
-
-class LiveStream(Response):
-    """The pieces of a job from number `first` on, each once it is made and those before are taken."""
-
-    def __init__(self, job: "Job", first: int, audience: Audience) -> None:
-        super().__init__(headers=HEADERS, media_type=MEDIA_TYPE)
-        del self.headers["content-length"]
-        self.job, self.first, self.audience = job, first, audience
-        self.sent_all = False
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        playing = asyncio.ensure_future(self._play(send))
-        leaving = asyncio.ensure_future(_until_gone(receive))
-        self.audience.join(self.job, playing)
-        try:
-            await asyncio.wait({playing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self.audience.leave(self.job, playing, early=not self.sent_all)
-            leaving.cancel()
-            playing.cancel()
-            with suppress(asyncio.CancelledError, TimeoutError, OSError):
-                await playing
-
-    async def _play(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        try:
-            await self._play_pieces(send)
-        finally:  # also when the server closes: an end that the browser understands
-            async with asyncio.timeout(FAREWELL_S):
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _play_pieces(self, send: Send) -> None:
-        news, n_sent, pace = asyncio.Event(), self.first, _Pace()
-        stop_news = self.job.on_news(_from_any_thread(news))
-        try:
-            while True:
-                news.clear()
-                over = self.job.all_pieces_made or self.job.finished  # asked before the pieces: none can be missed
-                for piece in self.job.pieces(n_sent):
-                    if self.job.endless:
-                        await pace.wait(len(piece))
-                    async with asyncio.timeout(STALLED_S):
-                        await send({"type": "http.response.body", "body": piece, "more_body": True})
-                    n_sent += 1
-                    self.job.played(n_sent)
-                if over:
-                    self.sent_all = True
-                    return
-                await news.wait()
-        finally:
-            stop_news()
-
-
-class _Pace:
-    """Lets bytes through at the speed at which they are heard, LEAD_S ahead."""
-
-    def __init__(self) -> None:
-        self._started_s: float | None = None
-        self._n_bytes = 0
-
-    async def wait(self, n_bytes: int) -> None:
-        now_s = time.monotonic()
-        self._started_s = self._started_s or now_s
-        ahead_s = self._n_bytes / BYTES_PER_S - (now_s - self._started_s)
-        self._n_bytes += n_bytes
-        if ahead_s > LEAD_S:
-            await asyncio.sleep(ahead_s - LEAD_S)
-
-
-def _from_any_thread(news: asyncio.Event) -> Callable[[], None]:
-    loop = asyncio.get_running_loop()
-
-    def tell() -> None:
-        with suppress(RuntimeError):  # the loop has been closed meanwhile
-            loop.call_soon_threadsafe(news.set)
-
-    return tell
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    signal.signal(number, handle)

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from kpop.generation.clips import SeedClip, built_in_clips
 from kpop.generation.titles import song_title
 from kpop.settings import Settings
-from kpop.ui.session_state import MOST_ENTRIES, Entry, History, entry_for
+from kpop.ui.session_state import MAX_ENTRIES, Entry, History, entry_for
 
 CLIP = SeedClip("first-snow", "First Snow", np.zeros(10, np.float32))
 
@@ -25,7 +25,7 @@ def own_clip(number: float, name: str = "<b>demo</b>.mp3") -> SeedClip:
 def remembering(*entries: Entry, **limits: int) -> History:
     history = History(**limits)
     for entry in entries:
-        history.remember(entry)
+        history.add(entry)
     return history
 
 
@@ -35,7 +35,7 @@ def numbers(history: History) -> list[int]:
 
 def test_the_newest_song_comes_first_one_made_again_moves_up_and_the_oldest_are_forgotten():
     assert numbers(remembering(song(1), song(2), song(3), song(1))) == [1, 3, 2]
-    assert numbers(remembering(*map(song, range(30)))) == list(range(29, 29 - MOST_ENTRIES, -1))
+    assert numbers(remembering(*map(song, range(30)))) == list(range(29, 29 - MAX_ENTRIES, -1))
 
 
 @pytest.mark.parametrize("change", [{"randomness": 0.4}, {"length_s": 31.0}, {"model": "another"}, {"clip": "x"}])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from kpop.audio.io import from_pcm, pcm_bytes, read_audio, wav_bytes, wav_parts, write_wav
+from kpop.audio.io import from_pcm, pcm_bytes, read_audio, wav_bytes, wav_header, write_wav
 from kpop.constants import SAMPLE_RATE_HZ
 from kpop.errors import KpopError
 
@@ -59,8 +59,7 @@ def test_a_wav_file_gives_its_samples_and_tags_back_and_is_framed_before_they_ar
     waveform = np.random.default_rng(0).uniform(-1, 1, n_samples).astype(np.float32)
     waveform[:2] = 1.0, -1.0
     content = wav_bytes(waveform, tags)
-    header, list_chunk = wav_parts(n_samples, tags)
-    assert content == header + pcm_bytes(waveform) + list_chunk
+    assert content == wav_header(n_samples, tags) + pcm_bytes(waveform)
     assert int.from_bytes(content[4:8], "little") == len(content) - 8
     with soundfile.SoundFile(io.BytesIO(content)) as file:
         assert (file.samplerate, file.channels, file.subtype) == (SAMPLE_RATE_HZ, 1, "PCM_16")

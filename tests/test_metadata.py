@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from kpop.audio.io import wav_bytes
+from kpop.audio.io import pcm_bytes, wav_bytes
 from kpop.generation.metadata import read_metadata, song_tags, song_wav
 from kpop.generation.titles import song_title
 from kpop.settings import Settings
@@ -31,18 +31,17 @@ def test_settings_come_out_of_the_file_as_they_went_in(settings):
     assert read_metadata(song_wav(WAVEFORM, settings)) == settings
 
 
-def test_the_file_is_44_bytes_of_header_then_the_samples_and_then_the_tags():
-    n_bytes = 44 + 2 * len(WAVEFORM)
-    assert SONG[8:n_bytes] == wav_bytes(WAVEFORM)[8:n_bytes]
-    assert SONG[n_bytes:][:4] == b"LIST"
+def test_the_tags_stand_before_the_samples_and_players_show_them():
+    assert SONG.index(b"LIST") < SONG.index(b"data")
+    assert SONG.endswith(pcm_bytes(WAVEFORM))
     assert struct.unpack("<I", SONG[4:8])[0] == len(SONG) - 8
     with soundfile.SoundFile(io.BytesIO(SONG)) as file:
         assert (file.frames, file.title, file.artist) == (999, song_title(SETTINGS), "Twice4Life")
 
 
-def test_tags_before_the_samples_are_read_as_well():
-    start = SONG.rindex(b"LIST")
-    assert read_metadata(SONG[:12] + SONG[start:] + SONG[12:start]) == SETTINGS
+def test_tags_behind_the_samples_are_read_as_well():
+    start, stop = SONG.index(b"LIST"), SONG.rindex(b"data")
+    assert read_metadata(SONG[:start] + SONG[stop:] + SONG[start:stop]) == SETTINGS
 
 
 def test_tags_keep_the_listeners_folders_private():

@@ -17,6 +17,7 @@ READ_BLOCK_FRAMES = 1 << 18
 MIN_RATE_HZ = 1_000  # a lower one is a broken header, and resampling from it would fill the memory
 PCM_SCALE = 32_768  # libsndfile divides by the same when it reads
 SAMPLE_WIDTH_BYTES = 2
+MAX_WAV_BYTES = 2**32 - 1  # the sizes in the header of a file whose length is not known
 
 
 def read_audio(source: str | Path | BinaryIO, max_s: float | None = None) -> np.ndarray:
@@ -68,18 +69,19 @@ def from_pcm(pcm: bytes) -> np.ndarray:
     return np.frombuffer(pcm, "<i2").astype(np.float32) / PCM_SCALE
 
 
-def wav_parts(n_samples: int, tags: Mapping[str, str] | None = None) -> tuple[bytes, bytes]:
-    """What comes before and after the PCM in a 16-bit mono WAV file at 16 kHz; known before the samples are.
+def wav_header(n_samples: int | None, tags: Mapping[str, str] | None = None) -> bytes:
+    """What comes before the PCM in a 16-bit mono WAV file at 16 kHz; n_samples None: of unknown length.
 
-    tags: texts of a RIFF INFO list by their four letters, such as {"INAM": "a title"}. The list comes last, since
-    simple readers expect the samples at byte 44.
+    tags: texts of a RIFF INFO list by their four letters, such as {"INAM": "a title"}. The list comes before the
+    samples: behind them, a browser would request the end of a file that is still being made, and wait for it.
     """
     texts = b"".join(_chunk(name, text.encode() + b"\0") for name, text in (tags or {}).items())
-    list_chunk = _chunk("LIST", b"INFO" + texts) if tags else b""
-    n_bytes, bytes_per_s = n_samples * SAMPLE_WIDTH_BYTES, SAMPLE_RATE_HZ * SAMPLE_WIDTH_BYTES
+    info = _chunk("LIST", b"INFO" + texts) if tags else b""
+    n_bytes = MAX_WAV_BYTES if n_samples is None else n_samples * SAMPLE_WIDTH_BYTES
+    bytes_per_s = SAMPLE_RATE_HZ * SAMPLE_WIDTH_BYTES
     mono_pcm = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE_HZ, bytes_per_s, SAMPLE_WIDTH_BYTES, 8 * SAMPLE_WIDTH_BYTES)
-    header = b"WAVE" + _chunk("fmt ", mono_pcm) + struct.pack("<4sI", b"data", n_bytes)
-    return struct.pack("<4sI", b"RIFF", len(header) + n_bytes + len(list_chunk)) + header, list_chunk
+    body = b"WAVE" + _chunk("fmt ", mono_pcm) + info + struct.pack("<4sI", b"data", n_bytes)
+    return struct.pack("<4sI", b"RIFF", min(len(body) + n_bytes, MAX_WAV_BYTES)) + body
 
 
 def _chunk(name: str, body: bytes) -> bytes:
@@ -88,12 +90,11 @@ def _chunk(name: str, body: bytes) -> bytes:
 
 
 def wav_bytes(waveform: np.ndarray, tags: Mapping[str, str] | None = None) -> bytes:
-    """WAV file of a waveform (n_samples,) within -1..1, ValueError otherwise; format and tags as in `wav_parts`."""
+    """WAV file of a waveform (n_samples,) within -1..1, ValueError otherwise; format and tags as in `wav_header`."""
     waveform = np.asarray(waveform)
     if waveform.ndim != 1 or not (np.abs(waveform) <= 1).all():  # also false for NaN
         raise ValueError(f"a mono waveform within -1..1 is needed; this one, {waveform.shape}, leaves it or holds NaN")
-    header, list_chunk = wav_parts(waveform.size, tags)
-    return header + pcm_bytes(waveform) + list_chunk
+    return wav_header(waveform.size, tags) + pcm_bytes(waveform)
 
 
 def write_wav(path: str | Path, waveform: np.ndarray, tags: Mapping[str, str] | None = None) -> None:

@@ -21,7 +21,7 @@ LONGEST_NAME = 255
 
 
 def song_tags(settings: Settings) -> dict[str, str]:
-    """Texts of the INFO list by their four-letter names; the comment holds every setting. For `wav_bytes`."""
+    """Texts of the INFO list by their four-letter names; the comment holds every setting. For `wav_header`."""
     plain = without_folders(settings)
     own_clip = plain.clip not in {clip.name for clip in built_in_clips()}
     comment = {"made_by": MADE_BY, "version": VERSION, **asdict(plain), "own_clip": own_clip}
@@ -29,7 +29,7 @@ def song_tags(settings: Settings) -> dict[str, str]:
 
 
 def song_wav(waveform: np.ndarray, settings: Settings) -> bytes:
-    """WAV file of a song, waveform (n_samples,) within -1..1: 44 bytes of header, 16-bit PCM, the INFO list."""
+    """WAV file of a song, waveform (n_samples,) within -1..1: 16-bit PCM behind the INFO list."""
     return wav_bytes(waveform, song_tags(settings))
 
 

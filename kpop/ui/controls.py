@@ -18,7 +18,6 @@ from kpop.generation import clips
 from kpop.generation.clips import SeedClip, clip_from_file
 from kpop.generation.titles import song_title
 from kpop.model_info import available_models, model_info
-from kpop.server import is_served
 from kpop.settings import LENGTH_RANGE_S, RANDOMNESS_RANGE, TEMPERATURE_RANGE, Settings
 from kpop.ui.assets import escape_markdown
 from kpop.ui.covers import cover_uri
@@ -61,8 +60,7 @@ def choose(start: Settings, first: DeltaGenerator, more: DeltaGenerator) -> Choi
         own_clip = choose_own_clip()
         with st.expander("More choices", icon=":material/tune:"):
             choose_seed_number()
-            # only a page that streams can play it
-            endless = is_served() and st.toggle("Endless – the machine just goes on", key="endless", bind=BOUND["bind"])
+            endless = st.toggle("Endless – the machine just goes on", key="endless", bind=BOUND["bind"])
             choose_model()
     with first:
         choose_clip()
@@ -75,16 +73,16 @@ def choose(start: Settings, first: DeltaGenerator, more: DeltaGenerator) -> Choi
 def generate() -> None:
     """Requests the chosen song, with another seed number if that song is on the page already. For callbacks."""
     session, choice = get_session(), _choice(own_clip_now())
-    if any(song.settings == choice.settings and song.own_clip is choice.own_clip for song in session.performances):
+    if any(song.settings == choice.settings and song.own_clip is choice.own_clip for song in session.songs):
         roll_dice()
         choice = _choice(choice.own_clip)
-    session.wish(*choice)
+    session.request(*choice)
 
 
 def take_four() -> None:
     """Requests four variations. For callbacks."""
     choice = _choice(own_clip_now())
-    get_session().wish_takes(choice.settings, choice.own_clip)
+    get_session().request_variations(choice.settings, choice.own_clip)
 
 
 def roll_dice() -> None:
@@ -98,7 +96,7 @@ def _choice(own_clip: SeedClip | None) -> Choice:
     models = available_models()
     if values["model"] not in models:
         values["model"] = models[0] if models else Settings().model
-    return Choice(Settings(**values), own_clip, bool(is_served() and st.session_state.get("endless")))
+    return Choice(Settings(**values), own_clip, bool(st.session_state.get("endless")))
 
 
 def _slider(

@@ -38,5 +38,5 @@ def _facts(entry: Entry) -> str:
     time = entry.when - timedelta(minutes=st.context.timezone_offset or 0)  # offset: minutes from local time to UTC
     return (
         f"{time:%H:%M} · {entry.clip_title} · randomness {settings.randomness:.2f}"
-        f" · temperature {settings.temperature:.2f} · {entry.length_s:.0f} s{'' if entry.playable else CLIP_GONE}"
+        f" · temperature {settings.temperature:.2f} · {settings.length_s:.0f} s{'' if entry.playable else CLIP_GONE}"
     )

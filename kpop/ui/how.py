@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from kpop.constants import FRAMES_PER_STEP, N_BINS, SAMPLE_RATE_HZ, STEPS_PER_BEAT, STEPS_PER_S
+from kpop.constants import FRAMES_PER_STEP, N_BINS, STEPS_PER_BEAT, STEPS_PER_S
 from kpop.model_info import checkpoint_path, header
-from kpop.settings import GeneratedSong, Settings
+from kpop.settings import Settings
 
 if TYPE_CHECKING:
     from kpop.ui.song import RenderedSong
@@ -46,17 +46,16 @@ class SongFigures:
     stages_s: dict[str, float]
 
 
-def figures_of(song: GeneratedSong) -> SongFigures:
+def figures_of(song: "RenderedSong") -> SongFigures:
     info = header(checkpoint_path(song.settings.model)).get("info", {})
     step_s = song.beat.beat_s / STEPS_PER_BEAT * info.get("metronome_rate", 1)
-    length_s, tempo_bpm = len(song.waveform) / SAMPLE_RATE_HZ, song.beat.tempo_bpm
-    stages_s = dict(song.seconds_taken)
-    return SongFigures(song.settings, length_s, song.seed_end_s, tempo_bpm, step_s, song.taken_s, stages_s)
+    tempo_bpm = song.beat.tempo_bpm
+    return SongFigures(song.settings, song.length_s, song.seed_end_s, tempo_bpm, step_s, song.taken_s, song.stages_s)
 
 
 def how_it_works(song: "RenderedSong | None", settings: Settings) -> None:
     """Cards with the figures of the song; before there is one, with those of the settings."""
-    figures = song.song_figures if song else None
+    figures = figures_of(song) if song else None
     settings = figures.settings if figures else settings
     with st.container(key="how"), st.expander("How does it work?", icon=":material/route:"):
         times = _times(figures.stages_s) if figures else f'<p class="how-invitation">{INVITATION}</p>'

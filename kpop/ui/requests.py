@@ -11,7 +11,7 @@ from kpop.ui.session_state import SessionState
 
 def get_session() -> SessionState:
     """The state of this browser session, created on its first run."""
-    return st.session_state.setdefault("visit", SessionState())
+    return st.session_state.setdefault("session", SessionState())
 
 
 def set_controls(settings: Settings) -> None:
@@ -24,4 +24,9 @@ def set_controls(settings: Settings) -> None:
 def play_again(settings: Settings, own_clip: SeedClip | None = None) -> None:
     """Sets the controls and requests this song. own_clip: replaces the built-in clip of the settings."""
     set_controls(settings)
-    get_session().wish(settings, own_clip, endless=False)
+    get_session().request(settings, own_clip)
+
+
+def yield_to_rerun() -> None:
+    """End this run if a newer one is due: Streamlit checks that only when it is called."""
+    get_session()

@@ -1,45 +1,43 @@
-"""What one listener wishes for, waits for and hears: of each no more than a few, so that memory stays flat.
+"""The state of one browser session: its request, the songs in the making, the songs on the page, and its history."""
 
-Wishes that the page sets by itself: for callbacks, before the widgets of a run are made.
-"""
-
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from kpop.errors import KpopError
-from kpop.generation.clips import SeedClip, built_in_clip
+from kpop.generation.clips import SeedClip, built_in_clip, built_in_clips
+from kpop.generation.titles import song_title
+from kpop.runtime import PipelineLoader
+from kpop.server import SongFile
 from kpop.settings import Settings
-from kpop.similarity.match import SimilarityResult
-from kpop.ui.song import RenderedSong, SongPreview, live_data, outline, perform, start_comparing
+from kpop.ui.song import RenderedSong, SongPreview, preview, render, song_file, start_comparing
 from kpop.ui.tasks import BackgroundTask
 
 if TYPE_CHECKING:
     from kpop.engine import Engine, Job
+    from kpop.similarity.match import SimilarityResult
+    from kpop.ui.growth import GrowingSpectrogram
 
-
-import itertools
-from collections.abc import Iterator
-from dataclasses import field
-from datetime import UTC, datetime
-
-import numpy as np
-
-from kpop.generation.clips import built_in_clips
-from kpop.generation.titles import song_title
-
-MOST_ENTRIES = 12
-MOST_OWN_CLIPS = 4  # up to 600 kB each
+MAX_ENTRIES = 12
+MAX_OWN_CLIPS = 4  # up to 600 kB each
+N_VARIATIONS = 4
+N_SEED_NUMBERS = 2**32
+PAINTING = "Painting the picture…"
 
 _serials = itertools.count()
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A song as a visit remembers it.
+    """A song in the history.
 
-    clip_title: what it began with; own_clip: that clip, if the listener brought it and it is still kept
-    playable: False once a clip of the listener's own had to go; serial: tells entries apart
+    own_clip: the listener's clip that it started from, if there was one and it is still kept; playable: whether the
+    song can be made again; serial: tells entries apart
     """
 
     settings: Settings
@@ -51,37 +49,39 @@ class Entry:
 
     @property
     def title(self) -> str:
+        """The song's."""
         return song_title(self.settings)
 
-    @property
-    def length_s(self) -> float:
-        return self.settings.length_s
-
     def same_song(self, other: "Entry") -> bool:
-        """Whether both would sound the same; clips that went cannot be told apart by more than their names."""
+        """Whether both sound the same; of clips that are no longer kept only the names are compared."""
         if self.settings != other.settings:
             return False
-        mine, theirs = self.own_clip, other.own_clip
-        return mine is None or theirs is None or np.array_equal(mine.waveform, theirs.waveform)
+        clips = self.own_clip, other.own_clip
+        return None in clips or np.array_equal(*(clip.waveform for clip in clips))
 
 
 def entry_for(settings: Settings, clip: SeedClip) -> Entry:
-    """What to remember of a song that began with this clip."""
+    """The history's entry for a song that started from this clip."""
     built_in = clip.name in {each.name for each in built_in_clips()}
     return Entry(settings, clip.title, None if built_in else clip)
 
 
 class History:
-    """The latest songs, newest first. Memory is bounded: settings are kept and a few clips, never a song's sound."""
+    """The latest songs, newest first: settings and a few clips, no sound, so that memory is bounded."""
 
-    def __init__(self, max_entries: int = MOST_ENTRIES, max_own_clips: int = MOST_OWN_CLIPS) -> None:
+    def __init__(self, max_entries: int = MAX_ENTRIES, max_own_clips: int = MAX_OWN_CLIPS) -> None:
         self._entries: list[Entry] = []
         self._max_entries, self._max_own_clips = max_entries, max_own_clips
 
-    def remember(self, entry: Entry) -> None:
-        """Puts the entry first; a song that is there already moves up."""
+    def add(self, entry: Entry) -> None:
+        """Put the entry first, instead of an earlier one of the same song."""
         others = [other for other in self._entries if not entry.same_song(other)]
-        self._entries = self._without_old_clips([entry, *others][: self._max_entries])
+        entries = [entry, *others][: self._max_entries]
+        clips = list(dict.fromkeys(id(each.own_clip) for each in entries if each.own_clip))  # songs may share one
+        dropped = clips[self._max_own_clips :]
+        self._entries = [
+            replace(each, own_clip=None, playable=False) if id(each.own_clip) in dropped else each for each in entries
+        ]
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(tuple(self._entries))
@@ -89,25 +89,10 @@ class History:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def _without_old_clips(self, entries: list[Entry]) -> list[Entry]:
-        """Keeps the clips of the newest entries; songs from the same upload share one."""
-        clips = dict.fromkeys(id(entry.own_clip) for entry in entries if entry.own_clip)
-        kept = set(list(clips)[: self._max_own_clips])
-        return [
-            entry
-            if entry.own_clip is None or id(entry.own_clip) in kept
-            else replace(entry, own_clip=None, playable=False)
-            for entry in entries
-        ]
-
-
-N_TAKES = 4
-N_SEED_NUMBERS = 2**32
-
 
 @dataclass(frozen=True)
-class Wish:
-    """Songs to be made together. own_clip: instead of the settings' built-in one; beside: the song that is shown."""
+class Request:
+    """Songs to be made together. own_clip: instead of the built-in one; beside: show them next to the first song."""
 
     songs: tuple[Settings, ...]
     own_clip: SeedClip | None = None
@@ -116,109 +101,127 @@ class Wish:
 
 
 class SessionState:
-    """One listener's state, from run to run of the page.
+    """One browser session.
 
-    jobs: the songs in the making, and performing: what makes performances of them; none while nothing is going on
-    live: what the live player is told, None for silence; outline: of the song that it plays
-    performances: the finished songs on the page
-    closeness: of the one song on the page; history: what was heard before; sentence: what went wrong, to be told once
-    sent: title of a song that somebody has passed on to this listener
+    jobs, files: of the songs in the making, none while nothing is; rendering: what makes RenderedSongs of them
+    live: whether the only one of them plays while it is made; growing, preview: its picture, and what is known of it
+    play: URL of the song that is to start by itself
+    songs: the finished songs on the page; similarity: of the only one of them
+    loader: of the chosen model
+    sent: title of a song whose link brought the listener here
     """
 
     def __init__(self) -> None:
         self.jobs: tuple[Job, ...] = ()
-        self.performing: BackgroundTask[tuple[RenderedSong, ...]] | None = None
-        self.live: dict | None = None
-        self.outline: SongPreview | None = None
-        self.performances: tuple[RenderedSong, ...] = ()
-        self.closeness: BackgroundTask[SimilarityResult | None] | None = None
+        self.files: tuple[SongFile, ...] = ()
+        self.rendering: BackgroundTask[tuple[RenderedSong, ...]] | None = None
+        self.live = False
+        self.growing: GrowingSpectrogram | None = None
+        self.preview: SongPreview | None = None
+        self.play: str | None = None
+        self.songs: tuple[RenderedSong, ...] = ()
+        self.similarity: BackgroundTask[SimilarityResult | None] | None = None
         self.history = History()
-        self.sentence: str | None = None
+        self.loader: PipelineLoader | None = None
         self.sent: str | None = None
-        self._wish: Wish | None = None
-        self._asked: Wish | None = None
-
-    @property
-    def wishes(self) -> bool:
-        """Whether a wish still waits for the engine to come up."""
-        return self._wish is not None
+        self._error = ""
+        self._request: Request | None = None
+        self._submitted: Request | None = None
 
     @property
     def job(self) -> "Job | None":
-        """The song that is heard while it is made."""
-        return self.jobs[0] if self.live and self.jobs else None
+        """The song that plays while it is made."""
+        return self.jobs[0] if self.live else None
 
-    def wish(self, settings: Settings, own_clip: SeedClip | None = None, endless: bool = False) -> None:
-        """Asks for a song, and no longer for what was asked for before."""
-        self._turn_to(Wish((settings,), own_clip, endless))
+    @property
+    def busy(self) -> bool:
+        """Whether songs or the model are on their way, so that the status will change."""
+        return any(not job.finished for job in self.jobs) or bool(self.rendering) or self._is_loading
 
-    def wish_takes(self, settings: Settings, own_clip: SeedClip | None = None) -> None:
-        """Asks for several songs at once, alike but for their seed numbers."""
-        numbers = [(settings.seed_number + i) % N_SEED_NUMBERS for i in range(N_TAKES)]
-        self._turn_to(Wish(tuple(replace(settings, seed_number=number) for number in numbers), own_clip))
+    @property
+    def status(self) -> str:
+        """What is going on, in a line; empty while nothing is."""
+        waiting = [job for job in self.jobs if not job.finished]
+        if not waiting:
+            return (
+                f"{self.rendering.status}…" if self.rendering else f"{self.loader.status}…" if self._is_loading else ""
+            )
+        if waiting[0].endless and waiting[0].pcm.n_bytes:
+            return ""
+        fraction = sum(job.fraction for job in self.jobs) / len(self.jobs)
+        return f"{waiting[0].status}…" + (f" {fraction:.0%}" if fraction else "")
 
-    def wish_beside(self, settings: Settings) -> None:
-        """Asks for another version of the first song on the page, to be heard beside it."""
-        self._turn_to(Wish((settings,), self.performances[0].own_clip, beside=True))
+    @property
+    def error(self) -> str:
+        """What went wrong since the last request, in a sentence; empty if nothing did."""
+        errors = self._error, self.job and self.job.error, self.loader and self.loader.error
+        return next((f"{error}" for error in errors if error), "")
 
-    def ask(self, engine: "Engine", base_path: str) -> bool:
-        """Hands the wish to the engine; False if there is none, or if it was refused."""
-        if not self._wish:
+    def request(self, settings: Settings, own_clip: SeedClip | None = None, endless: bool = False) -> None:
+        """Request a song instead of what was requested before. For callbacks: the next run submits it."""
+        self._replace(Request((settings,), own_clip, endless))
+
+    def request_variations(self, settings: Settings, own_clip: SeedClip | None = None) -> None:
+        """Request several songs that differ in their seed numbers only."""
+        numbers = [(settings.seed_number + i) % N_SEED_NUMBERS for i in range(N_VARIATIONS)]
+        self._replace(Request(tuple(replace(settings, seed_number=number) for number in numbers), own_clip))
+
+    def request_beside(self, settings: Settings) -> None:
+        """Request another version of the first song on the page, to be compared with it."""
+        self._replace(Request((settings,), self.songs[0].own_clip, beside=True))
+
+    def submit(self, engine: "Engine", base_path: str) -> bool:
+        """Hand a request to the engine; False if there is none, or if it was refused (see `error`)."""
+        request, self._request = self._request, None
+        if not request:
             return False
-        wish, self._wish = self._wish, None
         jobs = []
         try:
-            for settings in wish.songs:
-                jobs.append(engine.submit(settings, wish.own_clip or built_in_clip(settings.clip), wish.endless))
+            for settings in request.songs:
+                jobs.append(engine.submit(settings, request.own_clip or built_in_clip(settings.clip), request.endless))
         except KpopError as error:
             for job in jobs:
                 job.cancel()
-            self.sentence = f"{error}"
+            self._error = f"{error}"
             return False
-        self.jobs, self._asked = tuple(jobs), wish
-        if len(jobs) == 1 and not wish.beside:
-            self.live = live_data(jobs[0], base_path)
-            self.outline = outline(jobs[0], metronome_rate(engine, jobs[0].settings.model))
-        if not wish.endless:
-            self.performing = BackgroundTask(partial(perform, self.jobs, wish.own_clip))
+        self.jobs, self.files, self._submitted = tuple(jobs), tuple(map(song_file, jobs)), request
+        if len(jobs) == 1 and not request.beside:
+            self.live, self.play, self.growing = True, self.files[0].url(base_path), None
+            self.preview = preview(jobs[0])
+        if not request.endless:
+            self.rendering = BackgroundTask(partial(render, self.jobs, self.files, request.own_clip))
         return True
 
-    def end_waiting(self, engine: "Engine", performing: "BackgroundTask[tuple[RenderedSong, ...]]") -> None:
-        """These performances are there, or there will be none: shows them, or says why; nothing if given up."""
-        if performing is not self.performing:
-            return  # a newer run of the page has asked for others
-        jobs, self.jobs, self.performing = self.jobs, (), None
-        if performing.error:
-            self.live, self.sentence = None, f"{performing.error}"
+    def update(self, engine: "Engine") -> None:
+        """Put rendered songs on the page, or set `error` if they failed."""
+        rendering = self.rendering
+        if not (rendering and rendering.finished):
             return
-        made = performing.result()
+        jobs, self.jobs, self.files, self.rendering, self.live = self.jobs, (), (), None, False
+        if rendering.error:
+            self._error = f"{rendering.error}"
+            return
+        made = rendering.result()
         for job in jobs:
-            self.history.remember(entry_for(job.settings, job.clip))
-        self.live = self.live and self.live | {"shown": True}
-        self._show(self.performances[:1] + made if self._asked.beside else made)
-        if len(self.performances) == 1:
-            self.closeness = start_comparing(engine, made[0])
+            self.history.add(entry_for(job.settings, job.clip))
+        self._show(self.songs[:1] + made if self._submitted.beside else made, engine)
 
     def keep(self, index: int, engine: "Engine") -> None:
-        """Of the songs on the page only this one stays."""
-        kept = self.performances[index]
-        self._show((kept,))
-        self.closeness = start_comparing(engine, kept)
+        """Remove all songs but this one from the page."""
+        self._show((self.songs[index],), engine)
 
-    def _turn_to(self, wish: Wish) -> None:
+    @property
+    def _is_loading(self) -> bool:
+        return bool(self.loader) and not self.loader.finished
+
+    def _replace(self, request: Request) -> None:
         for job in self.jobs:
             job.cancel()
-        self.jobs, self.performing, self.live, self._wish = (), None, None, wish
+        self.jobs, self.files, self.rendering, self.live = (), (), None, False
+        self._request, self._error = request, ""
 
-    def _show(self, performances: tuple[RenderedSong, ...]) -> None:
-        self.performances = performances
-        if self.closeness:
-            self.closeness.cancel()
-        self.closeness = None
-
-
-def metronome_rate(engine: "Engine", model: str) -> float:
-    """Of a voice, in slots a step; as most have it while it is still being loaded."""
-    voice = engine.voices.get(model)
-    known = voice.finished and not voice.error
-    return voice.result().info.get("metronome_rate", 1.0) if known else 1.0
+    def _show(self, songs: tuple[RenderedSong, ...], engine: "Engine") -> None:
+        self.songs = songs
+        if self.similarity:
+            self.similarity.cancel()
+        self.similarity = start_comparing(engine, songs[0]) if len(songs) == 1 else None

@@ -6,8 +6,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from kpop.similarity.match import SimilarityResult, clock
-from kpop.ui.progress import POLL_S, let_a_rerun_in
-from kpop.ui.tasks import BackgroundTask
+from kpop.ui.requests import yield_to_rerun
+from kpop.ui.tasks import POLL_S, BackgroundTask
 
 
 def show_similarity(comparing: BackgroundTask[SimilarityResult | None], container: DeltaGenerator) -> None:
@@ -16,7 +16,7 @@ def show_similarity(comparing: BackgroundTask[SimilarityResult | None], containe
     if not comparing.finished:
         progress.caption("Comparing with the training music…")
     while not comparing.wait(POLL_S):
-        let_a_rerun_in()
+        yield_to_rerun()
     progress.empty()
     result = None if comparing.error else comparing.result()
     if not result:

@@ -1,148 +1,136 @@
-"""From songs in the making to all that the page shows of them, in one piece of background work."""
+"""A song on the page: what is known before it is made, its file and figure, its comparison with the training music."""
 
-import io
 import time
+import weakref
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kpop.audio.io import read_audio
+from kpop.audio.io import from_pcm
 from kpop.constants import BEATS_PER_BAR, FRAMES_PER_STEP, SAMPLE_RATE_HZ, STEPS_PER_BAR, STEPS_PER_BEAT
 from kpop.generation.clips import SeedClip
-from kpop.generation.metadata import song_wav
+from kpop.generation.metadata import song_tags
 from kpop.generation.seed import clip_hop, seed_length, song_hop
 from kpop.generation.titles import song_file_name, song_title
-from kpop.model_info import index_path
+from kpop.model_info import checkpoint_path, header, index_path
+from kpop.server import SongFile
 from kpop.settings import Beat, GeneratedSong, Settings
-from kpop.similarity.match import SimilarityResult, closest_moment
-from kpop.ui.how import SongFigures, figures_of
-from kpop.ui.tasks import BackgroundTask, Report, quiet_line
+from kpop.ui.tasks import POLL_S, BackgroundTask, Report
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from kpop.engine import Engine, Job
+    from kpop.similarity.match import SimilarityResult
 
-
-TICK_S = 0.25
-CALM_PATIENCE_S = 20.0  # songs that never end are no reason to wait for ever
-
-
-@dataclass(frozen=True)
-class RenderedSong:
-    """A song ready to be shown: what it is called and made from, picture, WAV file, the file's name, a line of facts.
-
-    own_clip: the listener's own that it started from, None for a built-in one
-    beat: where its beats and bars lie; song_figures: how it was made
-    """
-
-    settings: Settings
-    own_clip: SeedClip | None
-    title: str
-    figure: "go.Figure"
-    wav: bytes
-    file_name: str
-    facts: str
-    seed_end_s: float
-    beat: Beat
-    song_figures: SongFigures
-
-
-def perform(jobs: "tuple[Job, ...]", own_clip: SeedClip | None, report: Report) -> tuple[RenderedSong, ...]:
-    """Waits for the songs, and reports how far they are together; one alone tells that itself. Raises KpopError."""
-    for job in jobs:
-        while len(jobs) > 1 and not job.wait(TICK_S):
-            report(sum(each.fraction for each in jobs) / len(jobs), job.words)
-    songs = [job.result() for job in jobs]
-    report(1.0, "Painting the picture")
-    return tuple(present(song, own_clip) for song in songs)
-
-
-def present(song: GeneratedSong, own_clip: SeedClip | None) -> RenderedSong:
-    from kpop.ui.spectrogram import spectrogram_figure  # plotly takes a while: the page must not wait for it
-
-    return RenderedSong(
-        settings=song.settings,
-        own_clip=own_clip,
-        title=song_title(song.settings),
-        figure=spectrogram_figure(song),
-        wav=song_wav(song.waveform, song.settings),
-        file_name=song_file_name(song.settings),
-        facts=song_facts(song),
-        seed_end_s=song.seed_end_s,
-        beat=song.beat,
-        song_figures=figures_of(song),
-    )
-
-
-def song_facts(song: GeneratedSong) -> str:
-    """One line for the curious."""
-    length_s = len(song.waveform) / SAMPLE_RATE_HZ
-    taken_s = sum(song.seconds_taken.values())
-    return (
-        f"{length_s:.0f} s of music in {taken_s:.1f} s · seed {song.seed_end_s:.1f} s"
-        f" · seed number {song.settings.seed_number}"
-    )
+BUSY_PATIENCE_S = 20.0  # endless songs may keep the engine busy for ever
 
 
 @dataclass(frozen=True)
 class SongPreview:
-    """What is known of a song before it is made: where its seed will end, and where its beats will lie."""
+    """What is known of a song before it is made: where its seed ends, and its beat grid."""
 
     seed_end_s: float
     beat: Beat
 
 
-def outline(job: "Job", metronome_rate: float) -> SongPreview:
-    """metronome_rate: the voice's, in slots a step."""
+@dataclass(frozen=True)
+class RenderedSong:
+    """A finished song as the page shows it.
+
+    own_clip: the listener's own clip that it started from, None for a built-in one; stages_s, taken_s: see
+    GeneratedSong
+    """
+
+    settings: Settings
+    own_clip: SeedClip | None
+    file: SongFile
+    figure: "go.Figure"
+    seed_end_s: float
+    beat: Beat
+    stages_s: dict[str, float]
+    taken_s: float
+
+    @property
+    def title(self) -> str:
+        """Made up from the settings."""
+        return song_title(self.settings)
+
+    @property
+    def length_s(self) -> float:
+        """Duration in seconds."""
+        return self.file.pcm.n_samples / SAMPLE_RATE_HZ
+
+    @property
+    def facts(self) -> str:
+        """A line for the listener."""
+        return (
+            f"{self.length_s:.0f} s of music in {self.taken_s:.1f} s · seed {self.seed_end_s:.1f} s"
+            f" · seed number {self.settings.seed_number}"
+        )
+
+
+def song_file(job: "Job") -> SongFile:
+    """The job's WAV file; when nothing refers to it any more, the job is cancelled."""
+    reference = weakref.ref(job)
+
+    def cancel() -> None:
+        if job := reference():
+            job.cancel()
+
+    return SongFile(job.pcm, song_file_name(job.settings), song_tags(job.settings), cancel)
+
+
+def preview(job: "Job") -> SongPreview:
+    """Computed from the settings, the clip and the checkpoint's header."""
     settings, clip = job.settings, job.clip
-    step_samples = song_hop(clip, settings.randomness, metronome_rate) * FRAMES_PER_STEP
+    info = header(checkpoint_path(settings.model)).get("info", {})
+    positions_per_step = info.get("metronome_rate", 1.0)
+    step_samples = song_hop(clip, settings.randomness, positions_per_step) * FRAMES_PER_STEP
     n_steps = None if job.endless else -(-job.n_samples // step_samples)
-    n_clip_steps = int(len(clip.waveform) / (clip_hop(clip, metronome_rate) * FRAMES_PER_STEP))
+    n_clip_steps = int(len(clip.waveform) / (clip_hop(clip, positions_per_step) * FRAMES_PER_STEP))
     step_s = step_samples / SAMPLE_RATE_HZ
-    slot_s = step_s / metronome_rate
+    position_s = step_s / positions_per_step
     first_slot = clip.first_slot if settings.randomness < 1 else 0
-    beat = Beat(-first_slot % STEPS_PER_BAR * slot_s, STEPS_PER_BEAT * slot_s, BEATS_PER_BAR)
+    beat = Beat(-first_slot % STEPS_PER_BAR * position_s, STEPS_PER_BEAT * position_s, BEATS_PER_BAR)
     return SongPreview(seed_length(n_steps, n_clip_steps, settings.randomness) * step_s, beat)
 
 
-def start_comparing(engine: "Engine", performance: RenderedSong) -> "BackgroundTask[SimilarityResult | None] | None":
-    """How close the song comes to its voice's training music; found when there is time, so that no song need wait.
+def render(
+    jobs: "tuple[Job, ...]", files: tuple[SongFile, ...], own_clip: SeedClip | None, report: Report
+) -> tuple[RenderedSong, ...]:
+    """Wait for the songs and draw their figures. Raises KpopError if one of them failed."""
+    songs = [job.result() for job in jobs]
+    report(1.0, "")  # ends here if nobody needs the figures any more
+    return tuple(_render(song, file, own_clip) for song, file in zip(songs, files, strict=True))
 
-    None without an index beside the model.
-    """
-    model = performance.settings.model
+
+def _render(song: GeneratedSong, file: SongFile, own_clip: SeedClip | None) -> RenderedSong:
+    from kpop.ui.spectrogram import spectrogram_figure  # imports plotly, which the page must not wait for
+
+    made = song.seconds_taken, song.taken_s
+    return RenderedSong(song.settings, own_clip, file, spectrogram_figure(song), song.seed_end_s, song.beat, *made)
+
+
+def start_comparing(engine: "Engine", song: RenderedSong) -> "BackgroundTask[SimilarityResult | None] | None":
+    """Find the most similar moment of the model's training music when the processor is idle; None without an index."""
+    model = song.settings.model
     if not index_path(model).exists():
         return None
-    data = engine.voices.get(model).result().info.get("data", "")
-    return BackgroundTask(partial(_compare, engine, performance, data), quiet_line())
+    data = header(checkpoint_path(model)).get("info", {}).get("data", "")
+    return BackgroundTask(partial(_compare, engine, song, data), idle=True)
 
 
-def _compare(engine: "Engine", performance: RenderedSong, data: str, report: Report) -> SimilarityResult | None:
-    calm_by_s = time.monotonic() + CALM_PATIENCE_S
-    while engine.state()["running"] and time.monotonic() < calm_by_s:
-        report(0.0, "Waiting for others' songs")  # a low priority does not keep this from slowing Python down for them
-        time.sleep(TICK_S)
-    nothing = np.zeros(0, np.float32)
-    song = GeneratedSong(
-        waveform=read_audio(io.BytesIO(performance.wav)),
-        log_mel_db=nothing,
-        mel_centres_hz=nothing,
-        seed_end_s=performance.seed_end_s,
-        settings=performance.settings,
-        beat=performance.beat,
-    )
-    return closest_moment(song, data, report)
+def _compare(engine: "Engine", song: RenderedSong, data: str, report: Report) -> "SimilarityResult | None":
+    from kpop.similarity.match import closest_moment  # imports the composer
 
-
-N_BANDS = 128
-
-
-def live_data(job: "Job", base_path: str) -> dict:
-    """What the player is told of a job: see `told` in player.js. base_path: where the page lives, "" for the root."""
-    from kpop.audio.stft import mel_centres_hz  # brings scipy: the page must not wait for it
-
-    edges_hz = [0.0, *(round(float(hz), 1) for hz in mel_centres_hz(N_BANDS)), SAMPLE_RATE_HZ / 2]
-    return {"url": f"{base_path}/live/{job.id}", "n_samples": job.n_samples, "shown": False, "edges_hz": edges_hz}
+    patient_until_s = time.monotonic() + BUSY_PATIENCE_S
+    while engine.state()["running"] and time.monotonic() < patient_until_s:
+        report(0.0, "Waiting for others' songs")  # low priority does not keep this from taking Python's lock from them
+        time.sleep(POLL_S)
+    pcm, empty = song.file.pcm, np.zeros(0, np.float32)
+    waveform = from_pcm(pcm.read(0, pcm.n_bytes))
+    compared = GeneratedSong(waveform, empty, empty, song.seed_end_s, song.settings, beat=song.beat)
+    return closest_moment(compared, data, report)

@@ -1,180 +1,397 @@
-// The live player: what it shows, and what it does when it is told of a song, a finished song, or the end of it all.
+// The player: one ordinary <audio controls> for each song on the page, and over its spectrogram a playhead and a beat
+// grid. Python sends the same data on every rerun; only what has changed in it changes anything here.
+//
+// data: {tracks: [{url, title, label, facts, length_s (null: endless), seed_end_s, plot, image,
+//        beat: {first_downbeat_s, beat_s, beats_per_bar},
+//        growth: {image, from_s, to_s} while it is made}],
+//        play: url of the song to start, once; status, error: a line each, or empty; tour_s}
+// plot: key of the Streamlit container with the track's Plotly figure; image: URL of a picture instead, shown here
 
-const TICK_UI_MS = 200;
-const COMES_BACK_MS = 350;
-const SETTLED_MS = 150; // what was on the page before is gone by then
-const BUSY_WORDS = "Waiting for the machine…";
+const JUMP_S = 5;
+const SLOP_PX = 8; // a finger that moves further than this scrolls
+const LEAST_BEAT_PX = 5;
+const LOOK_MS = 250; // how often plots are looked up: asking for a height on every frame would force layouts
+const ALIGN_S = 0.015; // two versions of a song nearer than this are at the same moment
+const ALIGN_MS = 100; // for how long a muted element runs faster or slower to get there
+const MOST_ALIGNMENTS = 8;
+const FADE_MS = 60;
+const RETRY_MS = 500;
+const N_RETRIES = 3;
+const NOTHING = "This song is over: press Generate for another.";
 
-let current = null; // the LiveSound that is heard; outlives a remount of the player
-let leaveTimer = 0;
-const counters = (window.twice4lifeLive = { state: "idle" }); // what happened, for whoever wants to know
-
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
-const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-function hint(songs) {
-  if (!songs[0]?.length_s) return "";
-  return songs.length > 1 ? "Tap a letter to switch, or a picture to jump there." : "Tap the picture to jump there.";
+function element(tag, className, parent, properties = {}) {
+  const made = Object.assign(document.createElement(tag), { className, ...properties });
+  parent?.append(made);
+  return made;
+}
+
+// One song: its audio element, and what is drawn over its spectrogram.
+class Track {
+  constructor(player) {
+    this.player = player;
+    this.audio = element("audio", "player-audio", player.sounds, { controls: true, hidden: true, preload: "metadata" });
+    this.overlay = element("div", "track-overlay");
+    this.growth = element("div", "track-growth", this.overlay, { hidden: true });
+    this.grid = element("div", "track-grid", this.overlay);
+    this.head = element("div", "track-head", this.overlay, { role: "slider", tabIndex: 0, ariaValueMin: 0 });
+    element("i", "", this.head);
+    this.letter = element("button", "track-letter", this.overlay, { type: "button" });
+    this.head.addEventListener("keydown", (event) => this.onKey(event));
+    this.letter.addEventListener("click", () => player.switchTo(this));
+    this.audio.addEventListener("play", () => player.onPlay(this));
+    this.audio.addEventListener("error", () => this.onError());
+    for (const kind of ["playing", "pause", "waiting"]) this.audio.addEventListener(kind, () => player.showStatus());
+  }
+
+  update(song, index, nTracks) {
+    this.song = song;
+    if (this.url !== song.url) {
+      this.url = song.url; // never set again: that would start the song over
+      this.nErrors = 0;
+      this.audio.src = song.url;
+    }
+    this.audio.title = song.title;
+    this.audio.ariaLabel = song.title;
+    this.head.ariaLabel = `Position in ${song.title}`;
+    this.letter.textContent = song.label ?? "ABCD"[index];
+    this.letter.ariaLabel = `Hear ${this.letter.textContent}: ${song.title}`;
+    this.letter.hidden = nTracks < 2 || Boolean(song.image);
+    this.growth.hidden = !song.growth;
+    this.growth.style.backgroundImage = song.growth ? `url("${song.growth.image}")` : "";
+    this.drawn = "";
+  }
+
+  // Frees the connection and the memory; the element can be used for another song.
+  clear() {
+    this.overlay.remove();
+    this.url = this.song = this.plot = null;
+    this.audio.pause();
+    this.audio.removeAttribute("src");
+    this.audio.load();
+  }
+
+  get sounds() {
+    return !this.audio.paused && !this.audio.ended;
+  }
+  get lengthS() {
+    return this.song.length_s ?? Infinity;
+  }
+
+  async play() {
+    this.player.blocked = false;
+    try {
+      await this.audio.play();
+    } catch (error) {
+      if (error.name !== "NotAllowedError") return; // AbortError: paused or replaced meanwhile
+      this.player.blocked = true;
+      this.player.showStatus();
+    }
+  }
+
+  seek(toS) {
+    if (Number.isFinite(this.lengthS)) this.audio.currentTime = clamp(toS, 0, this.lengthS - 0.05);
+  }
+
+  // The line broke, or the server was restarted: once more from the same moment.
+  async onError() {
+    if (!this.url || !this.audio.error) return;
+    const [url, at, sounded] = [this.url, this.audio.currentTime, !this.audio.paused];
+    if (this.nErrors++ >= N_RETRIES || !Number.isFinite(this.lengthS)) return this.player.showStatus();
+    await sleep(RETRY_MS * this.nErrors);
+    if (url !== this.url) return;
+    this.audio.src = url;
+    this.audio.currentTime = at;
+    if (sounded) this.play();
+  }
+
+  onKey(event) {
+    const at = this.audio.currentTime;
+    const to = { ArrowLeft: at - JUMP_S, ArrowRight: at + JUMP_S, Home: 0, End: Infinity };
+    if (!(event.key in to)) return;
+    event.preventDefault();
+    this.player.seek(this, to[event.key]);
+  }
+
+  // Puts the overlay where the picture is now: Streamlit may have moved it, or made it anew. False: there is none.
+  place() {
+    const now = performance.now();
+    if (!this.plot?.isConnected || now - this.lookedMs > LOOK_MS) {
+      const plots = document.querySelectorAll(`.st-key-${this.song.plot} .js-plotly-plot`);
+      this.plot = this.song.image ? this.player.picture : [...plots].find((plot) => plot.offsetHeight);
+      this.lookedMs = now;
+    }
+    if (!this.plot) return false;
+    if (this.overlay.parentElement !== this.plot) this.plot.append(this.overlay);
+    const layout = this.plot._fullLayout; // of plotly; an image fills its box
+    const box = layout?._size ?? { l: 0, t: 0, w: this.plot.clientWidth, h: this.plot.clientHeight };
+    this.span = layout?.xaxis.range ?? [0, this.song.length_s];
+    const drawn = `${box.l} ${box.t} ${box.w} ${box.h} ${this.span} ${this.player.gridOn}`;
+    if (drawn === this.drawn) return true;
+    this.drawn = drawn;
+    this.width = box.w;
+    const [left, top, width, height] = [box.l, box.t, box.w, box.h].map((px) => `${px}px`);
+    Object.assign(this.overlay.style, { left, top, width, height });
+    this.drawGrid();
+    this.placeGrowth();
+    return true;
+  }
+
+  drawGrid() {
+    const { first_downbeat_s, beat_s, beats_per_bar } = this.song.beat ?? {};
+    this.grid.hidden = !this.player.gridOn || !beat_s;
+    const beatPx = (beat_s / (this.span[1] - this.span[0])) * this.width;
+    const style = this.grid.style;
+    style.setProperty("--bar", `${beatPx * beats_per_bar}px`);
+    style.setProperty("--beat", `${beatPx < LEAST_BEAT_PX ? beatPx * beats_per_bar : beatPx}px`);
+    style.setProperty("--first", `${((first_downbeat_s - this.span[0]) / beat_s) * beatPx}px`);
+  }
+
+  placeGrowth() {
+    if (!this.song.growth) return;
+    const [from, to] = [this.song.growth.from_s, this.song.growth.to_s].map((at) => 100 * this.share(at));
+    Object.assign(this.growth.style, { left: `${from}%`, width: `${to - from}%` });
+  }
+
+  // Where a moment is in the picture, 0 to 1.
+  share(atS) {
+    return (atS - this.span[0]) / (this.span[1] - this.span[0]);
+  }
+
+  frame(atS) {
+    if (!this.place()) return;
+    this.head.style.transform = `translateX(${clamp(this.share(atS), 0, 1) * this.width}px)`;
+    const second = Math.floor(atS);
+    if (second === this.second) return;
+    this.second = second;
+    this.head.ariaValueMax = this.song.length_s ?? second;
+    this.head.ariaValueNow = second;
+    this.head.ariaValueText = clock(atS) + (this.song.length_s ? ` of ${clock(this.song.length_s)}` : "");
+  }
 }
 
 class Player {
-  constructor(root) {
-    this.root = root;
-    this.part = (name) => root.querySelector(`.live-${name}`);
-    this.bar = root.parentElement.querySelector(".stage-bar");
-    this.part("stop").addEventListener("click", () => this.press());
-    this.part("volume").addEventListener("input", (event) => this.setVolume(Number(event.target.value)));
-    this.gridButton = this.bar.querySelector(".stage-grid");
-    this.gridButton.addEventListener("click", () => this.setGrid(!stage.grid));
-    this.setGrid(stage.grid);
-    this.ticking = setInterval(() => this.tick(), TICK_UI_MS);
-    stage.liveShown = () => Boolean(current) && !this.root.hidden;
-    stage.words = () => (this.state(current) === "playing" ? "" : this.words(current, this.state(current)));
+  constructor() {
+    this.tracks = []; // in the page's order
+    this.spare = []; // elements whose song has left the page; an element that has played once may play again
+    this.started = new Set(); // URLs that were started for the listener: a rerun sends them again
+    this.blocked = false;
+    this.leadS = 0.05; // how long a seek takes; learnt from switch to switch
+    this.root = element("section", "player", null, { ariaLabel: "Player" });
+    this.picture = element("div", "player-picture", this.root, { hidden: true });
+    this.range = element("input", "player-range", this.root, { type: "range", min: 0, step: 1, hidden: true });
+    this.dock = element("div", "player-dock", this.root);
+    this.sounds = element("div", "player-sounds", this.dock);
+    this.line = element("p", "player-status", this.dock, { role: "status" });
+    this.bar = element("div", "player-bar", this.root);
+    const button = (className, textContent) => element("button", className, this.bar, { type: "button", textContent });
+    this.gridButton = button("player-grid", "Beat grid");
+    this.tourButton = button("player-tour", "From noise to music");
+    this.hint = element("p", "player-hint", this.bar);
+    this.gridButton.addEventListener("click", () => this.setGrid(!this.gridOn));
+    this.tourButton.addEventListener("click", () => this.tour());
+    this.range.addEventListener("input", () => this.switchTo(this.tracks[Number(this.range.value)]));
+    this.setGrid(sessionStorage.getItem("twice4lifeGrid") === "on");
+    const frame = () => {
+      requestAnimationFrame(frame);
+      if (this.active) for (const track of this.tracks) track.frame(this.active.audio.currentTime);
+    };
+    requestAnimationFrame(frame);
   }
 
-  // data: {songs: as the stage has them, live: what is made now, or null:
-  // {url, n_samples (null: it never ends), shown (the finished song is on the page), edges_hz (of the picture's bands)}}
-  told({ songs, live }) {
-    tellStage(songs);
-    this.bar.hidden = !songs.length;
-    this.bar.querySelector(".stage-hint").textContent = hint(songs);
-    if (!live) return this.fold();
-    const former = this.data;
-    this.data = live;
-    if (live.url !== current?.url) this.listen(live);
-    if (live.url !== former?.url && current.wantsSpeakers) this.unfold(live);
-    if (live.shown) this.finish(current);
+  update({ tracks, play, status, error, tour_s }) {
+    Object.assign(this, { status, error });
+    const former = [...this.tracks];
+    const kept = tracks.map((song) => former.find((track) => track.url === song.url));
+    for (const track of former) if (!kept.includes(track)) this.release(track);
+    this.tracks = kept.map((track) => track ?? this.spare.shift() ?? new Track(this));
+    this.tracks.forEach((track, i) => track.update(tracks[i], i, tracks.length));
+    this.tourS = tour_s;
+    this.range.hidden = !tracks[0]?.image;
+    this.range.max = tracks.length - 1;
+    this.bar.hidden = !tracks.length;
+    this.tourButton.hidden = !tour_s;
+    this.gridButton.hidden = !tracks[0]?.beat;
+    const hint = tracks[0]?.length_s ? "Tap the picture to jump there." : "";
+    this.hint.textContent = tracks.length > 1 ? "Tap a letter to switch, or a picture to jump there." : hint;
+    this.activate(this.tracks.includes(this.active) ? this.active : this.tracks[0]);
+    if (!play || this.started.has(play)) return;
+    this.started.add(play);
+    const track = this.tracks.find((each) => each.url === play);
+    if (track) this.activate(track).play();
   }
 
-  listen({ url, n_samples, edges_hz }) {
-    current?.stop(true);
-    const picture = new Picture(n_samples, edges_hz);
-    current = new LiveSound(url, n_samples, (samples) => picture.take(samples));
-    current.picture = picture;
-    stage.active = 0;
-    for (const key of Object.keys(counters)) delete counters[key];
-    Object.assign(counters, { url, clickMs: clicks.lastMs, mountedMs: performance.now(), level: () => current.level });
-    counters.nColumns = () => picture.nDrawn;
+  release(track) {
+    track.clear();
+    this.spare.push(track);
   }
 
-  unfold({ n_samples }) {
-    this.part("total").textContent = n_samples ? ` / ${clock(n_samples / RATE_HZ)}` : "";
-    this.root.classList.toggle("live-endless", !n_samples);
-    this.show(true);
-    this.tick();
-    this.reveal(current);
+  // Shows this track's controls, in the page and on the lock screen.
+  activate(track) {
+    this.active = track;
+    for (const each of [...this.tracks, ...this.spare]) each.audio.hidden = each !== track;
+    for (const each of this.tracks)
+      each.overlay.classList.toggle("track-active", each === track && this.tracks.length > 1);
+    this.range.value = this.tracks.indexOf(track);
+    this.range.setAttribute("aria-valuetext", track?.song.title ?? "");
+    this.picture.hidden = !track?.song.image;
+    if (track?.song.image) this.picture.style.backgroundImage = `url("${track.song.image}")`;
+    this.showStatus();
+    return track;
   }
 
-  // On a small screen the song stands below the choices: goes there once its picture has found its place.
-  async reveal(sound) {
-    for (let tick = 0; tick < MOST_TICKS && !stage.lanes[0]?.plot; tick++) await sleep(TICK_MS);
-    await sleep(SETTLED_MS);
-    const { top, bottom } = this.root.getBoundingClientRect();
-    if (sound !== current || (top >= 0 && bottom <= innerHeight)) return;
-    stage.lanes[0]?.box?.scrollIntoView({ block: "start", behavior: still() ? "auto" : "smooth" });
+  // Another version at the same moment: muted, it is brought in step with the one that is heard, and takes over.
+  async switchTo(track, touring = false) {
+    const from = this.active;
+    if (!touring) this.touring = null;
+    if (!track || track === from) return track?.play();
+    this.activate(track);
+    const turn = (this.turn = {});
+    const { audio } = track;
+    if (!from.sounds) {
+      track.seek(from.audio.currentTime);
+      return track.play();
+    }
+    audio.muted = true;
+    audio.preservesPitch = false;
+    track.seek(from.audio.currentTime + this.leadS);
+    await track.play();
+    for (let i = 0; i < MOST_ALIGNMENTS && turn === this.turn && from.sounds && track.sounds; i++) {
+      await sleep(40); // the clock of an element that has just begun or changed its speed is not to be trusted
+      const behindS = from.audio.currentTime - audio.currentTime;
+      if (i === 0) this.leadS = clamp(this.leadS + behindS / 2, 0, 0.4);
+      if (Math.abs(behindS) < ALIGN_S) break;
+      if (Math.abs(behindS) > 0.5) track.seek(from.audio.currentTime + this.leadS);
+      audio.playbackRate = clamp(1 + behindS / (ALIGN_MS / 1000), 0.25, 3);
+      await sleep(ALIGN_MS);
+      audio.playbackRate = 1;
+    }
+    if (turn !== this.turn) return track !== this.active && audio.pause();
+    await this.crossfade(from, track);
   }
 
-  async finish(sound) {
-    if (this.finishing === sound) return;
-    this.finishing = sound;
-    const done = await handOver(sound, (moment) => (counters.handover = moment));
-    if (sound !== current) return;
-    while (!done && sound.wantsSpeakers && this.state(sound) !== "blocked") await sleep(100);
-    if (sound !== current) return;
-    const audio = document.querySelector(".st-key-song-0 audio");
-    if (!done && audio?.paused) audio.currentTime = 0;
-    this.fold();
+  async crossfade(from, to) {
+    const level = from.audio.volume; // on iOS a page cannot set it: the change is at once
+    this.joinedS = from.audio.currentTime - to.audio.currentTime;
+    to.audio.volume = 0;
+    to.audio.muted = from.audio.muted;
+    for (let share = 0.25; share <= 1; share += 0.25) {
+      to.audio.volume = level * share;
+      from.audio.volume = level * (1 - share);
+      await sleep(FADE_MS / 4);
+    }
+    if (from !== this.active) from.audio.pause();
+    from.audio.volume = level;
+    from.audio.muted = false;
+  }
+
+  async tour() {
+    const touring = (this.touring = {});
+    await this.switchTo(this.tracks[0], true);
+    this.seek(this.tracks[0], 0);
+    for (const track of this.tracks) {
+      await this.switchTo(track, true);
+      await sleep(1000 * this.tourS);
+      if (touring !== this.touring || !this.active.sounds) return;
+    }
+  }
+
+  // A picture was clicked, or an arrow key pressed: that song sounds from there.
+  seek(track, toS) {
+    this.turn = null;
+    if (track !== this.active) this.active?.audio.pause();
+    track.audio.muted = false;
+    this.activate(track);
+    track.seek(toS);
+    track.play();
+  }
+
+  // One sound at a time, except while one takes over from another.
+  onPlay(track) {
+    for (const audio of document.querySelectorAll("audio"))
+      if (audio !== track.audio && !audio.paused && !track.audio.muted) audio.pause();
+    if (!("mediaSession" in navigator)) return;
+    navigator.mediaSession.metadata = new MediaMetadata({ title: track.song.title, artist: "Twice4Life" });
+    const seek = ({ seekTime }) => this.active.seek(seekTime);
+    navigator.mediaSession.setActionHandler("seekto", Number.isFinite(track.lengthS) ? seek : null);
+    for (const [action, step] of [["previoustrack", -1], ["nexttrack", 1]])
+      navigator.mediaSession.setActionHandler(action, this.tracks.length > 1 ? () => this.step(step) : null);
+  }
+
+  step(by) {
+    const n = this.tracks.length;
+    this.switchTo(this.tracks[(this.tracks.indexOf(this.active) + by + n) % n]);
+  }
+
+  // One line: what failed, what is to be done, or what is going on.
+  showStatus() {
+    const { audio } = this.active ?? {};
+    const failed = this.error || (audio?.error && !this.status ? NOTHING : "");
+    const waiting = audio && !audio.paused && audio.readyState < 3 ? "First notes…" : "";
+    const { image, title, facts } = this.active?.song ?? {};
+    const going = this.blocked ? "Press play to hear it." : this.status || waiting;
+    const text = failed || going || (image ? `${title} · ${facts}` : "");
+    if (this.line.textContent !== text) this.line.textContent = text;
+    this.line.classList.toggle("player-failed", Boolean(failed));
+    this.dock.classList.toggle("player-empty", !text && !audio);
   }
 
   setGrid(on) {
-    setGrid(on);
+    this.gridOn = on;
     this.gridButton.ariaPressed = String(on);
-  }
-
-  press() {
-    if (this.state(current) === "blocked") return wakeSpeakers();
-    current.stop(!current.nSamples); // a song with an end is still made, to be heard later
-    this.tick();
-  }
-
-  setVolume(level) {
-    speakers.level = level;
-    speakers.volume?.gain.setTargetAtTime(level, speakers.context.currentTime, 0.02);
-  }
-
-  // The song's own player stands there now, or will never come: make room.
-  fold() {
-    if (this.root.hidden) return;
-    current?.stop(true);
-    const focused = this.root.contains(document.activeElement);
-    this.show(false);
-    if (focused) document.querySelector(".st-key-song-0 audio")?.focus();
-  }
-
-  show(shown) {
-    this.root.hidden = !shown;
-    document.body.classList.toggle("live-shown", shown);
-  }
-
-  state(sound) {
-    if (sound.failure) return "failed";
-    if (sound.stopped) return "stopped";
-    if (sound.over) return "ended";
-    const silent = speakers.context?.state !== "running";
-    if (silent && sound.nReceived >= START_S * RATE_HZ) return "blocked";
-    if (sound.playing) return "playing";
-    if (sound.firstSoundMs !== null) return "dry";
-    return sound.nReceived ? "arriving" : "waiting";
-  }
-
-  words(sound, state) {
-    const endless = !sound.nSamples;
-    const known = { failed: sound.failure, blocked: "Press play to hear it.", arriving: "First notes…" };
-    if (state in known) return known[state];
-    if (state === "waiting") return document.querySelector(".live-news")?.textContent || BUSY_WORDS;
-    if (state === "dry") return "The machine catches its breath…";
-    if (state === "playing") return endless ? "The machine just goes on." : "You hear it while it is made.";
-    if (endless) return "Press Generate for more.";
-    return this.data.shown ? "" : "Your song will be here in a moment.";
-  }
-
-  tick() {
-    const sound = current;
-    if (!sound || this.root.hidden) return;
-    sound.pump();
-    const state = this.state(sound);
-    const words = this.words(sound, state);
-    if (this.part("status").textContent !== words) this.part("status").textContent = words;
-    this.part("elapsed").textContent = clock(sound.heardS);
-    this.part("stop").ariaLabel = state === "blocked" ? "Play" : "Stop";
-    this.part("stop").disabled = ["stopped", "ended", "failed"].includes(state);
-    this.part("made").value = sound.nSamples ? Math.min(1, sound.nReceived / sound.nSamples) : 0;
-    this.root.dataset.state = state;
-    this.count(sound, state);
-  }
-
-  count(sound, state) {
-    Object.assign(counters, { state, underruns: sound.underruns, heardS: sound.heardS, nReceived: sound.nReceived });
-    Object.assign(counters, { firstBytesMs: sound.firstBytesMs, firstSoundMs: sound.firstSoundMs });
-    counters.nBuffers = sound.sources.size + sound.waiting.length;
-    this.root.dataset.underruns = sound.underruns;
-    this.root.dataset.heardS = sound.heardS.toFixed(2);
-    if (sound.firstSoundMs === null || counters.clickMs === null) return;
-    this.root.dataset.firstSoundMs = Math.round(sound.firstSoundMs - counters.clickMs);
+    sessionStorage.setItem("twice4lifeGrid", on ? "on" : "off");
   }
 }
 
-window.addEventListener("pagehide", () => current?.stop(true, 0));
+const players = new Map(); // by the component's key: they outlive a remount
+const trackOf = (target) => {
+  const plot = target.closest?.(".js-plotly-plot, .player-picture");
+  if (!plot) return null;
+  for (const player of players.values()) {
+    const track = player.tracks.find((each) => each.plot === plot && (!each.song.image || each === player.active));
+    if (track) return track;
+  }
+  return null;
+};
 
-const players = new WeakMap();
+// A tap or click in a picture plays from there.
+let pressed = null;
+document.addEventListener("pointerdown", (event) => (pressed = [event.clientX, event.clientY]), true);
+document.addEventListener("click", (event) => {
+  const track = event.target.closest?.(".track-letter") ? null : trackOf(event.target);
+  if (!track) return;
+  const moved = pressed && Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]) > SLOP_PX;
+  const box = track.overlay.getBoundingClientRect();
+  const share = (event.clientX - box.left) / box.width;
+  if (moved || share < 0 || share > 1 || event.clientY < box.top || event.clientY > box.bottom) return;
+  track.player.seek(track, track.span[0] + share * (track.span[1] - track.span[0]));
+}, true);
 
-export default function ({ parentElement, data }) {
-  clearTimeout(leaveTimer);
-  const root = parentElement.querySelector(".live");
-  if (!players.has(root)) players.set(root, new Player(root));
-  players.get(root).told(data);
-  return () => {
-    clearInterval(players.get(root).ticking);
-    leaveTimer = setTimeout(() => current?.stop(true), COMES_BACK_MS); // unless it comes back at once
-  };
+// A browser that refused to start the song starts it with the next gesture, wherever that is.
+for (const kind of ["pointerup", "keyup"])
+  document.addEventListener(kind, () => {
+    for (const player of players.values()) if (player.blocked) player.active?.play();
+  }, true);
+
+// 1 to 4 choose a version, unless somebody is writing.
+document.addEventListener("keydown", (event) => {
+  const writing = event.target.closest?.("input, textarea, select, [role=slider], [contenteditable]");
+  if (writing || event.ctrlKey || event.metaKey || event.altKey) return;
+  for (const player of players.values()) {
+    const names = player.tracks.map((track, i) => [String(i + 1), track.letter.textContent.toLowerCase()]);
+    const chosen = player.tracks[names.findIndex((each) => each.includes(event.key.toLowerCase()))];
+    if (chosen && player.tracks.length > 1 && !chosen.song.image) player.switchTo(chosen);
+  }
+});
+
+export default function ({ parentElement, data, key }) {
+  if (!players.has(key)) players.set(key, new Player());
+  const player = players.get(key);
+  const host = parentElement.querySelector(".player-host");
+  if (player.root.parentElement !== host) host.append(player.root);
+  player.update(data);
+  return () => setTimeout(() => !player.root.isConnected && player.tracks.forEach((track) => track.audio.pause()), 400);
 }
