@@ -1,500 +1,254 @@
-"""A booth at a fair: who stands before it, what they hear, and which of two songs is ahead today.
+"""The booth, ?booth=1: a screen for a crowd that plays by itself, and lets people vote on two variations of a song.
 
-The booth, ?booth=1: what stands on the screen before a crowd, without anything to scroll.
+Query parameters, in seconds: length_s of the songs that play by themselves; idle time after which it starts over.
 """
 
 import html
-import logging
 import math
 import random
 import secrets
-import threading
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from datetime import date
-from enum import StrEnum
-from functools import cache, lru_cache, partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import cache
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
+from kpop.engine import get_engine
 from kpop.errors import KpopError
-from kpop.feedback import (
-    KEPT,
-    MADE,
-    SEED_NUMBERS,
-    SETTINGS_ARMS,
-    Store,
-    Taste,
-    start_of_today,
-    starting_settings,
-    the_store,
-    vote_now,
-)
-from kpop.generation.clips import ClipInfo, built_in_clips
+from kpop.feedback import KEPT, MADE, Vote, open_store, start_of_today, vote_now
+from kpop.generation.clips import built_in_clips
 from kpop.generation.titles import song_title
-from kpop.model_info import available_models
-from kpop.server import audience, is_served
 from kpop.settings import LENGTH_RANGE_S, Settings
-from kpop.ui import player
-from kpop.ui.assets import style
+from kpop.ui.assets import STATIC_DIR, style
 from kpop.ui.covers import cover_uri
-from kpop.ui.player import STILL
-from kpop.ui.progress import follow, let_a_rerun_in
-from kpop.ui.session_state import SessionState, Wish, metronome_rate
-from kpop.ui.song import live_data, outline
-from kpop.ui.tasks import warming
+from kpop.ui.feedback import ID_BITS, TIMEOUT_S, random_generator, sample_settings
+from kpop.ui.player import LETTERS, REDRAW_S, STILL, player_data, show_player
+from kpop.ui.session_state import SessionState
 
-if TYPE_CHECKING:
-    from kpop.engine import Engine
-
-
-SONG_S = 40.0
-DUEL_S = 20.0
-# Temperatures that no slider gives: so the store tells what won a duel from what listeners have kept elsewhere.
-TAME, WILD = 0.81, 1.31
-IDLE_S, IDLE_RANGE_S = 60.0, (5.0, 600.0)
-PATIENCE_S = 0.1  # with another writer of votes: the crowd does not wait
-N_DRAWS = 8  # for a beginning other than the last one
-ID_BITS = 63
-
-_log = logging.getLogger(__name__)
-
-
-class Scene(StrEnum):
-    """What the booth does: calls people, lets them choose, asks for their vote, tells the outcome, or just plays on."""
-
-    ATTRACT = "attract"
-    CHOOSE = "choose"
-    DUEL = "duel"
-    VERDICT = "verdict"
-    RADIO = "radio"
-
-
-class Score:
-    """How often the tame and the wild take have won today, in this process and, where votes are kept, before it.
-
-    store: where the votes are kept, None for nowhere. Callable from any thread.
-    """
-
-    def __init__(self, store: Store | None, today: Callable[[], date] = date.today) -> None:
-        self._store, self._today = store, today
-        self._lock = threading.Lock()
-        self._day = today()
-        self._tame, self._wild = self._stored()
-
-    @property
-    def standing(self) -> tuple[int, int]:
-        """Duels won by the tame and by the wild take."""
-        with self._lock:
-            self._begin_day()
-            return self._tame, self._wild
-
-    def add(self, winner: Settings, loser: Settings) -> None:
-        """Counts a duel; where votes are kept, the winner as kept and the loser as made."""
-        with self._lock:
-            self._begin_day()
-            wild = winner.temperature == WILD
-            self._wild, self._tame = self._wild + wild, self._tame + (not wild)
-        try:
-            for kind, settings in ((KEPT, winner), (MADE, loser)):
-                if self._store:
-                    title = song_title(settings)
-                    self._store.write(secrets.randbits(ID_BITS), vote_now(kind, settings, False, title))
-        except KpopError as error:
-            _log.warning("A duel counts only until the booth is closed: %s", error)
-
-    def _begin_day(self) -> None:
-        if self._day != self._today():
-            self._day, self._tame, self._wild = self._today(), 0, 0
-
-    def _stored(self) -> tuple[int, int]:
-        try:
-            votes = self._store.votes() if self._store else []
-        except KpopError as error:
-            _log.warning("The score begins anew: %s", error)
-            votes = []
-        won = [v.settings.temperature for v in votes if v.kind == KEPT and v.minute >= start_of_today()]
-        return won.count(TAME), won.count(WILD)
+SONG_S, DUEL_S, IDLE_S, IDLE_RANGE_S = 40.0, 20.0, 60.0, (5.0, 600.0)
+TAME, WILD = 0.81, 1.31  # temperatures that no slider gives: they mark the votes of duels in the store
+N_SAMPLES = 8  # of settings, until the clip is another one than the last song's
+LAYOUT = {"height": None, "font_size": 16, "margin": {"l": 68, "r": 14, "t": 44, "b": 36}}  # the height is in the CSS
+NOTE = '<button type="button" class="booth-sound" hidden>Tap for sound</button>'
+WORDS = '<div class="booth-words" role="status"><h1>{}</h1><p>{}</p></div>'
+SONG = '<div class="booth-song">{}<div class="booth-words"><p class="kicker">{}</p><h1>{}</h1><p>{}</p></div></div>'
+SCORE = (
+    '<div class="booth-score" role="img" aria-label="Today: tame {0}, wild {1}">'
+    '<b style="flex-grow:{0}">Tame {0}</b><b style="flex-grow:{1}">{1} Wild</b></div>'
+)
+ATTRACT, CHOOSE, DUEL, VERDICT, RADIO = "attract", "choose", "duel", "verdict", "radio"  # scenes
+KEYS = {
+    ATTRACT: "[Space] start [R] radio",
+    CHOOSE: "[←] [→] move [Enter] pick [Space] surprise [Esc] start over",
+    DUEL: "[1] [2] hear [←] [→] vote [Esc] start over",
+    VERDICT: "[Space] another round [R] radio [Esc] start over",
+    RADIO: "[Space] start [Esc] back",
+}
+SCRIPT = (STATIC_DIR / "booth.js").read_text(encoding="utf-8")
+attend = st.components.v2.component("booth", html=NOTE, js=SCRIPT, isolate_styles=False)
 
 
 @cache
-def the_score() -> Score:
-    """The process's only one."""
-    return Score(the_store(PATIENCE_S))
+def wins() -> list[Vote]:
+    """The winners' votes of all duels: read from the store once, then added to in memory."""
+    store, votes = open_store(TIMEOUT_S), []
+    with suppress(KpopError):
+        votes = store.votes() if store else []
+    return [vote for vote in votes if vote.kind == KEPT and vote.settings.temperature in (TAME, WILD)]
 
 
-def offer(rng: random.Random, former: str | None = None) -> Settings:
-    """What to play next: drawn by what people like, or merely by chance where no votes are kept.
-
-    former: the last song's clip; another one comes next, if there is one
-    """
-    for _ in range(N_DRAWS):
-        song = _draw(rng)
-        if song.clip != former:
-            break
-    models = available_models()
-    return replace(song, model=models[0]) if models and song.model not in models else song
+def score() -> tuple[int, int]:
+    """Numbers of duels won since midnight by the tame and by the wild variation."""
+    today = [vote.settings.temperature for vote in wins() if vote.minute >= start_of_today()]
+    return today.count(TAME), today.count(WILD)
 
 
-def _draw(rng: random.Random) -> Settings:
-    store, clips = the_store(PATIENCE_S), built_in_clips()
-    try:
-        if store:
-            return starting_settings(Taste.of(store), rng)
-    except KpopError as error:
-        _log.info("No taste for now: %s", error)
-    randomness, temperature = rng.choice(SETTINGS_ARMS)
-    clip = rng.choice(clips).name if clips else Settings().clip
-    return Settings(randomness, temperature, seed_number=rng.randrange(SEED_NUMBERS), clip=clip)
-
-
-class BoothVisit(SessionState):
-    """A visit in which everything sounds at once: of two takes the first is heard while both are made."""
-
-    def wish_duel(self, one: Settings, other: Settings) -> None:
-        """Asks for two takes, and takes those of the former round off the page."""
-        self._show(())
-        self._turn_to(Wish((one, other)))
-
-    def give_up(self) -> None:
-        """Nobody waits any more for what is being made."""
-        for job in self.jobs:
-            job.cancel()
-
-    def ask(self, engine: "Engine", base_path: str) -> bool:
-        asked = super().ask(engine, base_path)
-        if asked and len(self.jobs) > 1:
-            first = self.jobs[0]
-            self.live = live_data(first, base_path)
-            self.outline = outline(first, metronome_rate(engine, first.settings.model))
-        if asked and len(self.jobs) == 1 and self.performing:
-            self.performing.cancel()  # the song is heard and seen as it comes: nothing more is to be shown of it
-            self.performing = None
-        return asked
+def count_duel(winner: Settings, loser: Settings) -> None:
+    """Add a duel to the score, and to the store if there is one: the winner as kept, the loser as made."""
+    votes = [vote_now(kind, song, False, song_title(song)) for kind, song in ((KEPT, winner), (MADE, loser))]
+    wins().append(votes[0])
+    with suppress(KpopError):  # a duel that cannot be stored counts until the server ends
+        for vote in votes if (store := open_store(TIMEOUT_S)) else ():
+            store.write(secrets.randbits(ID_BITS), vote)
 
 
 class Booth:
-    """What happens from touch to touch.
+    """The state of one screen, changed by the callbacks of its buttons.
 
-    scene: what is going on; visit: the sound of it; duel: the two takes, of which `winner` is 0 or 1 after the vote
-    turn: another number with everything that happens, so that what comes too late can be told
-    offer: next song to play, given the last one's clip; song_s: how long such songs are, seconds
+    songs: settings of the song on the screen, or of both variations, with a session of its own each; wild, winner:
+    indices of the wild variation and of the one voted for; song_s: length of the songs that play by themselves, seconds
     """
 
-    def __init__(
-        self,
-        score: Score,
-        rng: random.Random,
-        song_s: float = SONG_S,
-        offer: Callable[[random.Random, str | None], Settings] = offer,
-    ) -> None:
-        self.score, self._rng, self._offer = score, rng, offer
-        self.song_s = min(max(song_s, LENGTH_RANGE_S[0]), LENGTH_RANGE_S[1])
-        self.turn = 0
-        self.song, self.visit = Settings(), BoothVisit()
-        self.go_home()
+    def __init__(self, song_s: float, rng: random.Random) -> None:
+        self.song_s, self._rng = song_s, rng
+        self.songs: tuple[Settings, ...] = (Settings(),)
+        self.start_over()
 
-    @property
-    def wild(self) -> int:
-        """Which of the two takes is the wild one."""
-        return int(self.duel[1].temperature == WILD)
+    def start_over(self) -> None:
+        self.scene, self.wild, self.winner = ATTRACT, 0, None
+        self.next_song()
 
-    def go_home(self) -> None:
-        """Forgets who was here, and calls the next ones."""
-        self.visit.give_up()
-        self._turn(Scene.ATTRACT)
-        self.visit = BoothVisit()
-        self.duel: tuple[Settings, ...] = ()
-        self.winner: int | None = None
-        self._play_next()
+    def next_song(self) -> None:
+        if self.scene == ATTRACT:
+            self._request(replace(self._sample(), length_s=self.song_s))
 
-    def song_over(self, turn: int) -> None:
-        """The song that calls people has been heard, or will never be: plays another. turn: of that song."""
-        if self.scene is Scene.ATTRACT and turn == self.turn:
-            self._turn(Scene.ATTRACT)
-            self._play_next()
-
-    def idle(self, turn: int) -> None:
-        """Nobody has been here for a while. turn: when that was noticed."""
-        if self.scene is not Scene.ATTRACT and turn == self.turn:
-            self.go_home()
-
-    def touch(self) -> None:
-        """Somebody is here: they may choose. What sounds goes on until they have."""
-        self._turn(Scene.CHOOSE)
+    def choose(self) -> None:
+        """Show the clips; what plays goes on until one is picked."""
+        self.scene, self.winner = CHOOSE, None
 
     def pick(self, clip: str | None) -> None:
-        """Two takes from this clip, or from a surprise: a tame and a wild one, on sides that chance decides."""
-        if self.scene is not Scene.CHOOSE:
-            return
-        drawn = self._offer(self._rng, None)
-        song = replace(
-            drawn, clip=clip or drawn.clip, length_s=min(DUEL_S, self.song_s), randomness=Settings().randomness
-        )
-        takes = [replace(song, temperature=temperature) for temperature in (TAME, WILD)]
-        self._rng.shuffle(takes)
-        self.duel, self.winner = tuple(takes), None
-        self._turn(Scene.DUEL)
-        self.visit.wish_duel(*takes)
+        """Request a tame and a wild variation of a song, in random order. clip: None for any."""
+        if self.scene != CHOOSE:
+            return  # the second press of a double click
+        song = replace(self._sample(), length_s=min(DUEL_S, self.song_s), randomness=Settings().randomness)
+        temperatures = self._rng.sample((TAME, WILD), 2)
+        self.scene, self.wild = DUEL, temperatures.index(WILD)
+        self._request(*(replace(song, clip=clip or song.clip, temperature=each) for each in temperatures))
 
-    @property
-    def may_vote(self) -> bool:
-        """Whether both takes are there to be heard."""
-        return self.scene is Scene.DUEL and len(self.visit.performances) == 2
-
-    def vote(self, side: int) -> None:
-        """Side 0 or 1 is the better one; counts once."""
-        if not self.may_vote:
-            return
-        self.winner = side
-        self.score.add(self.duel[side], self.duel[1 - side])
-        self._turn(Scene.VERDICT)
+    def vote(self, index: int) -> None:
+        """Count a vote: once, and not before both variations are complete."""
+        if self.scene == DUEL and self.complete:
+            self.scene, self.winner = VERDICT, index
+            count_duel(self.songs[index], self.songs[1 - index])
 
     def play_radio(self) -> None:
-        """The winner, or what is offered, goes on for ever."""
-        won = self.duel[self.winner] if self.winner is not None else self._offer(self._rng, self.song.clip)
-        self.song = won
-        self._turn(Scene.RADIO)
-        self.visit.wish(won, endless=True)
+        """Play the winner, or another song, without an end."""
+        song = self._sample() if self.winner is None else self.songs[self.winner]
+        self.scene = RADIO
+        self._request(song, endless=True)
 
-    def _play_next(self) -> None:
-        self.song = replace(self._offer(self._rng, self.song.clip), length_s=self.song_s)
-        self.visit.wish(self.song)
+    @property
+    def complete(self) -> bool:
+        """Whether all songs on the screen are."""
+        return all(session.jobs and not session.busy and not session.error for session in self.sessions)
 
-    def _turn(self, scene: Scene) -> None:
-        self.scene = scene
-        self.turn += 1
+    @property
+    def error(self) -> str:
+        """Why a song was refused or failed; empty while none was."""
+        return next((session.error for session in self.sessions if session.error), "")
 
+    def _sample(self) -> Settings:
+        """Settings that are likely to please, if possible with another clip than the last song's."""
+        samples = [sample_settings() for _ in range(N_SAMPLES)]
+        return next((song for song in samples if song.clip != self.songs[0].clip), samples[0])
 
-LETTERS = "AB"
-KEYS = {  # what a keyboard does, in every scene
-    Scene.ATTRACT: (("Space", "start"), ("R", "radio")),
-    Scene.CHOOSE: (("← →", "move"), ("Enter", "pick"), ("Space", "surprise"), ("Esc", "start over")),
-    Scene.DUEL: (("1 2", "hear"), ("← →", "vote"), ("Esc", "start over")),
-    Scene.VERDICT: (("Space", "another round"), ("R", "radio"), ("Esc", "start over")),
-    Scene.RADIO: (("Space", "start"), ("Esc", "back")),
-}
-WORDS_PX = 16  # in the pictures
-MARGIN_PX = {"l": 68, "r": 14, "t": 44, "b": 36}
-_SHOW = Path(__file__).parent / "static"
-PARTS = {
-    "html": (_SHOW / "booth.html").read_text(encoding="utf-8"),
-    "css": "",
-    "js": (_SHOW / "booth.js").read_text(encoding="utf-8"),
-    "isolate_styles": False,
-}
+    def _request(self, *songs: Settings, endless: bool = False) -> None:
+        self.songs, self.sessions = songs, [SessionState() for _ in songs]
+        for session, song in zip(self.sessions, songs, strict=True):
+            session.request(song, endless=endless)
 
 
 def is_booth() -> bool:
-    """Whether the address asks for the booth."""
+    """Whether the query asks for the booth."""
     return st.query_params.get("booth") == "1"
 
 
 def booth(base_path: str) -> None:
-    """The whole page. base_path: where it lives, "" for the root.
-
-    The address may say how long the songs are that call people, length_s, and after how many seconds without a touch
-    the booth starts over, idle.
-    """
-    here = the_booth()
-    st.html(style("booth"))
-    st.html(_covers(built_in_clips()))
-    head, stage, foot = (st.container(key=f"booth-{name}") for name in ("head", "stage", "foot"))
-    news = st.empty()
-    warmed = warming()
-    asked = warmed.finished and not warmed.error and here.visit.ask(warmed.result(), base_path)
-    if asked and is_served():
-        audience().expect(here.visit.job)
-    with head:
-        st.html(headline(here))
-    with stage:
-        show_lanes(here)
-    with foot:
-        show_buttons(here)
-    show_players(here)
-    follow_up(here, news)
-
-
-def the_booth() -> Booth:
-    """This screen's."""
+    """Draw the whole page. base_path: of the page on its server, "" for the root."""
     if "booth" not in st.session_state:
-        st.session_state.booth = Booth(the_score(), random.SystemRandom(), _number("length_s", SONG_S))
-    return st.session_state.booth
-
-
-def _number(name: str, usual: float) -> float:
-    """A number from the address; the usual one instead of nonsense."""
-    try:
-        number = float(st.query_params.get(name, usual))
-    except ValueError:
-        return usual
-    return number if math.isfinite(number) else usual
-
-
-def idle_s() -> float:
-    low, high = IDLE_RANGE_S
-    return min(max(_number("idle", IDLE_S), low), high)
-
-
-@lru_cache(maxsize=1)
-def _covers(clips: tuple[ClipInfo, ...]) -> str:
-    cover = '.st-key-booth-choose .st-key-booth-clip-{} button::before {{ background-image: url("{}"); }}'
-    return f"<style>{chr(10).join(cover.format(i, cover_uri(clip)) for i, clip in enumerate(clips))}</style>"
-
-
-def headline(here: Booth) -> str:
-    """The largest words, as HTML."""
-    if here.scene in (Scene.ATTRACT, Scene.RADIO):
-        kicker = (
-            "Endless radio" if here.scene is Scene.RADIO else "This song never existed. It is being made right now."
-        )
-        return _song_head(here.song, kicker, here.score.standing)
-    if here.scene is Scene.CHOOSE:
-        return _head("Pick a beginning", "The machine dreams it on, twice. You say which one is better.")
-    if here.scene is Scene.DUEL:
-        return _head("Which one is better?", "The same beginning, two moods. Hear both, then vote.")
-    return _verdict(here)
-
-
-def _head(title: str, words: str) -> str:
-    return f'<div class="booth-words" role="status"><h1>{title}</h1><p>{words}</p></div>'
-
-
-def _song_head(song: Settings, kicker: str, standing: tuple[int, int]) -> str:
-    clip = next((clip for clip in built_in_clips() if clip.name == song.clip), None)
-    cover = f'<img src="{cover_uri(clip)}" alt="">' if clip else ""
-    facts = [f"Grown from “{html.escape(clip.title)}”"] if clip else []
-    if any(standing):
-        facts.append("Today’s duels: Tame {} : {} Wild".format(*standing))
-    title = html.escape(song_title(song))
-    words = f'<p class="booth-kicker">{kicker}</p><h1>{title}</h1><p>{" · ".join(facts)}</p>'
-    return f'<div class="booth-song">{cover}<div class="booth-words">{words}</div></div>'
-
-
-def _verdict(here: Booth) -> str:
-    """Which was which, and how it stands."""
-    chosen = "wild" if here.winner == here.wild else "tame"
-    tame, wild = here.score.standing
-    words = f"<p>You chose <b>{LETTERS[here.winner]}</b>, the {chosen} one.</p>"
-    shares = f'<b style="flex-grow:{tame}">Tame {tame}</b><b style="flex-grow:{wild}">{wild} Wild</b>'
-    bar = f'<div class="booth-score" role="img" aria-label="Today: tame {tame}, wild {wild}">{shares}</div>'
-    title = f"{LETTERS[here.wild]} was the wild one"
-    return f'<div class="booth-words" role="status"><h1>{title}</h1>{words}</div>{bar}'
-
-
-def show_lanes(here: Booth) -> None:
-    """The pictures: one of the song in the making, or one for each take of a duel."""
-    visit = here.visit
-    songs = () if visit.job else visit.performances
-    duel = here.scene is Scene.DUEL
-    with st.container(key="lane-0"):
-        if visit.job:
-            show_frame(0, LETTERS[0] if duel else song_title(visit.job.settings), here)
-        elif songs:
-            show_picture(songs[0].figure, 0, caption(here, 0))
-        sound = st.container(key="song-0")
-        if songs:
-            sound.audio(songs[0].wav, alt=LETTERS[0])
-    with st.container(key="lane-1"):
-        if len(songs) == 2:
-            show_picture(songs[1].figure, 1, caption(here, 1))
-            st.container(key="song-1").audio(songs[1].wav, alt=LETTERS[1])
-        elif visit.job and duel:
-            show_frame(1, LETTERS[1], here)
-            st.html('<p class="booth-coming"><b>B</b> is on its way…</p>')
-
-
-def caption(here: Booth, side: int) -> str:
-    """What a finished take's picture is called: nothing that would tell before the vote."""
-    if here.winner is None:
-        return LETTERS[side]
-    return f"{LETTERS[side]}, the {'wild' if side == here.wild else 'tame'} one"
-
-
-def show_frame(index: int, name: str, here: Booth) -> None:
-    """Where a song in the making will be drawn."""
-    from kpop.ui.spectrogram import empty_figure  # plotly takes a while: the page must not wait for it
-
-    job = here.visit.job
-    length_s = None if job.endless else job.settings.length_s
-    show_picture(empty_figure(length_s, here.visit.outline.seed_end_s), index, name)
-
-
-def show_picture(figure, index: int, name: str) -> None:
-    """As high as the style sheet says."""
-    figure.update_layout(height=None, font_size=WORDS_PX, margin=MARGIN_PX)
-    alt = f"Spectrogram of {name}"
-    st.plotly_chart(figure, config=STILL, key=f"spectrogram-{index}", alt=alt, height="stretch")
-
-
-def show_buttons(here: Booth) -> None:
-    """All that can be pressed, for every scene in a place of its own; the style sheet shows those of the scene."""
-    st.button("**Touch anywhere** or press Space: make your own song", key="booth-touch", on_click=here.touch)
-    with st.container(key="booth-corner"):
-        st.button("Endless radio", key="booth-tune-in", icon=":material/radio:", on_click=here.play_radio)
-        st.button("Start over", key="booth-home", icon=":material/replay:", on_click=here.go_home)
-    with st.container(key="booth-choose"):
-        if here.scene is Scene.CHOOSE:
-            for i, clip in enumerate(built_in_clips()):
-                st.button(clip.title, key=f"booth-clip-{i}", on_click=here.pick, args=(clip.name,))
-            st.button("Surprise me", key="booth-surprise", on_click=here.pick, args=(None,))
-    with st.container(key="booth-duel"):
-        if here.scene is Scene.DUEL:
-            for side, letter in enumerate(LETTERS):
-                vote = partial(here.vote, side)
-                st.button(f"{letter} is better", key=f"booth-vote-{side}", on_click=vote, disabled=not here.may_vote)
-    with st.container(key="booth-verdict"):
-        if here.scene is Scene.VERDICT:
-            st.button("Another round", key="booth-again", on_click=here.touch)
-            st.button("Endless radio", key="booth-radio", on_click=here.play_radio)
-    st.html(f'<p class="booth-keys">{key_hints(here.scene)}</p>')
-
-
-def key_hints(scene: Scene) -> str:
-    caps = (("".join(f"<kbd>{key}</kbd> " for key in keys.split()), what) for keys, what in KEYS[scene])
-    return " &nbsp; ".join(f"{keys}{what}" for keys, what in caps)
-
-
-def show_players(here: Booth) -> None:
-    """The stage's own player, and the attendant who notices that a song is over or that everybody has left."""
-    visit = here.visit
-    parts = {"html": player.HTML, "css": player.CSS, "js": player.JS, "isolate_styles": False}
+        st.session_state.booth = Booth(_number("length_s", SONG_S, LENGTH_RANGE_S), random_generator())
+    state = st.session_state.booth
+    for session in state.sessions:
+        if session.submit(get_engine(), base_path) and session.rendering:
+            session.rendering.cancel()  # the player draws the song as it grows: no finished figure is needed
+            session.rendering = None
+    st.html(style("booth") + _covers())
+    with st.container(key="booth-head"):
+        st.html(headline(state))
+    with st.container(key="booth-tracks"):
+        for index, session in enumerate(state.sessions):
+            show_frame(state, index, session)
+    with st.container(key="booth-foot"):
+        show_buttons(state)
+        st.html(f'<p class="booth-keys">{KEYS[state.scene].replace("[", "<kbd>").replace("]", "</kbd>")}</p>')
     with st.container(key="booth-players"):
-        st.components.v2.component("live_player", **parts)(key="player", data=player.stage_data(visit))
-        told = {
-            "scene": here.scene.value,
-            "turn": here.turn,
-            "url": visit.live and visit.live["url"],
-            "ready": here.may_vote,
-            "idle_s": idle_s(),
-            "song_s": here.song_s,
-        }
-        st.components.v2.component("booth", **PARTS)(
-            key="attendant",
-            data=told,
-            on_over_change=lambda: here.song_over(st.session_state.attendant["over"]),
-            on_idle_change=lambda: here.idle(st.session_state.attendant["idle"]),
-        )
+        _button("next", "Another song", state.next_song)
+        attend(key="attendant", data={"idle_s": _number("idle", IDLE_S, IDLE_RANGE_S)})
+        redraw_s = None if state.complete else REDRAW_S
+        st.fragment(run_every=redraw_s)(update_player)(state, (state.complete, state.error), base_path)
+    if state.error:
+        st.error(state.error)
 
 
-def follow_up(here: Booth, news: DeltaGenerator) -> None:
-    """What comes after the page is drawn: waiting for the engine, or for both takes of a duel."""
-    visit, warmed = here.visit, warming()
-    if visit.sentence:
-        news.error(visit.sentence)
-        visit.sentence = None
-    elif visit.wishes:
-        follow(warmed, warmed, visit, news)
-        let_a_rerun_in()
-        if warmed.error:
-            news.error(f"{warmed.error}")
-        else:
-            st.rerun()
-    elif performing := visit.performing:
-        follow(performing, performing, visit, news)
-        let_a_rerun_in()
-        visit.end_waiting(warmed.result(), performing)
+def update_player(state: Booth, shown: tuple, base_path: str) -> None:
+    """A fragment. shown: completeness and error when the page was drawn; once they differ, it is drawn again."""
+    if shown != (state.complete, state.error):
         st.rerun()
+    data = [player_data(session, base_path) for session in state.sessions]
+    tracks = [track | {"plot": f"booth-track-{i}"} for i, each in enumerate(data) for track in each["tracks"]]
+    show_player(key="player", data=data[0] | {"tracks": tracks})
+
+
+def headline(state: Booth) -> str:
+    """The largest words, as HTML."""
+    tame, wild = score()
+    if state.scene == CHOOSE:
+        return WORDS.format("Pick a beginning", "The machine dreams it on, twice. You say which one is better.")
+    if state.scene == DUEL:
+        return WORDS.format("Which one is better?", "The same beginning, two moods. Hear both, then vote.")
+    if state.scene == VERDICT:
+        kind = "wild" if state.winner == state.wild else "tame"
+        chosen = f"You chose <b>{LETTERS[state.winner]}</b>, the {kind} one."
+        return WORDS.format(f"{LETTERS[state.wild]} was the wild one", chosen) + SCORE.format(tame, wild)
+    kicker = "Endless radio" if state.scene == RADIO else "This song never existed. It is being made right now."
+    clip = next((clip for clip in built_in_clips() if clip.name == state.songs[0].clip), None)
+    facts = [f"Grown from “{html.escape(clip.title)}”"] if clip else []
+    facts += [f"Today’s duels: Tame {tame} : {wild} Wild"] if tame or wild else []
+    cover = f'<img src="{cover_uri(clip)}" alt="">' if clip else ""
+    return SONG.format(cover, kicker, html.escape(song_title(state.songs[0])), " · ".join(facts))
+
+
+def show_frame(state: Booth, index: int, session: SessionState) -> None:
+    """The empty figure over which the player draws a song's spectrogram."""
+    with st.container(key=f"booth-track-{index}"):
+        if session.job:
+            from kpop.ui.spectrogram import empty_figure  # imports plotly, which the page must not wait for
+
+            length_s = None if session.job.endless else session.job.settings.length_s
+            figure = empty_figure(length_s, session.preview.seed_end_s)
+            figure = type(figure)(figure).update_layout(LAYOUT)  # a copy: the page shares the cached one
+            alt = f"Spectrogram of {LETTERS[index] if len(state.songs) > 1 else song_title(state.songs[0])}"
+            st.plotly_chart(figure, config=STILL, key=f"booth-plot-{index}", alt=alt, height="stretch")
+
+
+def show_buttons(state: Booth) -> None:
+    """What can be pressed in this scene; booth.js presses them by keys, and some by itself."""
+    scene = state.scene
+    with st.container(key="booth-corner", horizontal=True):
+        if scene in (ATTRACT, CHOOSE):
+            _button("tune-in", "Endless radio", state.play_radio, icon=":material/radio:")
+        if scene != ATTRACT:
+            _button("home", "Start over", state.start_over, icon=":material/replay:")
+    with st.container(key=f"booth-{scene}", horizontal=scene in (DUEL, VERDICT)):
+        if scene in (ATTRACT, RADIO):
+            _button("touch", "**Touch anywhere** or press Space: make your own song", state.choose)
+        elif scene == CHOOSE:
+            for i, clip in enumerate(built_in_clips()):
+                _button(f"clip-{i}", clip.title, state.pick, clip.name)
+            _button("surprise", "Surprise me", state.pick, None)
+        elif scene == DUEL:
+            for i, letter in enumerate(LETTERS[:2]):
+                options = {"disabled": not state.complete, "width": "stretch"}
+                _button(f"vote-{i}", f"{letter} is better", state.vote, i, **options)
+        else:
+            _button("again", "Another round", state.choose, width="stretch")
+            _button("radio", "Endless radio", state.play_radio, width="stretch")
+
+
+def _button(name: str, label: str, callback, *args, **options) -> None:
+    st.button(label, key=f"booth-{name}", on_click=callback, args=args, **options)
+
+
+def _number(name: str, default: float, span: tuple[float, float]) -> float:
+    """A number from the query, limited to the span; the default instead of nonsense."""
+    try:
+        number = float(st.query_params.get(name, default))
+    except ValueError:
+        return default
+    return min(max(number, span[0]), span[1]) if math.isfinite(number) else default
+
+
+@cache
+def _covers() -> str:
+    rule = '.st-key-booth-clip-{} button::before {{ background-image: url("{}"); }}'
+    return f"<style>{''.join(rule.format(i, cover_uri(clip)) for i, clip in enumerate(built_in_clips()))}</style>"

@@ -116,17 +116,18 @@ def starting() -> Settings:
     """Settings at the start of the session, sampled once by preference; the defaults if the query sets any."""
     if "starting" not in st.session_state:
         requested = any(field.name in st.query_params for field in fields(Settings))
-        st.session_state.starting = Settings() if requested or not open_store(TIMEOUT_S) else _sample()
+        st.session_state.starting = Settings() if requested or not open_store(TIMEOUT_S) else sample_settings()
     return st.session_state.starting
 
 
 def surprise() -> None:
     """Requests a song that is likely to please, with the length and model of the controls. For callbacks."""
     chosen = {key: st.session_state[key] for key in ("length_s", "model") if st.session_state.get(key)}
-    play_again(replace(_sample(), **chosen))
+    play_again(replace(sample_settings(), **chosen))
 
 
-def _sample() -> Settings:
+def sample_settings() -> Settings:
+    """Settings sampled by preference."""
     store = open_store(TIMEOUT_S)
     return starting_settings(_preferences(store and str(store.path)), random_generator())
 
