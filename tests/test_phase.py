@@ -1,4 +1,4 @@
-"""A phase is made up that fits the magnitudes: nearer than librosa's, always the same, without clicks."""
+"""The phase fits the magnitudes: nearer than librosa's Griffin-Lim, always the same, without made-up impulses."""
 
 import numpy as np
 import pytest
@@ -26,15 +26,6 @@ def band() -> np.ndarray:
     return sound.astype(np.float32)
 
 
-def _smooth_bursts_magnitude() -> tuple[np.ndarray, int]:
-    """What a decoder makes of snare hits: the noise's envelope without its roughness, and nothing but that."""
-    generator, n_samples = np.random.default_rng(3), 4 * SAMPLE_RATE_HZ
-    bursts = np.zeros(n_samples)
-    for start in range(8000, 60_000, 8000):
-        bursts[start : start + 2400] = generator.standard_normal(2400) * np.exp(-np.arange(2400) / 600)
-    return np.sqrt(gaussian_filter(np.abs(stft(bursts)) ** 2, (0.7, 8))).astype(np.float32), n_samples
-
-
 def test_reconstruction_is_nearer_than_librosas_griffin_lim():
     figures = report(band())
     assert figures["ours_db"] < -26
@@ -60,30 +51,26 @@ def test_more_iterations_come_closer():
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_does_not():
     magnitude = np.abs(stft(band()[:SAMPLE_RATE_HZ]))
-    first, again, other = (reconstruct(magnitude, SAMPLE_RATE_HZ, seed) for seed in (5, 5, 6))
-    assert first.tobytes() == again.tobytes()
-    assert first.tobytes() != other.tobytes()
+    first, again, other = (reconstruct(magnitude, SAMPLE_RATE_HZ, seed).tobytes() for seed in (5, 5, 6))
+    assert first == again != other
 
 
 def test_smooth_noise_bursts_do_not_become_impulses(monkeypatch):
-    magnitude, n_samples = _smooth_bursts_magnitude()
-    crest_db = crest_factor_db(reconstruct(magnitude, n_samples))
+    generator, bursts = np.random.default_rng(3), np.zeros(4 * SAMPLE_RATE_HZ)
+    for start in range(8000, 60_000, 8000):
+        bursts[start : start + 2400] = generator.standard_normal(2400) * np.exp(-np.arange(2400) / 600)
+    # What a decoder makes of snare hits: the noise's envelope without its roughness.
+    magnitude = np.sqrt(gaussian_filter(np.abs(stft(bursts)) ** 2, (0.7, 8))).astype(np.float32)
+    crest_db = crest_factor_db(reconstruct(magnitude, bursts.size))
     monkeypatch.setattr(phase, "FLATNESS", 2.0)  # heap integration everywhere
-    assert crest_db < crest_factor_db(reconstruct(magnitude, n_samples)) - 3
+    assert crest_db < crest_factor_db(reconstruct(magnitude, bursts.size)) - 3
 
 
-def test_silence_stays_silent_and_finite():
-    silent = reconstruct(np.zeros((frame_count(1000), N_BINS), np.float32), 1000)
-    assert silent.dtype == np.float32
-    assert not silent.any()
+def test_silence_stays_silent():
+    assert not reconstruct(np.zeros((frame_count(100_000), N_BINS), np.float32), 100_000).any()
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
-def test_magnitudes_that_cannot_be_are_refused(bad):
-    with pytest.raises(ValueError, match="finite and not negative"):
-        reconstruct(np.full((frame_count(1000), N_BINS), bad, np.float32), 1000)
-
-
-def test_magnitudes_of_another_length_are_refused():
-    with pytest.raises(ValueError, match="1000 samples have 5 x 481"):
-        reconstruct(np.ones((7, N_BINS), np.float32), 1000)
+@pytest.mark.parametrize(("n_frames", "value"), [(5, np.nan), (5, np.inf), (5, -1.0), (7, 1.0)])
+def test_magnitudes_that_cannot_be_are_refused(n_frames, value):
+    with pytest.raises(ValueError, match=r"finite and not negative|1000 samples have 5 x 481"):
+        reconstruct(np.full((n_frames, N_BINS), value, np.float32), 1000)

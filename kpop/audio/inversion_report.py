@@ -30,7 +30,12 @@ def report(waveform: np.ndarray) -> dict[str, float]:
         return librosa.griffinlim(unscaled, length=(len(magnitude) - 1) * HOP_LENGTH, **options)
 
     figures = {"original_crest_db": crest_factor_db(waveform)}
-    figures |= _figures("ours", lambda: phase.reconstruct(magnitude, waveform.size), magnitude, phase.warm_up)
+    figures |= _figures(
+        "ours",
+        lambda: phase.reconstruct(magnitude, waveform.size),
+        magnitude,
+        lambda: phase.reconstruct(magnitude[:8], 7 * HOP_LENGTH),
+    )
     figures |= _figures("librosa", lambda: griffin_lim(magnitude), magnitude, lambda: griffin_lim(magnitude[:8]))
     return figures
 

@@ -11,13 +11,14 @@ from functools import lru_cache
 import numpy as np
 import scipy.fft
 from numba import njit
-from numpy.lib.stride_tricks import sliding_window_view
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import correlate1d, uniform_filter1d
 
 from kpop.audio.stft import ANALYSIS_WINDOW, SAMPLES_BEFORE_CENTRE, SYNTHESIS_WINDOW, WINDOW, frame_count
 from kpop.constants import HOP_LENGTH, N_BINS, N_FFT, SAMPLE_RATE_HZ
 
 N_ITERATIONS = 24
+BLOCK_FRAMES = 64  # processed at once; the result must not depend on how the caller cuts the frames
+LOOK_AHEAD_FRAMES = 4  # refined with the block before them, and again with their own
 MOMENTUM = np.float32(0.99)
 GAMMA = 0.25645 * N_FFT**2  # width of the Gaussian nearest to a Hann window, in samples squared (Prusa et al.)
 TOLERANCE = 3e-4  # relative to the level; bins below keep a random phase
@@ -27,7 +28,7 @@ RANKS_PER_NAT = 64  # resolution of the integration order
 NO_RANK = EMPTY = -1
 CONTEXT_FRAMES = 2  # integration continues from the last finished frame, whose gradient needs the one before it
 LEVEL_FALLS_DB_PER_S = 3.0  # decay of the peak level that TOLERANCE is relative to
-TINY_POWER = np.float32(1e-20)
+TINY = np.float32(1e-10)
 TWO_PI = 2 * np.pi
 SIGNS = np.where(np.arange(N_BINS) % 2, np.float32(-1), np.float32(1))  # phase at a frame's centre, not at its start
 
@@ -46,18 +47,16 @@ def reconstruct(magnitude: np.ndarray, n_samples: int, seed: int = 0, n_iteratio
 class StreamingPhase:
     """Magnitudes in, waveform out, in pieces; working memory depends on the largest piece alone.
 
-    seed: for the phases left to chance. n_iterations: of Griffin-Lim for every piece, 0 or more. hop: samples between
-    frames. The same seed and the same pieces give the same bytes.
+    seed: for the phases left to chance. n_iterations: of Griffin-Lim for every block, 0 or more. hop: samples between
+    frames. The same seed gives the same bytes, however the frames are cut into pieces: they are processed in blocks of
+    BLOCK_FRAMES.
     """
-
-    LOOK_AHEAD_FRAMES = 4  # refined with the frames before them, but again once more frames are there
 
     def __init__(self, seed: int, n_iterations: int, hop: int = HOP_LENGTH) -> None:
         self._seed, self._n_iterations, self._hop = seed, n_iterations, hop
         self._n_blocks, self._level = 0, 0.0
-        self._context = np.zeros((0, N_BINS), np.float32)
-        self._context_phase = np.zeros((0, N_BINS), np.float32)
         self._pending = np.zeros((0, N_BINS), np.float32)
+        self._context, self._context_phase = self._pending, self._pending
         self._overlap = np.zeros((_n_shared_rows(hop), hop), np.float32)
 
     def push(self, magnitude: np.ndarray, last: bool = False) -> np.ndarray:
@@ -66,24 +65,25 @@ class StreamingPhase:
         Over all pushes, of which one is the `last`, one hop of samples a frame. ValueError for magnitudes that are not
         finite or negative.
         """
-        self._pending = np.concatenate([self._pending, _checked(magnitude)])
-        n_final = len(self._pending) if last else len(self._pending) - self.LOOK_AHEAD_FRAMES
-        if n_final <= (0 if last else len(self._overlap)):
-            return np.zeros(0, np.float32)
-        return self._finish(self._pending, n_final, last)
+        pending = np.concatenate([self._pending, _checked(magnitude)])
+        samples = [np.zeros(0, np.float32)]
+        while len(pending) >= BLOCK_FRAMES + LOOK_AHEAD_FRAMES:
+            samples.append(self._finish(pending[: BLOCK_FRAMES + LOOK_AHEAD_FRAMES], BLOCK_FRAMES, last=False))
+            pending = pending[BLOCK_FRAMES:]
+        if last and len(pending):
+            samples.append(self._finish(pending, len(pending), last=True))
+        self._pending = pending.copy()
+        return np.concatenate(samples)
 
     def _finish(self, magnitude: np.ndarray, n_final: int, last: bool) -> np.ndarray:
-        """Samples of the first n_final of the pending frames, refined together with all `magnitude`."""
+        """Samples of the first n_final frames, refined together with the rest, which follows again."""
         first, hop = self._n_blocks == 0, self._hop
         weights = _row_weights(len(magnitude), hop, first, last)
-        spectrum = _griffin_lim(self._initial(magnitude), magnitude, self._overlap, weights, self._n_iterations)[
-            :n_final
-        ]
+        spectrum = _griffin_lim(self._initial(magnitude), magnitude, self._overlap, weights, self._n_iterations)
+        spectrum = spectrum[:n_final]
         rows = _overlap_add(spectrum, self._overlap)
         self._context = magnitude[max(n_final - CONTEXT_FRAMES, 0) : n_final].copy()
-        self._context_phase = np.angle(spectrum[-CONTEXT_FRAMES:])
-        self._context_phase[:, 1::2] += np.float32(np.pi)
-        self._pending = self._pending[n_final:].copy()
+        self._context_phase = np.angle(spectrum[-CONTEXT_FRAMES:] * SIGNS)
         self._overlap = rows[n_final:].copy()
         self._n_blocks += 1
         n_begin, n_end = SAMPLES_BEFORE_CENTRE * first, n_final * hop + SAMPLES_BEFORE_CENTRE * last
@@ -104,11 +104,6 @@ class StreamingPhase:
         np.multiply(signed, np.cos(phase[n_context:]), out=spectrum.real)
         np.multiply(signed, np.sin(phase[n_context:]), out=spectrum.imag)
         return spectrum
-
-
-def warm_up() -> None:
-    """Compile (or load from numba's cache) what `reconstruct` needs, so that the first song does not wait for it."""
-    reconstruct(np.ones((2, N_BINS), np.float32), HOP_LENGTH, n_iterations=1)
 
 
 def _checked(magnitude: np.ndarray) -> np.ndarray:
@@ -137,8 +132,9 @@ def _integrate(magnitude: np.ndarray, level: float, phase: np.ndarray, n_context
     loudest_first = ranked[np.argsort(-rank.reshape(-1)[ranked], kind="stable")]
     first = ranked[: np.searchsorted(ranked, n_context * N_BINS)]  # all of them in the last frame of the context
     own_frequency, pull, delay = TWO_PI * hop / N_FFT, hop * N_FFT / GAMMA, GAMMA / (hop * N_FFT)
-    frame_step = pull * 0.5 * _differences(log_mag, axis=1) + own_frequency * np.arange(N_BINS)  # radians a hop
-    bin_step = -delay * 0.5 * _differences(log_mag, axis=0)  # radians a bin
+    over_bins, over_frames = (correlate1d(log_mag, (-0.5, 0, 0.5), axis, mode="nearest") for axis in (1, 0))
+    frame_step = pull * over_bins + own_frequency * np.arange(N_BINS)  # radians a hop
+    bin_step = -delay * over_frames  # radians a bin
     heads, links = np.full(int(rank.max()) + 1, EMPTY, np.int32), np.empty(rank.size, np.int32)
     order = np.concatenate([first, loudest_first])
     _propagate(rank, heads, links, order, len(first), frame_step, bin_step, phase)
@@ -150,13 +146,6 @@ def _ranks(log_mag: np.ndarray, quiet: np.float32) -> np.ndarray:
     mean_log = uniform_filter1d(2 * log_mag, FLAT_BINS, mode="nearest")
     random = (mean_log >= np.log(mean_power * np.float32(FLATNESS))) | (log_mag <= quiet)
     return np.where(random, NO_RANK, (log_mag - quiet) * RANKS_PER_NAT).astype(np.int16)
-
-
-def _differences(log_mag: np.ndarray, axis: int) -> np.ndarray:
-    """Next minus previous element along the axis, float64, edges repeated."""
-    padded = np.pad(log_mag, [(1, 1) if i == axis else (0, 0) for i in range(2)], mode="edge")
-    n = log_mag.shape[axis]
-    return (padded.take(range(2, n + 2), axis) - padded.take(range(n), axis)).astype(np.float64)
 
 
 @njit(cache=True, nogil=True)
@@ -193,7 +182,7 @@ def _propagate(rank, heads, links, order, n_first, frame_step, bin_step, phase):
                 else:
                     step = (j - k) * 0.5 * (bin_step[t, k] + bin_step[t, j])
                 turned = phase[t, k] + step
-                phase[u, j] = turned - TWO_PI * np.rint(turned * (1 / TWO_PI))
+                phase[u, j] = turned - TWO_PI * np.rint(turned / TWO_PI)
                 own, near = rank[u, j], u * n_bins + j
                 links[near], heads[own], rank[u, j] = heads[own], near, NO_RANK
                 top = max(top, own)
@@ -216,21 +205,10 @@ def _griffin_lim(
         # The transform is linear: momentum on samples equals momentum on spectra, on a quarter of the numbers.
         moved = rows if previous is None else rows + MOMENTUM * (rows - previous)
         previous = rows
-        frames = sliding_window_view(moved.reshape(-1), N_FFT)[:: weights.shape[1]][: len(magnitude)]
+        frames = np.hstack([moved[i : i + len(magnitude)] for i in range(len(overlap) + 1)])[:, :N_FFT]
         consistent = scipy.fft.rfft(frames * ANALYSIS_WINDOW, axis=1, overwrite_x=True)
-        spectrum = np.empty_like(consistent)
-        _rescale(consistent, magnitude, spectrum)
+        spectrum = consistent * (magnitude / np.maximum(np.abs(consistent), TINY))
     return spectrum
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _rescale(consistent, magnitude, spectrum):
-    """spectrum = magnitude with the phase of consistent; one shape for all."""
-    for t in range(magnitude.shape[0]):
-        for k in range(magnitude.shape[1]):
-            real, imag = consistent[t, k].real, consistent[t, k].imag
-            scale = magnitude[t, k] / np.sqrt(real * real + imag * imag + TINY_POWER)
-            spectrum[t, k] = complex(real * scale, imag * scale)
 
 
 def _overlap_add(spectrum: np.ndarray, overlap: np.ndarray) -> np.ndarray:
@@ -255,7 +233,7 @@ def _n_shared_rows(hop: int) -> int:
     return -(-N_FFT // hop) - 1
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _row_weights(n_frames: int, hop: int, first: bool, last: bool) -> np.ndarray:
     """What turns rows of overlapping frames into samples: float32 (n_frames + n_shared, hop).
 

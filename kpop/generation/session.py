@@ -10,8 +10,8 @@ from itertools import chain, count, repeat
 import numpy as np
 import torch
 
-from kpop.audio.io import pcm_bytes
-from kpop.audio.loudness import LiveMaster, SongMaster
+from kpop.audio.io import from_pcm, pcm_bytes
+from kpop.audio.loudness import StreamingLimiter, opening_gain_db
 from kpop.audio.phase import StreamingPhase
 from kpop.audio.stft import frame_count, from_log_magnitude, log_mel_spectrogram, mel_centres_hz
 from kpop.codec.model import Codec
@@ -95,7 +95,7 @@ class GenerationSession:
         self._piece_lengths = chain(FIRST_PIECES_STEPS, repeat(PIECE_STEPS))
         self._next_piece_steps = next(self._piece_lengths)
         self._renderer = Renderer(pipeline.codec, self.seed, self.n_samples, settings.seed_number, hop)
-        self._limiter, self._master = LiveMaster(), SongMaster()
+        self._limiter: StreamingLimiter | None = None
         self._chunks = self._step_generator()
         self._chunk, self._reset = next(self._chunks)
 
@@ -142,14 +142,14 @@ class GenerationSession:
             steps = self._take_steps()
             self.rendered = self._n_taken == self.n_steps
             samples = self._renderer.push(steps[:, self.pipeline.n_labels :], self.rendered)
-            if self.n_samples is not None:
-                self._master.push(samples)
+            if self._limiter is None:
+                self._limiter = StreamingLimiter(opening_gain_db(samples))
             return pcm_bytes(self._limiter.push(samples, self.rendered))
 
     def finish(self, pcm: bytes) -> GeneratedSong:
         """The finished song. pcm: all pieces."""
         with self._timed("spectrogram"):
-            waveform = self._master.finish()
+            waveform = from_pcm(pcm)
             level_db = log_mel_spectrogram(waveform, N_DISPLAY_MELS)
         return GeneratedSong(
             waveform=waveform,
