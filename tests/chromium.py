@@ -24,6 +24,7 @@ BUSY_FACTOR = 3  # what a machine that is busy with other tests may take on top 
 START_S = 60
 SONG_MS = 120_000
 LAPTOP = {"viewport": {"width": 1280, "height": 900}}
+AUDIO = "document.querySelector('.player-audio:not([hidden])')"
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 
 
@@ -64,28 +65,17 @@ def wait_until_healthy(address: str) -> None:
     pytest.fail("streamlit did not start")
 
 
-def serve(launcher: tuple[str, ...] = ("-m", "streamlit")) -> Iterator[str]:
+def serve(**environment: str) -> Iterator[str]:
     """The page in a process of its own; ends it afterwards."""
     port = free_port()
-    command = [sys.executable, *launcher, "run", "app.py", f"--server.port={port}", "--server.headless=true"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}", "--server.headless=true"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | environment)
     try:
         wait_until_healthy(f"http://localhost:{port}")
         yield f"http://localhost:{port}"
     finally:
         process.terminate()
         process.wait(START_S)
-
-
-FAKE_ENGINE = """
-import sys, types
-sys.path[:0] = ["", "tests"]
-from fake_engine import FakeEngine, make_in_pieces
-engine = FakeEngine(make_in_pieces)
-sys.modules["kpop.engine"] = types.SimpleNamespace(engine=lambda: engine)
-from streamlit.web.cli import main
-main()
-"""
 
 
 class Visit:
@@ -119,20 +109,17 @@ class Visit:
         return self
 
     def generate(self) -> None:
+        """Press Generate, and wait until the song has been made."""
+        self.tab.evaluate("window.former = document.querySelector('.player-audio:not([hidden])')?.src")
         self.generate_button.click()
-        self.tab.locator("audio.stAudio").first.wait_for(timeout=SONG_MS)
+        self.wait_for_js(f"{AUDIO}?.src && {AUDIO}.src !== window.former")
+        self.rest()
 
     def rest(self) -> "Visit":
-        """Waits until nothing goes on: neither does a song come nor the engine up."""
-        self.tab.locator("[data-test-script-state=notRunning]").wait_for(timeout=SONG_MS)
+        """Wait until neither songs nor the model are on their way."""
+        quiet = "document.querySelector('[data-test-script-state=notRunning]')"
+        self.wait_for_js(f"{quiet} && document.querySelector('.player-host .player-status')?.dataset.busy === 'false'")
         return self
-
-    def live(self, what: str):
-        """What the live player counts."""
-        return self.tab.evaluate(f"window.twice4lifeLive.{what}")
-
-    def wait_for_live(self, condition: str) -> None:
-        self.wait_for_js(f"window.twice4lifeLive.{condition}")
 
     def slide(self, label: str, *keys: str) -> None:
         thumb = self.tab.get_by_role("slider", name=label)
@@ -147,7 +134,11 @@ class Visit:
         self.wait_for_js("location.search.includes('seed_number=')")
 
     def audio(self, what: str):
-        return self.tab.evaluate(f"document.querySelector('audio.stAudio').{what}")
+        """A property of the audio element whose controls are shown."""
+        return self.tab.evaluate(f"{AUDIO}.{what}")
+
+    def wait_for_audio(self, condition: str) -> None:
+        self.wait_for_js(f"{AUDIO}?.{condition}")
 
     def wait_for_js(self, condition: str) -> None:
         self.tab.wait_for_function(condition, timeout=SONG_MS)

@@ -4,22 +4,17 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from chromium import FAKE_ENGINE, LAPTOP, Visit, launched, serve
-from fake_engine import FakeEngine, sine
-from page_visits import CATALOGUE
+from chromium import LAPTOP, Visit, launched, serve
 
-from kpop import model_info
 from kpop.codec.model import CodecConfig
 from kpop.constants import N_BINS, SAMPLE_RATE_HZ
+from kpop.engine import Engine, Job
 from kpop.ui import session_state
 
-os.environ["TWICE4LIFE_FEEDBACK"] = (
-    "off"  # also for the servers that tests start: none asks what listeners of before liked
-)
+os.environ["TWICE4LIFE_FEEDBACK"] = "off"  # also for the servers that tests start: earlier votes change nothing
 TINY_CODEC = CodecConfig(
     band_edges_bins=(0, 40, N_BINS),
     codebook_sizes=((32, 32), (32,)),
@@ -78,41 +73,17 @@ def own_main() -> Iterator[None]:
 
 
 @pytest.fixture
-def fresh_page(monkeypatch, tmp_path):
-    """No weights, two seed clips, nothing remembered from the test before."""
-    st = pytest.importorskip("streamlit")
-    from kpop.generation import clips
-    from kpop.ui import tasks
+def jobs(monkeypatch) -> list[Job]:
+    """What is submitted to the engine; songs are made with the shipped model, and not compared with its corpus."""
+    submitted, submit = [], Engine.submit
 
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    monkeypatch.setattr(model_info, "MODELS_DIR", tmp_path)
-    monkeypatch.setattr(clips, "_catalogue", lambda: CATALOGUE)
-    monkeypatch.setattr(
-        session_state, "built_in_clip", lambda name: clips.SeedClip(name, CATALOGUE[name]["title"], sine(4))
-    )
-    monkeypatch.setattr(tasks, "HEAD_START_S", 0)
-    tasks.warming.cache_clear()
-    yield
-    tasks.warming.cache_clear()
+    def note(self, *request, **options) -> Job:
+        submitted.append(submit(self, *request, **options))
+        return submitted[-1]
 
-
-@pytest.fixture
-def engine(monkeypatch, fresh_page) -> FakeEngine:
-    """Makes the page's songs instead of the real one."""
-    fake = FakeEngine()
-    monkeypatch.setitem(sys.modules, "kpop.engine", SimpleNamespace(engine=lambda: fake))
-    return fake
-
-
-@pytest.fixture
-def served():
-    """A server that sends sound while it is made."""
-    from kpop import server
-
-    server._served.set()
-    yield
-    server._served.clear()
+    monkeypatch.setattr(Engine, "submit", note)
+    monkeypatch.setattr(session_state, "start_comparing", lambda engine, song: None)
+    return submitted
 
 
 @pytest.fixture(scope="module")
@@ -128,20 +99,8 @@ def address() -> Iterator[str]:
 
 
 @pytest.fixture
-def cold_address() -> Iterator[str]:
-    """A server that nobody has visited yet."""
-    yield from serve()
-
-
-@pytest.fixture
-def sine_address() -> Iterator[str]:
-    """A server whose songs are a sine of 440 Hz."""
-    yield from serve(("-c", FAKE_ENGINE))
-
-
-@pytest.fixture
 def visit(chromium, address) -> Iterator[Callable[..., Visit]]:
-    """Opens tabs; at the end no tab may have complained or called a stranger."""
+    """Opens tabs; at the end no tab may have logged an error or called another server."""
     visits = []
 
     def start(query: str = "", **device) -> Visit:
@@ -157,5 +116,5 @@ def visit(chromium, address) -> Iterator[Callable[..., Visit]]:
 
 @pytest.fixture
 def warm(visit) -> Visit:
-    """A tab on a server whose engine is up."""
+    """A tab on a server whose model is loaded."""
     return visit().rest()

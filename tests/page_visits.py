@@ -1,4 +1,4 @@
-"""The page without a browser, for tests: visits, presses, and what it said."""
+"""The page without a browser, for tests: visits, presses, and what it shows."""
 
 import json
 from pathlib import Path
@@ -6,16 +6,13 @@ from pathlib import Path
 from streamlit.testing.v1 import AppTest
 
 APP = Path(__file__).parents[1] / "app.py"
-PATIENCE_S = 60
-CATALOGUE = {
-    "first-snow": {"name": "first-snow", "title": "First Snow", "story": "a bright verse", "labels": [[4, 0, 0, 0, 0]]},
-    "neon-rain": {"name": "neon-rain", "title": "Neon Rain", "story": "a dark chorus", "labels": [[4, 0, 0, 0, 0]]},
-}
+TIMEOUT_S = 120
 
 
 def visit(query: dict[str, str] | None = None) -> AppTest:
-    page = AppTest.from_file(APP, default_timeout=PATIENCE_S)
-    page.query_params.update(query or {})
+    """A page whose songs last four seconds unless the query says otherwise."""
+    page = AppTest.from_file(APP, default_timeout=TIMEOUT_S)
+    page.query_params.update({"length_s": "4"} | (query or {}))
     return page.run()
 
 
@@ -24,31 +21,29 @@ def button(page: AppTest, label: str):
 
 
 def press(page: AppTest, label: str) -> AppTest:
-    return button(page, label).click().run()
+    """Press a button, and wait for the songs that it has requested."""
+    return settle(button(page, label).click().run())
 
 
-def press_generate(page: AppTest) -> AppTest:
-    return press(page, "Generate")
+def settle(page: AppTest) -> AppTest:
+    """Wait for songs and model, and run the page again, as its player does in a browser."""
+    session = page.session_state.session
+    for task in filter(None, (session.loader, session.rendering)):
+        assert task.wait(TIMEOUT_S)
+    return page.run()
 
 
 def words(page: AppTest) -> str:
-    return " ".join(element.proto.body for element in page.get("html"))
-
-
-def sentences(page: AppTest) -> list[str]:
     assert not page.exception
-    return [error.value for error in page.error]
+    return " ".join(element.proto.body for element in page.get("html"))
 
 
 def slider(page: AppTest, label: str):
     return next(slider for slider in page.slider if slider.label == label)
 
 
-def box(page: AppTest, label: str):
-    return next(box for box in page.selectbox if box.label == label)
-
-
-def told(page: AppTest) -> dict:
-    """What the stage in the browser was told last."""
-    (player,) = (part for part in page.get("bidi_component") if part.proto.component_name.endswith("live_player"))
-    return json.loads(player.proto.json)
+def player(page: AppTest) -> dict:
+    """What the player in the browser received last."""
+    assert not page.exception
+    (part,) = (part for part in page.get("bidi_component") if part.proto.component_name.endswith("player"))
+    return json.loads(part.proto.json)

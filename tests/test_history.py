@@ -78,7 +78,7 @@ def test_a_press_on_an_earlier_song_sets_the_controls_and_requests_it():
     page.session_state.endless = True
     page.button[0].click().run()
     assert [page.session_state[key] for key in ("randomness", "seed_number", "endless")] == [0.85, 4711, False]
-    assert page.session_state.visit.wishes
+    assert page.session_state.session.requested
 
 
 def test_a_song_whose_clip_is_gone_says_so_without_markup_from_its_name():

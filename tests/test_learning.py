@@ -1,8 +1,8 @@
-"""Hear it learn: the snapshots of a training become sounds of one length, pictures, and a slider."""
+"""Hear it learn: the snapshots of a training become sounds of one length, pictures, a curve, and tracks of a player."""
 
+import base64
 import io
 import json
-import struct
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,24 +10,26 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY_CODEC
+from page_visits import player
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from kpop.audio.io import read_audio
 from kpop.checkpoint import write_tensors
 from kpop.codec.model import Codec
 from kpop.constants import STEP_SAMPLES
 from kpop.errors import KpopError
+from kpop.model_info import checkpoint_path, header, snapshots_path
 from kpop.ui import learning
-from kpop.ui.how import shape_of
-from kpop.ui.learning import Lesson, Stop, make_lesson, png, read_snapshots, snapshots_path
+from kpop.ui.growth import png_uri
+from kpop.ui.learning import Training, curve_points, decode_training, read_snapshots
+from kpop.ui.spectrogram import N_BANDS
 from kpop.ui.tasks import BackgroundTask
 
 N_STEPS = 64
 CURVE = [{"step": 10, "minutes": 2.0, "held_out": 120.0}, {"step": 30, "minutes": 4.0, "held_out": 80.0}]
 
 
-def codes(seed: int) -> torch.Tensor:
+def tokens(seed: int) -> torch.Tensor:
     sizes = TINY_CODEC.flat_codebook_sizes
     return torch.from_numpy(np.random.default_rng(seed).integers(0, sizes, (N_STEPS, len(sizes)))).to(torch.int16)
 
@@ -42,179 +44,127 @@ def pipeline() -> SimpleNamespace:
     torch.manual_seed(0)
     codec = Codec(TINY_CODEC).eval()
     for name, values in codec.named_buffers():
-        if name.endswith("vectors"):  # nothing has been learnt: let different codes mean different sounds
+        if name.endswith("vectors"):  # untrained: let different tokens mean different sounds
             values.normal_()
     return SimpleNamespace(codec=codec, info={"lstm_curve": CURVE})
 
 
 @pytest.fixture(scope="module")
-def made(pipeline, tmp_path_factory) -> Lesson:
-    """Of three snapshots, the last with the codes of the first."""
-    path = write(tmp_path_factory.mktemp("models") / "s.safetensors", {0: codes(1), 20: codes(2), 30: codes(1)})
-    return make_lesson(pipeline, path, lambda share, words: None)
+def made(pipeline, tmp_path_factory) -> Training:
+    """Of three snapshots, the last with the tokens of the first."""
+    path = write(tmp_path_factory.mktemp("models") / "s.safetensors", {0: tokens(1), 20: tokens(2), 30: tokens(1)})
+    return decode_training(pipeline, path, lambda fraction, status: None)
 
 
-def test_all_stops_last_equally_long_so_that_one_can_be_left_for_another_in_time(made):
-    sound = read_audio(io.BytesIO(made.wav))
-    assert len(sound) == 3 * N_STEPS * STEP_SAMPLES == round(3 * made.seconds * 16_000)
-    first, other, again = np.split(sound, 3)
-    assert np.array_equal(first, again)
-    assert np.abs(first - other).max() > 0.01
+def test_all_moments_have_one_length_so_that_one_can_be_left_for_another(made):
+    first, other, again = (moment.file.pcm.read(0, 2**30) for moment in made.moments)
+    assert len(first) == len(other) == 2 * N_STEPS * STEP_SAMPLES
+    assert first == again != other
+    assert made.moments[0].image == made.moments[2].image != made.moments[1].image
 
 
-def test_the_picture_has_a_strip_for_every_stop(made):
-    picture = np.array(Image.open(io.BytesIO(made.picture)).convert("RGB"))
-    assert picture.shape == (3 * learning.N_BANDS, min(2 * N_STEPS + 1, learning.N_COLUMNS), 3)
-    first, other, again = np.split(picture, 3)
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
+def test_minutes_count_from_the_start_and_bits_stand_where_they_were_measured(made):
+    assert [(moment.step, moment.minutes, moment.bits) for moment in made.moments] == [
+        (0, 0.0, None),
+        (20, 3.0, 100.0),
+        (30, 4.0, 80.0),
+    ]
+    assert [moment.facts for moment in made.moments[:2]] == [
+        "before the first lesson",
+        "after 3 minutes of training · 100 bits of surprise",
+    ]
+    assert curve_points(made) == "25.0,6.0 100.0,94.0"  # step 10 is half way to the second of three moments
 
 
-def test_stops_tell_minutes_from_the_start_and_bits_where_they_were_measured(made):
-    assert made.stops == (Stop(0, 0.0, None), Stop(20, 3.0, 100.0), Stop(30, 4.0, 80.0))
-    told = made.told()
-    assert told["stops"][1] == {"name": "Step 20", "facts": "after 3 minutes of training · 100 bits of surprise"}
-    assert told["curve"] == [[0.5, 120.0], [2.0, 80.0]]  # step 10 is half way to the second stop
-
-
-def test_a_voice_that_does_not_remember_its_training_has_no_curve(pipeline, tmp_path):
+def test_a_model_that_does_not_remember_its_training_has_no_facts(pipeline, tmp_path):
     forgetful = SimpleNamespace(codec=pipeline.codec, info={})
-    lesson = make_lesson(forgetful, write(tmp_path / "s.safetensors", {0: codes(1), 9: codes(2)}), lambda *_: None)
-    assert lesson.told()["curve"] == []
-    assert [stop["facts"] for stop in lesson.told()["stops"]] == ["", ""]
+    path = write(tmp_path / "s.safetensors", {0: tokens(1), 9: tokens(2)})
+    training = decode_training(forgetful, path, lambda *_: None)
+    assert training.curve == ()
+    assert [moment.facts for moment in training.moments] == ["", ""]
 
 
 @pytest.mark.parametrize(
     "snapshots",
-    [
-        {0: codes(1)[:, :2]},
-        {0: codes(1) + 32},
-        {0: codes(1) - 32},
-        {0: codes(1), 9: codes(2)[:5]},
-        {},
-    ],
-    ids=["fewer codes", "codes too large", "codes too small", "of different length", "none at all"],
+    [{0: tokens(1)[:, :2]}, {0: tokens(1) + 32}, {0: tokens(1) - 32}, {0: tokens(1), 9: tokens(2)[:5]}],
+    ids=["fewer codebooks", "too large", "too small", "of different length"],
 )
 def test_snapshots_of_another_model_are_refused_in_a_sentence(tmp_path, snapshots):
-    path = write(tmp_path / "s.safetensors", snapshots or {0: codes(1)})
-    if not snapshots:
-        write_tensors(path, {"other": torch.zeros(1)}, {"steps": "[]"})
     with pytest.raises(KpopError, match="does not belong to this voice"):
-        read_snapshots(path, TINY_CODEC.flat_codebook_sizes)
+        read_snapshots(write(tmp_path / "s.safetensors", snapshots), TINY_CODEC.flat_codebook_sizes)
 
 
 def test_damaged_snapshots_are_refused_in_a_sentence(tmp_path):
-    path = write(tmp_path / "s.safetensors", {0: codes(1)})
+    path = write(tmp_path / "s.safetensors", {0: tokens(1)})
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(KpopError, match="damaged"):
         read_snapshots(path, TINY_CODEC.flat_codebook_sizes)
 
 
-def test_the_shipped_snapshots_belong_to_the_shipped_voice():
-    shape = shape_of("twice4life")
-    snapshots = read_snapshots(snapshots_path("twice4life"), shape.codebook_sizes[shape.n_labels :])
+def test_the_shipped_snapshots_belong_to_the_shipped_model():
+    lstm = header(checkpoint_path("twice4life"))["lstm"]
+    snapshots = read_snapshots(snapshots_path("twice4life"), tuple(lstm["codebook_sizes"][lstm["n_labels"] :]))
     assert len(snapshots) == 10
     assert next(iter(snapshots)) == 0
 
 
-def test_a_picture_is_dark_where_it_is_silent_and_bright_where_it_is_loud():
-    image = Image.open(io.BytesIO(png(np.array([[-80, -40, 0]], np.int8)))).convert("L")
-    silent, middle, loud = (image.getpixel((x, 0)) for x in range(3))
-    assert silent < 40 < middle < 200 < loud
-
-
-def test_a_picture_says_its_size_in_its_header():
-    assert struct.unpack(">II", png(np.zeros((2, 5), np.int8))[16:24]) == (5, 2)
-
-
-def test_a_lesson_is_made_once_for_all_and_again_after_a_failure(monkeypatch, tmp_path):
-    monkeypatch.setattr(learning, "_lessons", {})
-    outcomes = iter([KpopError("No."), "lesson", "another"])
-
-    def learn(model, report):
-        outcome = next(outcomes)
-        if isinstance(outcome, KpopError):
-            raise outcome
-        return outcome
-
-    monkeypatch.setattr(learning, "_learn", learn)
-    name = str(tmp_path / "m.safetensors")
-    assert learning.lesson(name).wait(5)
-    assert learning.lesson(name)
-    asked = [learning.lesson(name) for _ in range(3)]
-    assert {task.result() for task in asked} == {"lesson"}
+def test_an_image_is_dark_where_it_is_silent_bright_where_it_is_loud_and_has_high_notes_on_top():
+    columns = np.full((3, N_BANDS), -80, np.int8)
+    columns[1], columns[2, -1] = -40, 0
+    image = Image.open(io.BytesIO(base64.b64decode(png_uri(columns).partition(",")[2]))).convert("L")
+    assert image.size == (3, N_BANDS)
+    assert image.getpixel((0, 0)) < 40 < image.getpixel((1, 0)) < 200 < image.getpixel((2, 0))
 
 
 def page(model: str) -> None:
     from kpop.ui.learning import hear_it_learn
 
-    hear_it_learn(model)
+    hear_it_learn(model, "/base")
 
 
 @pytest.fixture
-def lessons(monkeypatch, made) -> list[str]:
-    """The models whose lessons were asked for on the page."""
-    asked: list[str] = []
+def outcomes(monkeypatch, made) -> list:
+    """What the next decodings end in; the training if there is nothing left."""
+    monkeypatch.setattr(learning, "_trainings", {})
+    results: list = []
 
-    def lesson(model: str) -> BackgroundTask:
-        asked.append(model)
-        task = BackgroundTask(lambda report: made)
-        task.wait(5)
-        return task
+    def decode(model, report):
+        result = results.pop(0) if results else made
+        if isinstance(result, KpopError):
+            raise result
+        return result
 
-    monkeypatch.setattr("kpop.ui.learning.lesson", lesson)
-    return asked
+    monkeypatch.setattr(learning, "_decode", decode)
+    return results
 
 
-def test_nothing_is_decoded_before_the_listener_asks(lessons):
-    visited = AppTest.from_function(page, args=("twice4life",)).run()
-    assert lessons == []
-    assert len(visited.get("audio")) == 0
+def press(visited: AppTest) -> AppTest:
     visited.button[0].click().run()
-    assert lessons == ["twice4life"]
-    assert not visited.exception
-    assert len(visited.get("audio")) == 1
-    assert len(visited.button) == 0
-    visited.run()
-    assert lessons == ["twice4life"]
+    tasks: dict[str, BackgroundTask] = visited.session_state[learning.REQUESTED]
+    assert tasks["twice4life"].wait(10)
+    return visited.run()
 
 
-def test_a_voice_without_snapshots_says_nothing(lessons):
+def test_nothing_is_decoded_before_the_listener_asks_and_then_once_for_all(outcomes, made):
+    for _ in range(2):
+        visited = AppTest.from_function(page, args=("twice4life",)).run()
+        assert not visited.get("bidi_component")
+        press(visited)
+        outcomes.append(KpopError("A second decoding."))
+        shown = player(visited)
+        assert shown["play"] == made.moments[0].file.url("/base") == shown["tracks"][0]["url"]
+        assert [track["title"] for track in shown["tracks"]] == ["Step 0", "Step 20", "Step 30"]
+        assert not visited.button
+
+
+def test_a_failure_is_told_and_can_be_tried_again(outcomes):
+    outcomes.append(KpopError("The snapshots are damaged."))
+    visited = press(AppTest.from_function(page, args=("twice4life",)).run())
+    assert [error.value for error in visited.error] == ["The snapshots are damaged."]
+    assert player(press(visited))["tracks"]
+
+
+def test_a_model_without_snapshots_shows_nothing(outcomes):
     visited = AppTest.from_function(page, args=("everything-is-free",)).run()
     assert not visited.exception
     assert len(visited.expander) == len(visited.button) == 0
-
-
-def test_a_failure_is_told_and_can_be_tried_again(monkeypatch):
-    def fail(report):
-        raise KpopError("The snapshots are damaged.")
-
-    def lesson(model):
-        task = BackgroundTask(fail)
-        task.wait(5)
-        return task
-
-    monkeypatch.setattr("kpop.ui.learning.lesson", lesson)
-    visited = AppTest.from_function(page, args=("twice4life",)).run()
-    visited.button[0].click().run()
-    assert [error.value for error in visited.error] == ["The snapshots are damaged."]
-    assert len(visited.button) == 1
-
-
-@pytest.mark.browser
-def test_the_slider_changes_the_moment_and_not_the_place_in_the_music(warm):
-    tab = warm.tab
-    tab.get_by_text("Hear it learn").click()
-    tab.get_by_role("button", name="Play it from the beginning").click()
-    warm.wait_for_js("document.querySelector('.learn')?.dataset.playing === 'true'")
-    warm.wait_for_js("parseFloat(document.querySelector('.learn-now').style.left) > 5")
-    place = "parseFloat(document.querySelector('.learn-now').style.left) * 0.1152"
-    before_s, before_ms = tab.evaluate(f"[{place}, performance.now()]")
-    slider = tab.get_by_role("slider", name="Moment of the training")
-    slider.press("End")
-    warm.wait_for_js("document.querySelector('.learn-name').textContent === 'Step 1,912'")
-    after_s, after_ms = tab.evaluate(f"[{place}, performance.now()]")
-    assert after_s - before_s == pytest.approx((after_ms - before_ms) / 1000, abs=0.3)
-    assert slider.get_attribute("aria-valuetext").startswith("Step 1,912, after 60 minutes")
-    tab.get_by_role("button", name="Pause", exact=True).click()
-    assert tab.locator(".learn").get_attribute("data-playing") == "false"

@@ -125,7 +125,7 @@ class SessionState:
         self.loader: PipelineLoader | None = None
         self.sent: str | None = None
         self._error = ""
-        self._request: Request | None = None
+        self.requested: Request | None = None
         self._submitted: Request | None = None
 
     @property
@@ -172,7 +172,7 @@ class SessionState:
 
     def submit(self, engine: "Engine", base_path: str) -> bool:
         """Hand a request to the engine; False if there is none, or if it was refused (see `error`)."""
-        request, self._request = self._request, None
+        request, self.requested = self.requested, None
         if not request:
             return False
         jobs = []
@@ -189,7 +189,7 @@ class SessionState:
             self.live, self.play, self.growing = True, self.files[0].url(base_path), None
             self.preview = preview(jobs[0])
         if not request.endless:
-            self.rendering = BackgroundTask(partial(render, self.jobs, self.files, request.own_clip))
+            self.rendering = BackgroundTask(partial(render, self.jobs, request.own_clip))
         return True
 
     def update(self, engine: "Engine") -> None:
@@ -197,11 +197,12 @@ class SessionState:
         rendering = self.rendering
         if not (rendering and rendering.finished):
             return
-        jobs, self.jobs, self.files, self.rendering, self.live = self.jobs, (), (), None, False
+        jobs, files = self.jobs, self.files
+        self.jobs, self.files, self.rendering, self.live = (), (), None, False
         if rendering.error:
             self._error = f"{rendering.error}"
             return
-        made = rendering.result()
+        made = tuple(replace(song, file=file) for song, file in zip(rendering.result(), files, strict=True))
         for job in jobs:
             self.history.add(entry_for(job.settings, job.clip))
         self._show(self.songs[:1] + made if self._submitted.beside else made, engine)
@@ -218,7 +219,7 @@ class SessionState:
         for job in self.jobs:
             job.cancel()
         self.jobs, self.files, self.rendering, self.live = (), (), None, False
-        self._request, self._error = request, ""
+        self.requested, self._error = request, ""
 
     def _show(self, songs: tuple[RenderedSong, ...], engine: "Engine") -> None:
         self.songs = songs

@@ -46,7 +46,7 @@ class RenderedSong:
 
     settings: Settings
     own_clip: SeedClip | None
-    file: SongFile
+    file: SongFile | None
     figure: "go.Figure"
     seed_end_s: float
     beat: Beat
@@ -98,20 +98,21 @@ def preview(job: "Job") -> SongPreview:
     return SongPreview(seed_length(n_steps, n_clip_steps, settings.randomness) * step_s, beat)
 
 
-def render(
-    jobs: "tuple[Job, ...]", files: tuple[SongFile, ...], own_clip: SeedClip | None, report: Report
-) -> tuple[RenderedSong, ...]:
-    """Wait for the songs and draw their figures. Raises KpopError if one of them failed."""
+def render(jobs: "tuple[Job, ...]", own_clip: SeedClip | None, report: Report) -> tuple[RenderedSong, ...]:
+    """Wait for the songs and draw their figures. Raises KpopError if one of them failed.
+
+    Their files are left out: what refers to a file keeps its song alive, even if the session has ended.
+    """
     songs = [job.result() for job in jobs]
     report(1.0, "")  # ends here if nobody needs the figures any more
-    return tuple(_render(song, file, own_clip) for song, file in zip(songs, files, strict=True))
+    return tuple(_render(song, own_clip) for song in songs)
 
 
-def _render(song: GeneratedSong, file: SongFile, own_clip: SeedClip | None) -> RenderedSong:
+def _render(song: GeneratedSong, own_clip: SeedClip | None) -> RenderedSong:
     from kpop.ui.spectrogram import spectrogram_figure  # imports plotly, which the page must not wait for
 
-    made = song.seconds_taken, song.taken_s
-    return RenderedSong(song.settings, own_clip, file, spectrogram_figure(song), song.seed_end_s, song.beat, *made)
+    times = song.seconds_taken, song.taken_s
+    return RenderedSong(song.settings, own_clip, None, spectrogram_figure(song), song.seed_end_s, song.beat, *times)
 
 
 def start_comparing(engine: "Engine", song: RenderedSong) -> "BackgroundTask[SimilarityResult | None] | None":
@@ -133,4 +134,4 @@ def _compare(engine: "Engine", song: RenderedSong, data: str, report: Report) ->
     pcm, empty = song.file.pcm, np.zeros(0, np.float32)
     waveform = from_pcm(pcm.read(0, pcm.n_bytes))
     compared = GeneratedSong(waveform, empty, empty, song.seed_end_s, song.settings, beat=song.beat)
-    return closest_moment(compared, data, report)
+    return closest_moment(compared, data)

@@ -117,7 +117,7 @@ class Track {
   }
 
   // Puts the overlay where the picture is now: Streamlit may have moved it, or made it anew. False: there is none.
-  place() {
+  place(atS) {
     const now = performance.now();
     if (!this.plot?.isConnected || now - this.lookedMs > LOOK_MS) {
       const plots = document.querySelectorAll(`.st-key-${this.song.plot} .js-plotly-plot`);
@@ -128,7 +128,8 @@ class Track {
     if (this.overlay.parentElement !== this.plot) this.plot.append(this.overlay);
     const layout = this.plot._fullLayout; // of plotly; an image fills its box
     const box = layout?._size ?? { l: 0, t: 0, w: this.plot.clientWidth, h: this.plot.clientHeight };
-    this.span = layout?.xaxis.range ?? [0, this.song.length_s];
+    const shiftS = this.song.length_s ? 0 : atS; // an endless song's axis is relative to the playback position
+    this.span = (layout?.xaxis.range ?? [0, this.song.length_s]).map((edgeS) => edgeS + shiftS);
     const drawn = `${box.l} ${box.t} ${box.w} ${box.h} ${this.span} ${this.player.gridOn}`;
     if (drawn === this.drawn) return true;
     this.drawn = drawn;
@@ -162,7 +163,7 @@ class Track {
   }
 
   frame(atS) {
-    if (!this.place()) return;
+    if (!this.place(atS)) return;
     this.head.style.transform = `translateX(${clamp(this.share(atS), 0, 1) * this.width}px)`;
     const second = Math.floor(atS);
     if (second === this.second) return;
@@ -335,6 +336,7 @@ class Player {
     const going = this.blocked ? "Press play to hear it." : this.status || waiting;
     const text = failed || going || (image ? `${title} · ${facts}` : "");
     if (this.line.textContent !== text) this.line.textContent = text;
+    this.line.dataset.busy = Boolean(this.status);
     this.line.classList.toggle("player-failed", Boolean(failed));
     this.dock.classList.toggle("player-empty", !text && !audio);
   }

@@ -1,0 +1,315 @@
+"""What a session requests, waits for and shows; and the background tasks that it waits for."""
+
+import gc
+import os
+import sys
+import threading
+import time
+import weakref
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from kpop.audio.io import from_pcm, pcm_bytes
+from kpop.constants import SAMPLE_RATE_HZ
+from kpop.engine import Job, QueueFull
+from kpop.errors import KpopError
+from kpop.generation.clips import SeedClip, built_in_clip
+from kpop.generation.metadata import song_wav
+from kpop.settings import GeneratedSong, Settings
+from kpop.ui import session_state
+from kpop.ui.session_state import N_VARIATIONS, SessionState
+from kpop.ui.song import preview
+from kpop.ui.tasks import BackgroundTask
+
+TIMEOUT_S = 10
+SHORT = Settings(length_s=4)
+BROKEN = KpopError("The strings broke: put on new ones.")
+
+
+def sine(length_s: float) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * 440 * np.arange(round(length_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ)).astype("f4")
+
+
+OWN = SeedClip("mine.wav", "mine", sine(4))
+
+
+class Engine:
+    """Takes requests while there is room, and makes nothing by itself."""
+
+    def __init__(self) -> None:
+        self.jobs, self.room = [], 99
+
+    def submit(self, settings: Settings, clip: SeedClip, endless: bool = False) -> Job:
+        if len(self.jobs) >= self.room:
+            raise QueueFull("Full: try again in 3 s.")
+        loader = SimpleNamespace(finished=True, error=None)
+        self.jobs.append(Job(settings, clip, endless, loader, lambda job: None))
+        return self.jobs[-1]
+
+
+@pytest.fixture
+def engine(monkeypatch) -> Engine:
+    monkeypatch.setattr(session_state, "start_comparing", lambda engine, song: None)
+    return Engine()
+
+
+@pytest.fixture
+def session() -> SessionState:
+    return SessionState()
+
+
+def finish(job: Job, error: KpopError | None = None) -> None:
+    if error:
+        job._end(error=error)
+        return
+    waveform = sine(job.settings.length_s)
+    job.pcm.append(pcm_bytes(waveform), last=True)
+    job._end(GeneratedSong(waveform, np.zeros((100, 128), "f4"), np.geomspace(40, 7800, 128), 2.0, job.settings))
+
+
+def show(session: SessionState, engine: Engine, error: KpopError | None = None) -> None:
+    """Submit what was requested, and make it."""
+    assert session.submit(engine, "")
+    for job in session.jobs:
+        finish(job, error)
+    session.rendering.wait(TIMEOUT_S)
+    session.update(engine)
+
+
+def test_a_request_cancels_the_one_before(session, engine):
+    for _ in range(2):
+        session.request(SHORT)
+        assert session.submit(engine, "")
+    assert [job.cancelled for job in engine.jobs] == [True, False]
+    assert not session.submit(engine, "")
+
+
+def test_a_song_plays_from_its_url_while_it_is_made_and_stays_there_when_it_is_finished(session, engine):
+    session.request(SHORT)
+    session.submit(engine, "/base")
+    (file,) = session.files
+    assert session.play == file.url("/base")
+    assert session.job
+    finish(session.job)
+    session.rendering.wait(TIMEOUT_S)
+    session.update(engine)
+    (song,) = session.songs
+    assert song.file is file
+    assert file.read() == song_wav(from_pcm(pcm_bytes(sine(4))), SHORT)
+    assert (session.job, session.jobs, session.rendering, session.busy) == (None, (), None, False)
+
+
+def test_songs_that_were_given_up_never_appear(session, engine):
+    session.request(SHORT)
+    session.submit(engine, "")
+    former = session.rendering
+    session.request(replace(SHORT, seed_number=8))
+    session.submit(engine, "")
+    former.wait(TIMEOUT_S)
+    session.update(engine)
+    assert session.songs == ()
+    finish(engine.jobs[1])
+    session.rendering.wait(TIMEOUT_S)
+    session.update(engine)
+    assert [song.settings.seed_number for song in session.songs] == [8]
+
+
+def test_a_refusal_is_a_sentence_until_the_next_request(session, engine):
+    engine.room = 0
+    session.request(SHORT)
+    assert not session.submit(engine, "")
+    assert "try again" in session.error
+    assert session.job is None
+    session.request(SHORT)
+    assert session.error == ""
+
+
+def test_the_status_is_one_line_queue_first_and_then_progress(session, engine):
+    session.request(SHORT)
+    session.submit(engine, "")
+    job = session.job
+    job.queue_position = 3
+    assert session.status == "Number 3 in the queue…"
+    job.queue_position = 0
+    assert session.status == "Dreaming up the song…"
+    job.pcm.append(bytes(32_000))
+    assert session.status == "Dreaming up the song… 25%"
+    finish(job)
+    assert session.busy
+    session.rendering.wait(TIMEOUT_S)
+    session.update(engine)
+    assert session.status == ""
+
+
+def test_an_endless_song_has_no_progress_and_is_never_put_on_the_page(session, engine):
+    session.request(SHORT, endless=True)
+    assert session.submit(engine, "")
+    assert session.rendering is None
+    assert session.status == "Dreaming up the song…"
+    session.job.pcm.append(bytes(100))
+    assert (session.status, session.files[0].n_bytes, session.busy) == ("", None, True)
+
+
+def test_variations_differ_in_their_seed_numbers_only_and_do_not_play_by_themselves(session, engine):
+    session.request_variations(replace(SHORT, seed_number=2**32 - 2), OWN)
+    show(session, engine)
+    assert [song.settings.seed_number for song in session.songs] == [2**32 - 2, 2**32 - 1, 0, 1]
+    assert {replace(song.settings, seed_number=0) for song in session.songs} == {replace(SHORT, seed_number=0)}
+    assert all(job.clip is OWN for job in engine.jobs)
+    assert session.play is None
+    assert len(session.songs) == N_VARIATIONS == len(session.history)
+
+
+def test_variations_that_do_not_all_find_room_are_all_cancelled(session, engine):
+    engine.room = 2
+    session.request_variations(SHORT, OWN)
+    assert not session.submit(engine, "")
+    assert [job.cancelled for job in engine.jobs] == [True, True]
+    assert "try again" in session.error
+
+
+def test_the_variation_that_is_kept_stays_alone(session, engine):
+    session.request_variations(SHORT, OWN)
+    show(session, engine)
+    best = session.songs[2]
+    session.keep(2, engine)
+    assert session.songs == (best,)
+
+
+def test_another_version_stands_beside_the_song_which_stays_as_it_is(session, engine):
+    session.request(SHORT, OWN)
+    show(session, engine)
+    (song,) = session.songs
+    for temperature in (1.6, 0.4):
+        session.request_beside(replace(SHORT, temperature=temperature))
+        show(session, engine)
+        assert session.songs[0] is song
+        assert [each.settings.temperature for each in session.songs] == [1.0, temperature]
+        assert engine.jobs[-1].clip is OWN
+
+
+def test_a_version_that_fails_leaves_the_song_alone(session, engine):
+    session.request(SHORT, OWN)
+    show(session, engine)
+    before = session.songs
+    session.request_beside(replace(SHORT, temperature=1.6))
+    show(session, engine, BROKEN)
+    assert session.songs == before
+    assert session.error == str(BROKEN)
+
+
+def test_a_session_that_ends_cancels_its_songs_and_frees_their_memory(engine):
+    session = SessionState()
+    session.request(SHORT)
+    session.submit(engine, "")
+    (job,), rendering, file = session.jobs, session.rendering, weakref.ref(session.files[0])
+    session = None
+    gc.collect()
+    assert job.cancelled
+    assert rendering.wait(TIMEOUT_S)
+    assert file() is None
+
+
+@pytest.mark.parametrize("randomness", [0.0, 1.0])
+def test_the_preview_is_what_the_finished_song_says(randomness):
+    from kpop.engine import get_engine
+
+    settings = replace(SHORT, randomness=randomness, length_s=20)
+    job = get_engine().submit(settings, built_in_clip(settings.clip))
+    known, song = preview(job), job.result()
+    assert known.seed_end_s == pytest.approx(song.seed_end_s)
+    assert known.beat == song.beat
+
+
+class Gate:
+    """Work that reports, then waits until it is let through."""
+
+    def __init__(self) -> None:
+        self.reached, self.opened = threading.Event(), threading.Event()
+
+    def work(self, report) -> str:
+        report(0.25, "Half way to half way")
+        self.reached.set()
+        assert self.opened.wait(TIMEOUT_S)
+        report(1.5, "Done")
+        return "a song"
+
+
+@pytest.fixture
+def gate():
+    gate = Gate()
+    yield gate
+    gate.opened.set()
+
+
+def failing(error: Exception):
+    def work(report):
+        raise error
+
+    return work
+
+
+def test_a_task_shows_its_progress_while_the_caller_goes_on(gate):
+    task = BackgroundTask(gate.work)
+    assert gate.reached.wait(TIMEOUT_S)
+    assert (task.fraction, task.status, task.finished) == (0.25, "Half way to half way", False)
+    assert not task.wait(0.01)
+    gate.opened.set()
+    assert task.result() == "a song"
+    assert (task.fraction, task.finished, task.error) == (1.0, True, None)
+
+
+def test_a_cancelled_task_stops_at_its_next_report(gate):
+    task = BackgroundTask(gate.work)
+    assert gate.reached.wait(TIMEOUT_S)
+    task.cancel()
+    gate.opened.set()
+    with pytest.raises(KpopError, match="cancelled"):
+        task.result()
+    assert task.fraction == 0.25
+
+
+def test_a_sentence_passes_through_unchanged_and_anything_else_goes_to_the_log(caplog):
+    with pytest.raises(KpopError, match=f"^{BROKEN}$"):
+        BackgroundTask(failing(BROKEN)).result()
+    task = BackgroundTask(failing(ZeroDivisionError("secret detail")))
+    assert task.wait(TIMEOUT_S)
+    assert "secret detail" not in str(task.error)
+    assert "terminal" in str(task.error)
+    assert "secret detail" in caplog.text
+
+
+def test_idle_tasks_run_one_after_the_other_and_one_that_fails_stops_none():
+    running, counts = [], []
+
+    def work(report) -> None:
+        running.append(1)
+        counts.append(len(running))
+        time.sleep(0.01)
+        running.pop()
+
+    tasks = [BackgroundTask(each, idle=True) for each in (work, failing(ZeroDivisionError()), work, work)]
+    assert all(task.wait(TIMEOUT_S) for task in tasks)
+    assert counts == [1] * 3
+
+
+def test_an_idle_task_that_is_cancelled_before_its_turn_never_starts(gate):
+    started = []
+    BackgroundTask(gate.work, idle=True)
+    task = BackgroundTask(started.append, idle=True)
+    task.cancel()
+    gate.opened.set()
+    assert task.wait(TIMEOUT_S)
+    assert task.error
+    assert not started
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+def test_idle_tasks_come_after_all_else():
+    def priority(report) -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    assert BackgroundTask(priority, idle=True).result() > BackgroundTask(priority).result()
