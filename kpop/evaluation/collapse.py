@@ -10,7 +10,7 @@ from kpop.evaluation.controls import pink_noise
 from kpop.evaluation.rows import generated, unheard
 from kpop.evaluation.steadiness import Course, course, verdict
 from kpop.generation.pipeline import Pipeline
-from kpop.training.data import Song
+from kpop.training.data import TrainingSong
 
 TEMPERATURES = (0.7, 1.0, 1.2)
 N_SEEDS = 3
@@ -36,7 +36,7 @@ class LongSong:
     verdict: str
 
 
-def limits(songs: list[Song]) -> Limits:
+def limits(songs: list[TrainingSong]) -> Limits:
     """Half-way between what unheard songs do at most and the collapse itself: in entropy, the lowest of pink noise; in
     repetition, 1, one bar again and again."""
     courses = [course(unheard([song], len(song.waveform), 0)[0]) for song in songs]

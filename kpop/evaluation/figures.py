@@ -17,26 +17,28 @@ from kpop.lstm.model import TokenLstm
 from kpop.lstm.places import Stride
 from kpop.settings import Settings
 from kpop.training.codec import perplexity_shares
-from kpop.training.data import Sequence, Song, corpus_song
-from kpop.training.lstm import bits_by_stream
+from kpop.training.data import TokenSequence, TrainingSong, corpus_song
+from kpop.training.lstm import bits_by_codebook
 
 FIRST_NUMBER = 2_000_000  # no training and no seed clip reaches these songs
 STEPPED = 1_000  # steps of a song
 INT16_SCALE = np.float32(32_767)
 
 
-def unheard_songs(n_songs: int) -> list[Song]:
+def unheard_songs(n_songs: int) -> list[TrainingSong]:
     """Songs of our corpus that no model was trained on."""
     return [corpus_song(FIRST_NUMBER + index) for index in range(n_songs)]
 
 
-def codec_figures(codec: Codec, songs: list[Song]) -> dict[str, float]:
+def codec_figures(codec: Codec, songs: list[TrainingSong]) -> dict[str, float]:
     """Means over songs: log-mel error, and absolute differences in treble energy and crest factor, in dB; and
     the smallest perplexity of a codebook's use, as a share of its size."""
     rows = [_copy_row(song.waveform / INT16_SCALE, codec) for song in songs]
     means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
     codes = np.concatenate([encode(codec, analyse(song.waveform / INT16_SCALE)) for song in songs])
-    return means | {"least_codebook_use": min(perplexity_shares(torch.from_numpy(codes), codec.config.flat_codebook_sizes))}
+    return means | {
+        "least_codebook_use": min(perplexity_shares(torch.from_numpy(codes), codec.config.flat_codebook_sizes))
+    }
 
 
 def _copy_row(waveform: np.ndarray, codec: Codec) -> dict[str, float]:
@@ -53,7 +55,7 @@ def _copy_row(waveform: np.ndarray, codec: Codec) -> dict[str, float]:
     }
 
 
-def bits_figures(codec: Codec, lstm: TokenLstm, songs: list[Song]) -> dict[str, float]:
+def bits_figures(codec: Codec, lstm: TokenLstm, songs: list[TrainingSong]) -> dict[str, float]:
     """Bits a step on the songs: the LSTM's, and those of two baselines that are fitted to these very songs."""
     sequences = [sequence_of(song, codec) for song in songs]
     sizes = lstm.config.codebook_sizes
@@ -64,23 +66,23 @@ def bits_figures(codec: Codec, lstm: TokenLstm, songs: list[Song]) -> dict[str, 
     }
 
 
-def stepping_figures(pipeline: Pipeline, songs: list[Song]) -> dict[str, float]:
+def stepping_figures(pipeline: Pipeline, songs: list[TrainingSong]) -> dict[str, float]:
     """Bits a step on the first STEPPED steps of the songs: of the network, and of its stepping in eight bits."""
     sequences = [sequence_of(song, pipeline.codec) for song in songs]
-    whole = [bits_by_stream(pipeline.lstm, [sequence], STEPPED, CPU).sum() for sequence in sequences]
+    whole = [bits_by_codebook(pipeline.lstm, [sequence], STEPPED, CPU).sum() for sequence in sequences]
     stepped = [_stepped_bits(pipeline, sequence) for sequence in sequences]
     return {"whole pass in float32": float(np.mean(whole)), "stepping in int8": float(np.mean(stepped))}
 
 
-def _stepped_bits(pipeline: Pipeline, sequence: Sequence) -> float:
-    known = sequence.streams[:STEPPED].astype(np.int64)
-    nats = pipeline.places(1).nats(Stride(0, sequence.slots[:STEPPED].astype(np.int64), known=known))
+def _stepped_bits(pipeline: Pipeline, sequence: TokenSequence) -> float:
+    known = sequence.tokens[:STEPPED].astype(np.int64)
+    nats = pipeline.places(1).nats(Stride(0, sequence.metre_positions[:STEPPED].astype(np.int64), known=known))
     return float(-nats.sum() / np.log(2) / len(known))
 
 
-def _lstm_bits(lstm: TokenLstm, sequences: list[Sequence]) -> float:
-    lengths = [len(sequence.slots) for sequence in sequences]
-    bits = [bits_by_stream(lstm, [sequence], len(sequence.slots), CPU).sum() for sequence in sequences]
+def _lstm_bits(lstm: TokenLstm, sequences: list[TokenSequence]) -> float:
+    lengths = [len(sequence.metre_positions) for sequence in sequences]
+    bits = [bits_by_codebook(lstm, [sequence], len(sequence.metre_positions), CPU).sum() for sequence in sequences]
     return float(np.average(bits, weights=lengths))
 
 
@@ -93,7 +95,7 @@ def speed_figures(pipeline: Pipeline) -> dict[str, float]:
     return {"song_of_30_s": float(np.median([song.taken_s for song in songs]))} | stages
 
 
-def timed_corpus(n_songs: int) -> tuple[list[Song], float]:
+def timed_corpus(n_songs: int) -> tuple[list[TrainingSong], float]:
     """Unheard songs, and how many times faster than real time one core made them."""
     corpus_song(FIRST_NUMBER)  # compiles what is compiled at first use
     started = time.perf_counter()

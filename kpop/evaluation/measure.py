@@ -12,12 +12,14 @@ from kpop.evaluation.rows import Plan, Report, Waveforms
 from kpop.evaluation.steadiness import course
 from kpop.generation.pipeline import Pipeline
 from kpop.similarity.index import SimilarityIndex
-from kpop.training.data import Song
+from kpop.training.data import TrainingSong
 
 BITS_SONGS = 10  # bits differ little between songs, and take long
 
 
-def measure(pipeline: Pipeline, songs: list[Song], plan: Plan, index: Path, report: Report) -> tuple[table.Table, dict]:
+def measure(
+    pipeline: Pipeline, songs: list[TrainingSong], plan: Plan, index: Path, report: Report
+) -> tuple[table.Table, dict]:
     """(the table, row -> mel spectrograms (n_frames, 80) in dB of its songs).
 
     songs: plan.n_songs unheard ones; index: file of the nearness index, there or not.
@@ -49,7 +51,7 @@ def _add_nearness(result: table.Table, made: dict[str, Waveforms], path: Path) -
     table.add_nearness(result, made, similarity)
 
 
-def _add_courses(result: table.Table, pipeline: Pipeline, songs: list[Song], plan: Plan) -> None:
+def _add_courses(result: table.Table, pipeline: Pipeline, songs: list[TrainingSong], plan: Plan) -> None:
     n_samples = round(plan.long_s * SAMPLE_RATE_HZ)
     dreamt = rows.generated(pipeline, plan.n_long, plan.long_s, plan.temperature, plan.randomness)
     courses = {

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ
+from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ, SEED_BARS
 from kpop.evaluation import columns, controls
 from kpop.evaluation.figures import INT16_SCALE
 from kpop.evaluation.streams import codes_of, sequence_of
-from kpop.generation.clips import SEED_BARS, built_in_clip, built_in_clips
+from kpop.generation.clips import built_in_clip, built_in_clips
 from kpop.generation.pipeline import Pipeline, codec_copy
 from kpop.generation.session import generate
 from kpop.settings import LENGTH_RANGE_S, Settings
-from kpop.training.data import Song
+from kpop.training.data import TrainingSong
 
 FIRST_BAR = 16  # of unheard songs: past the intro, as what follows a seed is
 Report = Callable[[str], None]
@@ -42,7 +42,7 @@ class Plan:
         return 2 * self.seconds
 
 
-def unheard(songs: list[Song], n_samples: int, first_bar: int = FIRST_BAR) -> Waveforms:
+def unheard(songs: list[TrainingSong], n_samples: int, first_bar: int = FIRST_BAR) -> Waveforms:
     """Pieces of corpus songs from a bar on, earlier where the song would end before the piece."""
     pieces = []
     for song in songs:
@@ -66,7 +66,7 @@ def generated(
         yield dreamt[: round(length_s * SAMPLE_RATE_HZ)]
 
 
-def waveforms(pipeline: Pipeline, songs: list[Song], plan: Plan, report: Report) -> dict[str, Waveforms]:
+def waveforms(pipeline: Pipeline, songs: list[TrainingSong], plan: Plan, report: Report) -> dict[str, Waveforms]:
     """Every row's songs."""
     report("Dreaming up songs")
     made = {columns.GENERATED: list(generated(pipeline, plan.n_songs, plan.seconds, plan.temperature, plan.randomness))}

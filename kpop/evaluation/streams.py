@@ -5,16 +5,16 @@ import torch
 
 from kpop.codec.model import Codec
 from kpop.lstm.model import LstmConfig
-from kpop.training.data import Sequence, Song, encode_song
+from kpop.training.data import TokenSequence, TrainingSong, encode_song
 
 CPU = torch.device("cpu")
 
 
-def sequence_of(song: Song, codec: Codec) -> Sequence:
+def sequence_of(song: TrainingSong, codec: Codec) -> TokenSequence:
     """Labels and codes of a song."""
     return encode_song(song, codec, CPU)
 
 
-def codes_of(sequence: Sequence, config: LstmConfig) -> np.ndarray:
+def codes_of(sequence: TokenSequence, config: LstmConfig) -> np.ndarray:
     """Codes (n_steps, n_code_streams) int64 of a sequence, without its labels."""
-    return sequence.streams[:, config.n_labels :].astype(np.int64)
+    return sequence.tokens[:, config.n_labels :].astype(np.int64)

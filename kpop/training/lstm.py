@@ -1,12 +1,6 @@
-"""What the LSTM has to beat, in bits a step: codes without order, and "the same as one bar ago".
-
-Training the LSTM: the next step of the song, in bits.
-
-What the LSTM dreams up at ten moments of its training, kept as codes: from noise to music.
-"""
+"""Training the LSTM: next-step prediction, the baselines it has to beat, and snapshots of what it generates."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,214 +8,182 @@ import torch
 from torch.nn import functional as F
 
 from kpop.checkpoint import read_tensors, write_tensors
-from kpop.constants import N_METRE_POSITIONS, STEPS_PER_BAR
+from kpop.constants import STEPS_PER_BAR
 from kpop.lstm.model import LstmConfig, TokenLstm
-from kpop.lstm.places import Places, Stride
-from kpop.training.data import Batch, Sequence, as_batch, window
-from kpop.training.loop import mixed_precision
-
-ANY_OTHER = 1.0  # added to every count: a value never heard in training still has a probability
-
-
-def unigram_bits(train: list[Sequence], held_out: list[Sequence], sizes: tuple[int, ...]) -> np.ndarray:
-    """Bits a step (n_codebooks,) on held-out songs of the frequencies of values in the training songs."""
-    streams = np.concatenate([sequence.streams for sequence in held_out])
-    shares = _frequencies(train, sizes)
-    return np.array([-np.log2(share[streams[:, stream]]).mean() for stream, share in enumerate(shares)])
-
-
-def bar_ago_bits(train: list[Sequence], held_out: list[Sequence], sizes: tuple[int, ...]) -> np.ndarray:
-    """Bits a step (n_codebooks,) of: as one bar ago with probability p (fitted to training songs), else by frequency."""
-    return np.array(
-        [
-            _mixture_bits(_pairs(held_out, stream), share, _repeat_probability(_pairs(train, stream), share))
-            for stream, share in enumerate(_frequencies(train, sizes))
-        ]
-    )
-
-
-def _frequencies(train: list[Sequence], sizes: tuple[int, ...]) -> list[np.ndarray]:
-    streams = np.concatenate([sequence.streams for sequence in train])
-    counts = [np.bincount(streams[:, s], minlength=size) + ANY_OTHER for s, size in enumerate(sizes)]
-    return [count / count.sum() for count in counts]
-
-
-def _pairs(sequences: list[Sequence], stream: int) -> tuple[np.ndarray, np.ndarray]:
-    """(value one bar ago, value now) of all steps that have a bar before them."""
-    values = [sequence.streams[:, stream] for sequence in sequences if len(sequence.slots) > STEPS_PER_BAR]
-    return np.concatenate([v[:-STEPS_PER_BAR] for v in values]), np.concatenate([v[STEPS_PER_BAR:] for v in values])
-
-
-def _repeat_probability(pairs: tuple[np.ndarray, np.ndarray], share: np.ndarray) -> float:
-    grid = np.linspace(0.0, 0.99, 100)
-    return float(grid[np.argmin([_mixture_bits(pairs, share, p) for p in grid])])
-
-
-def _mixture_bits(pairs: tuple[np.ndarray, np.ndarray], share: np.ndarray, p: float) -> float:
-    ago, now = pairs
-    return float(-np.log2(p * (ago == now) + (1 - p) * share[now]).mean())
-
+from kpop.lstm.sampler import BatchState, Chunk, Sampler
+from kpop.training.data import Batch, TokenSequence, make_batch
+from kpop.training.loop import Trainer, best_device, mixed_precision
 
 BATCH = 24
 WINDOW_STEPS = 384  # six bars
-LABEL_WEIGHT = 2.0  # few bits, on which all others hang
-FINE_WEIGHT = 0.5  # of a band's second level and below: many bits, mostly texture
-HIDDEN_LABELS = 0.15  # share of windows whose beginning, of any length, has labels that are not shown: as in a clip
-HIDDEN_LOOKBACK = 0.05  # share of windows without look-back
-FROM_THE_START = 0.05  # share of windows that begin with their song, before which nothing is known
+LABEL_WEIGHT = 2.0  # few bits, on which all others depend
+RESIDUAL_WEIGHT = 0.5  # of codebooks that quantize a residual: many bits, mostly texture
+MASKED_LABELS = 0.15  # share of windows whose labels are masked up to a random step, as in a clip of unknown score
+MASKED_LAGS = 0.05  # share of windows without lagged inputs
+FROM_THE_START = 0.05  # share of windows that begin with their song, before which all is masked
 EVALUATION_STEPS = 2_048
 EVALUATION_SONGS = 12
-BITS_PER_NAT = 1 / np.log(2)
+PSEUDO_COUNT = 1.0  # of every token in the unigram baseline
+SNAPSHOT_STEPS = (0, 10, 30, 60, 120, 250, 500, 1_000, 1_500)  # training steps; the tenth is the finished model
+SNAPSHOT_LENGTH = 6 * STEPS_PER_BAR
+SNAPSHOT_SEED = 4  # the same for all, so that only the weights differ
+PREFIX = "codes."
+Sequences = list[TokenSequence]
 
 
-class LstmStage:
-    """The LSTM in training; a Stage of kpop.training.loop."""
+class LstmTrainer(Trainer):
+    """The LSTM in training."""
 
     name = "lstm"
     learning_rate = 2e-3
     evaluate_every = 100
 
     def __init__(
-        self,
-        sequences: list[Sequence],
-        held_out: list[Sequence],
-        device: torch.device,
-        config: LstmConfig,
-        songs_id: str,
-        publish: Callable[[TokenLstm, list[dict[str, float]]], None],
-        start: TokenLstm | None = None,
-        on_step: Callable[[int, TokenLstm], None] = lambda step, lstm: None,
-        is_fine: tuple[bool, ...] | None = None,
+        self, sequences: Sequences, held_out: Sequences, config: LstmConfig, is_residual: tuple[bool, ...]
     ) -> None:
-        """start: a trained LSTM of the same shape to go on from; on_step is shown the LSTM after so many steps;
-        is_fine: which of the codes are no band's first."""
+        """is_residual: which of the codec's codebooks quantize a residual."""
         torch.manual_seed(0)
-        self.sequences, self.device = sequences, device
-        self.all_held_out, self.held_out = held_out, held_out[:EVALUATION_SONGS]
-        self.model = TokenLstm(config).to(device)
-        if start is not None:
-            self.model.load_state_dict(start.state_dict())
-        self.songs_id, self._publish, self._on_step = songs_id, publish, on_step
-        fine = is_fine or (False,) * (config.n_codebooks - config.n_labels)
-        self.weights = (LABEL_WEIGHT,) * config.n_labels + tuple(FINE_WEIGHT if each else 1.0 for each in fine)
-        on_step(0, self.model)
-        self._shares = np.array([len(s.slots) for s in sequences], float) / sum(len(s.slots) for s in sequences)
+        self.sequences, self.held_out, self.device = sequences, held_out, best_device()
+        self.model = TokenLstm(config).to(self.device)
+        codec_weights = [RESIDUAL_WEIGHT if residual else 1.0 for residual in is_residual]
+        self._loss_weights = [LABEL_WEIGHT] * config.n_labels + codec_weights
+        lengths = np.array([len(sequence.tokens) for sequence in sequences], float)
+        self._shares, self._n_steps = lengths / lengths.sum(), min(WINDOW_STEPS, int(lengths.min()))
 
     def loss(self, step: int) -> torch.Tensor:
-        """Nats a step, weighted by stream; inputs are partly corrupted, so that it learns to recover from mistakes."""
+        """Cross-entropy, weighted by codebook; inputs are corrupted, so that the LSTM learns to recover from errors."""
         batch = self._corrupted(self._batch(np.random.default_rng([2, step])))
         with mixed_precision(self.device):
-            logits, _ = self.model(batch.before, batch.lookbacks, batch.slots, batch.targets)
-        nats = nats_by_stream(logits, batch.targets)
-        return sum(weight * stream for weight, stream in zip(self.weights, nats, strict=True))
-
-    def after_step(self, step: int) -> None:
-        """Show how far it has come."""
-        self._on_step(step + 1, self.model)
+            logits, _ = self.model(**batch)
+        nats = _nats(logits, batch["targets"])
+        return sum(weight * each for weight, each in zip(self._loss_weights, nats, strict=True))
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Bits a step on held-out songs; those of the labels apart, too."""
+        """Bits per step on held-out songs, and those of the labels."""
         self.model.eval()
         with mixed_precision(self.device):
-            bits = bits_by_stream(self.model, self.held_out, EVALUATION_STEPS, self.device)
+            bits = bits_by_codebook(self.model, self.held_out[:EVALUATION_SONGS], EVALUATION_STEPS, self.device)
         return {"held_out": float(bits.sum()), "label_bits": float(bits[: self.model.config.n_labels].sum())}
 
-    def publish(self, curve: list[dict[str, float]]) -> None:
-        """The best model so far becomes the checkpoint: a run that is cut off leaves one that plays."""
-        self._publish(self.model, curve)
+    def bits_per_step(self) -> dict[str, dict]:
+        """Bits per step on held-out songs, of the LSTM and of baselines: all, the codec's tokens, every codebook."""
+        self.model.eval()
+        lengths, sizes = [len(song.tokens) for song in self.held_out], self.model.config.codebook_sizes
+        bits = [bits_by_codebook(self.model, [song], len(song.tokens), self.device) for song in self.held_out]
+        rows = {
+            "lstm": np.average(bits, axis=0, weights=lengths),
+            "unigram": unigram_bits(self.sequences, self.held_out, sizes),
+            "same as one bar ago": bar_ago_bits(self.sequences, self.held_out, sizes),
+        }
+        totals = {name: (row.sum(), row[self.model.config.n_labels :].sum(), row) for name, row in rows.items()}
+        table = {name: dict(zip(("all", "codes", "streams"), each, strict=True)) for name, each in totals.items()}
+        return json.loads(json.dumps(table, default=lambda value: value.round(3).tolist()))
 
     def _batch(self, rng: np.random.Generator) -> Batch:
-        windows, slots = [], []
-        n_steps = min(WINDOW_STEPS, min(len(s.slots) for s in self.sequences))
+        windows = []
         for index in rng.choice(len(self.sequences), BATCH, p=self._shares):
-            sequence = self.sequences[index]
-            first = int(rng.integers(len(sequence.slots) - n_steps + 1)) if rng.random() > FROM_THE_START else 0
-            windows.append(window(sequence, first, n_steps, self.model.config))
-            slots.append(sequence.slots[first : first + n_steps])
-        return as_batch(windows, slots, self.device)
+            last = len(self.sequences[index].tokens) - self._n_steps
+            first = int(rng.integers(last + 1)) if rng.random() > FROM_THE_START else 0
+            windows.append((self.sequences[index], first))
+        return make_batch(windows, self._n_steps, self.model.config, self.device)
 
     def _corrupted(self, batch: Batch) -> Batch:
-        before = self._by_chance(batch.before)
-        lookbacks = [self._by_chance(earlier) for earlier in batch.lookbacks]
-        share = torch.rand(3, len(before), 1, 1, device=self.device)
-        times = torch.arange(before.shape[1], device=self.device)[:, None]
-        labels_until = torch.where(share[0] < HIDDEN_LABELS, share[1] * before.shape[1], 0)  # (batch, 1, 1)
-        is_label = torch.arange(before.shape[2], device=self.device) < self.model.config.n_labels
-        no_lookback, unknown = share[2] < HIDDEN_LOOKBACK, self.model.unknown
-        before = torch.where((times - 1 < labels_until) & (labels_until > 0) & is_label, unknown, before)
-        lookbacks = [
-            torch.where((times - ago < labels_until) & (labels_until > 0) & is_label | no_lookback, unknown, earlier)
-            for ago, earlier in zip(self.model.config.lag_steps, lookbacks, strict=True)
-        ]
-        return Batch(before, lookbacks, batch.slots, batch.targets)
+        """The batch with some inputs replaced at random, and labels or lagged inputs of some windows masked."""
+        inputs = [self._shuffled(tokens) for tokens in (batch["previous"], *batch["lagged"])]
+        n_windows, n_steps, n_codebooks = inputs[0].shape
+        draws = torch.rand(3, n_windows, 1, 1, device=self.device)
+        masked_until = torch.where(draws[0] < MASKED_LABELS, draws[1] * n_steps, 0)  # (n_windows, 1, 1)
+        is_label = torch.arange(n_codebooks, device=self.device) < self.model.config.n_labels
+        steps = torch.arange(n_steps, device=self.device)[:, None]
+        for i, lag in enumerate((1, *self.model.config.lag_steps)):
+            is_masked = (steps - lag < masked_until) & (masked_until > 0) & is_label
+            is_masked = is_masked | (draws[2] < MASKED_LAGS) if i > 0 else is_masked
+            inputs[i] = torch.where(is_masked, self.model.mask_tokens, inputs[i])
+        return batch | {"previous": inputs[0], "lagged": inputs[1:]}
 
-    def _by_chance(self, streams: torch.Tensor) -> torch.Tensor:
-        """Some values replaced by those of the same stream at other moments of the batch."""
-        flat = streams.flatten(0, 1)
-        others = flat[torch.randperm(len(flat), device=flat.device)].view_as(streams)
-        return torch.where(
-            torch.rand(streams.shape, device=self.device) < self.model.config.corruption, others, streams
-        )
+    def _shuffled(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Some tokens (n_windows, n_steps, n_codebooks) replaced by others of the same codebook in the batch."""
+        flat = tokens.flatten(0, 1)
+        others = flat[torch.randperm(len(flat), device=flat.device)].view_as(tokens)
+        is_replaced = torch.rand(tokens.shape, device=self.device) < self.model.config.corruption
+        return torch.where(is_replaced, others, tokens)
 
 
-def nats_by_stream(logits: list[torch.Tensor], targets: torch.Tensor) -> list[torch.Tensor]:
-    """Mean cross-entropy of each stream, nats a step."""
-    return [
-        F.cross_entropy(stream_logits.float().flatten(0, 1), targets[..., stream].flatten())
-        for stream, stream_logits in enumerate(logits)
-    ]
+def _nats(logits: list[torch.Tensor], targets: torch.Tensor) -> list[torch.Tensor]:
+    """Mean cross-entropy of each codebook, nats per step."""
+    pairs = zip(logits, targets.unbind(-1), strict=True)
+    return [F.cross_entropy(each.float().flatten(0, 1), target.flatten()) for each, target in pairs]
 
 
 @torch.no_grad()
-def bits_by_stream(model: TokenLstm, songs: list[Sequence], n_steps: int, device: torch.device) -> np.ndarray:
-    """Bits a step (n_codebooks,) that the model needs for the first n_steps of songs that it hears from the beginning.
-
-    No more steps are taken than the shortest song has.
-    """
-    n_steps = min(n_steps, *(len(song.slots) for song in songs))
-    windows = [window(song, 0, n_steps, model.config) for song in songs]
-    batch = as_batch(windows, [song.slots[:n_steps] for song in songs], device)
-    logits, _ = model(batch.before, batch.lookbacks, batch.slots, batch.targets)
-    return np.array([nats.item() * BITS_PER_NAT for nats in nats_by_stream(logits, batch.targets)])
+def bits_by_codebook(model: TokenLstm, songs: Sequences, n_steps: int, device: torch.device) -> np.ndarray:
+    """Bits per step (n_codebooks,) of the first n_steps of songs, or as many as the shortest one has."""
+    n_steps = min(n_steps, *(len(song.tokens) for song in songs))
+    batch = make_batch([(song, 0) for song in songs], n_steps, model.config, device)
+    return np.array([nats.item() / np.log(2) for nats in _nats(model(**batch)[0], batch["targets"])])
 
 
-MOMENTS = (0, 10, 30, 60, 120, 250, 500, 1_000, 1_500)  # training steps; the tenth is the finished model
-N_STEPS = 6 * STEPS_PER_BAR
-_PREFIX = "codes."
-CHANCE = 4  # the same in all snapshots, so that only the weights differ
+def unigram_bits(train: Sequences, held_out: Sequences, sizes: tuple[int, ...]) -> np.ndarray:
+    """Bits per step (n_codebooks,) on held-out songs of the tokens' frequencies in the training songs."""
+    tokens = np.concatenate([sequence.tokens for sequence in held_out])
+    shares = _frequencies(train, sizes)
+    return np.array([-np.log2(share[tokens[:, codebook]]).mean() for codebook, share in enumerate(shares)])
+
+
+def bar_ago_bits(train: Sequences, held_out: Sequences, sizes: tuple[int, ...]) -> np.ndarray:
+    """Bits per step (n_codebooks,) of this model: the token of one bar ago with a probability fitted to the training
+    songs, else by frequency."""
+    bits, grid = [], np.linspace(0.0, 0.99, 100)
+    for codebook, share in enumerate(_frequencies(train, sizes)):
+        costs = _bar_ago_costs(train, codebook, share, grid)
+        bits += _bar_ago_costs(held_out, codebook, share, grid[[np.argmin(costs)]])
+    return np.array(bits)
+
+
+def _frequencies(train: Sequences, sizes: tuple[int, ...]) -> list[np.ndarray]:
+    """Share (size,) of each token of every codebook."""
+    tokens = np.concatenate([sequence.tokens for sequence in train])
+    counts = [np.bincount(tokens[:, codebook], minlength=size) + PSEUDO_COUNT for codebook, size in enumerate(sizes)]
+    return [count / count.sum() for count in counts]
+
+
+def _bar_ago_costs(sequences: Sequences, codebook: int, share: np.ndarray, probabilities: np.ndarray) -> list[float]:
+    """Bits per step of one codebook for each probability of the token of one bar ago."""
+    tokens = [sequence.tokens[:, codebook] for sequence in sequences]
+    is_same = np.concatenate([token[:-STEPS_PER_BAR] == token[STEPS_PER_BAR:] for token in tokens])
+    by_share = share[np.concatenate([token[STEPS_PER_BAR:] for token in tokens])]
+    return [float(-np.log2(p * is_same + (1 - p) * by_share).mean()) for p in probabilities]
 
 
 class Snapshots:
-    """The dreams of a training run, one file: tensor "codes.STEP" (N_STEPS, n_codes) int16 for each moment."""
+    """What the LSTM generates during training: a file of tensors "codes.STEP" int16 (n_steps, n_codec_codebooks)."""
 
     def __init__(self, path: Path, resume: bool) -> None:
         self.path = path
-        self.codes: dict[str, torch.Tensor] = {}
-        if resume and path.is_file():
-            self.codes = read_tensors(path)[0]
-        else:
-            path.unlink(missing_ok=True)
+        tensors = read_tensors(path)[0] if resume and path.is_file() else {}
+        self._by_step = {int(name.removeprefix(PREFIX)): tensor for name, tensor in tensors.items()}
 
-    def look(self, step: int, lstm: TokenLstm) -> None:
-        """Take a snapshot if this training step is one of the moments."""
-        if step in MOMENTS and _name(step) not in self.codes:
-            self.codes[_name(step)] = dream(lstm)
-            write_tensors(self.path, self.codes, {})
+    def take(self, step: int, lstm: TokenLstm) -> None:
+        """Take a snapshot if this training step is one of SNAPSHOT_STEPS."""
+        if step in SNAPSHOT_STEPS and step not in self._by_step:
+            self._by_step[step] = snapshot(lstm)
+            self._write(self.path)
 
     def finish(self, out: Path, step: int, lstm: TokenLstm) -> None:
-        """Write all that were taken, and the finished model's, to out."""
-        earlier = {name: t for name, t in self.codes.items() if int(name.removeprefix(_PREFIX)) < step}
-        moments = sorted([*(int(name.removeprefix(_PREFIX)) for name in earlier), step])
-        write_tensors(out, earlier | {_name(step): dream(lstm)}, {"steps": json.dumps(moments)})
+        """Write all snapshots, and one of the finished model, to out."""
+        earlier = {taken: tensor for taken, tensor in self._by_step.items() if taken < step}
+        self._by_step = earlier | {step: snapshot(lstm)}
+        self._write(out)
+
+    def _write(self, path: Path) -> None:
+        tensors = {f"{PREFIX}{step}": tensor for step, tensor in self._by_step.items()}
+        write_tensors(path, tensors, {"steps": json.dumps(sorted(self._by_step))})
 
 
-def _name(step: int) -> str:
-    return f"{_PREFIX}{step}"
-
-
-def dream(lstm: TokenLstm) -> torch.Tensor:
-    """Codes (N_STEPS, n_codes) int16 that the LSTM dreams up from nothing, at temperature 1."""
-    draws = np.random.default_rng(CHANCE).random((N_STEPS, lstm.config.n_codebooks))
-    streams = Places(lstm, 1).run([Stride(0, np.arange(N_STEPS) % N_METRE_POSITIONS, draws=draws)])[0]
-    return torch.from_numpy(streams[:, lstm.config.n_labels :]).to(torch.int16)
+def snapshot(lstm: TokenLstm) -> torch.Tensor:
+    """Codec tokens (SNAPSHOT_LENGTH, n_codec_codebooks) int16 sampled without a seed, at temperature 1."""
+    uniforms = np.random.default_rng(SNAPSHOT_SEED).random((SNAPSHOT_LENGTH, lstm.config.n_codebooks))
+    chunk = Chunk(0, np.arange(SNAPSHOT_LENGTH), uniforms=uniforms)
+    (tokens,) = Sampler(lstm).run(BatchState(lstm.config, 1), [chunk])
+    return torch.from_numpy(tokens[:, lstm.config.n_labels :]).to(torch.int16)

@@ -1,32 +1,23 @@
-"""From songs to a checkpoint: codec first, then the LSTM over its codes."""
+"""A training run, from songs to a checkpoint: the codec first, then the LSTM over its tokens."""
 
 import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from kpop.checkpoint import load_checkpoint, load_codec, save_checkpoint
 from kpop.codec.model import Codec, CodecConfig
 from kpop.constants import LABEL_SIZES
+from kpop.corpus.compose import CORPUS_VERSION
 from kpop.errors import KpopError
 from kpop.lstm.model import LstmConfig, TokenLstm
-from kpop.training import lstm
-from kpop.training.codec import CodecStage
-from kpop.training.data import (
-    CORPUS_VERSION,
-    Sequence,
-    Song,
-    corpus_songs,
-    encode_songs,
-    metronome_rate,
-    songs_id,
-    split,
-)
-from kpop.training.loop import Budget, Report, best_device, train
-from kpop.training.lstm import LstmStage, Snapshots, bits_by_stream
+from kpop.training.codec import CodecTrainer
+from kpop.training.data import Songs, corpus_songs, encode_song, folder_songs, metre_rate, songs_id, split
+from kpop.training.loop import Budget, Curve, Report, best_device
+from kpop.training.lstm import LstmTrainer, Snapshots
+from kpop.training.remixes import remixed_songs, work_of
 
 CODEC_SHARE = 0.25  # of the minutes; the LSTM gets the rest
 
@@ -36,14 +27,13 @@ class Plan:
     """A training run.
 
     out: the checkpoint to write, models/NAME.safetensors; its state is kept beside it in NAME.work/
-    folder: songs of the user's own; None: our corpus, songs number 0 to n_songs - 1
-    n_remixes: versions made of each song in the folder that is there as stems
-    held_out_work: the song of the folder that is held out in all its versions; None: drawn by lot
-    start: a checkpoint to go on from instead of from nothing; its networks keep their shapes
-    keep: with start, how much of the starting LSTM remains in the result, 0..1: its weights and the trained ones are
-        averaged (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"), which keeps songs from falling apart
-        when there was little to learn from
-    title, about: the model's name for listeners, and an honest sentence on what it learnt from
+    folder: the user's own songs; None: composed songs, number 0 to n_songs - 1
+    n_remixes: remixes made of each song in the folder that comes as stems
+    held_out_work: the song of the folder that is held out in all its versions; None: chosen by a hash
+    start: a checkpoint to fine-tune; its networks keep their shapes
+    keep: with start, weight 0..1 of the starting LSTM in an average of its weights and the trained ones (Wortsman et
+        al. 2022, "Robust fine-tuning of zero-shot models"): less overfitting when there is little to learn from
+    title, about: the model's name for listeners, and an honest sentence on what it was trained on
     minutes: wall-clock budget of both stages; or codec_steps and lstm_steps, and then the run is reproducible
     """
 
@@ -77,7 +67,7 @@ class Plan:
 
     def budget(self, steps: int | None, share: float) -> Budget:
         """A stage's part of the budget."""
-        return Budget(steps=steps) if steps is not None else Budget(seconds=self.minutes * 60 * share)
+        return steps, (self.minutes or 0.0) * 60 * share
 
 
 def run(plan: Plan, report: Report = print) -> None:
@@ -85,45 +75,40 @@ def run(plan: Plan, report: Report = print) -> None:
     _prepare_work(plan)
     songs, held_out = _songs(plan, report)
     report(f"{len(songs)} songs to train on, {len(held_out)} held out")
-    device = best_device()
-    codec, codec_curve = _train_codec(plan, songs, held_out, device, report)
-    facts = _facts(plan, songs, held_out, codec_curve)
+    start = load_checkpoint(plan.start)[:2] if plan.start else (None, None)
+    codec, codec_curve = _train_codec(plan, songs, held_out, start[0], report)
+    info = {
+        "data": str(plan.folder.name) if plan.folder else f"own corpus, version {CORPUS_VERSION}",
+        "title": plan.title,
+        "about": plan.about,
+        "n_songs": len(songs),
+        "held_out": [song.name for song in held_out],
+        "metronome_rate": metre_rate(songs),
+        "knows_labels": any(song.labels.any() for song in songs),
+        "codec_curve": codec_curve,
+    }
+    trainer = _lstm_trainer(plan, songs, held_out, codec, start[1])
     snapshots = Snapshots(plan.work / "snapshots.safetensors", plan.resume)
-    stage = LstmStage(
-        *(encode_songs(side, codec, device, plan.work / "codes") for side in (songs, held_out)),
-        device,
-        _lstm_config(plan, codec),
+    curve = trainer.train(
+        plan.budget(plan.lstm_steps, 1 - CODEC_SHARE),
+        plan.work / "lstm.state",
         songs_id(songs, held_out),
-        lambda lstm, curve: save_checkpoint(plan.out, codec, lstm, facts | {"lstm_curve": curve}),
-        load_checkpoint(plan.start)[1] if plan.start else None,
-        snapshots.look,
-        codec.config.codebook_is_residual,
+        plan.resume,
+        report,
+        publish=lambda curve: save_checkpoint(plan.out, codec, trainer.model, info | {"lstm_curve": curve}),
+        on_step=lambda step: snapshots.take(step, trainer.model),
     )
-    curve = train(stage, plan.budget(plan.lstm_steps, 1 - CODEC_SHARE), plan.work / "lstm.state", plan.resume, report)
-    _keep_some_of_the_start(plan, stage.model)
-    info = facts | {"lstm_curve": curve} | _bits(stage)
-    save_checkpoint(plan.out, codec, stage.model, info)
-    snapshots.finish(plan.out.with_suffix(".snapshots.safetensors"), curve[-1]["step"], stage.model)
-    report(json.dumps(info["bits_per_step"]))
+    if start[1]:
+        _average(trainer.model, start[1].to(trainer.device), plan.keep)
+    bits = trainer.bits_per_step()
+    save_checkpoint(plan.out, codec, trainer.model, info | {"lstm_curve": curve, "bits_per_step": bits})
+    snapshots.finish(plan.out.with_suffix(".snapshots.safetensors"), curve[-1]["step"], trainer.model)
+    report(json.dumps(bits))
     report(f"wrote {plan.out}")
 
 
-@torch.no_grad()
-def _keep_some_of_the_start(plan: Plan, lstm: TokenLstm) -> None:
-    if plan.start and plan.keep:
-        before = load_checkpoint(plan.start)[1].to(next(lstm.parameters()).device)
-        for parameter, earlier in zip(lstm.parameters(), before.parameters(), strict=True):
-            parameter.lerp_(earlier, plan.keep)
-
-
-def _lstm_config(plan: Plan, codec: Codec) -> LstmConfig:
-    if plan.start:
-        return load_checkpoint(plan.start)[1].config
-    return LstmConfig((*LABEL_SIZES, *codec.config.flat_codebook_sizes), len(LABEL_SIZES), **plan.lstm_shape)
-
-
 def _prepare_work(plan: Plan) -> None:
-    """Make room for the run; without resume, nothing of an earlier one is left to be taken for its own."""
+    """Create the work folder; without resume, delete the state of an earlier run."""
     try:
         plan.work.mkdir(parents=True, exist_ok=True)
         if not plan.resume:
@@ -133,62 +118,41 @@ def _prepare_work(plan: Plan) -> None:
         raise KpopError(f"{plan.work} cannot be written ({error.strerror}): choose another --out.") from error
 
 
-def _songs(plan: Plan, report: Report) -> tuple[list[Song], list[Song]]:
+def _songs(plan: Plan, report: Report) -> tuple[Songs, Songs]:
     """(training songs, held-out songs)."""
     if plan.folder is None:
         return split(corpus_songs(plan.n_songs, plan.work / f"corpus-{CORPUS_VERSION}", plan.n_jobs, report))
-    from kpop.training import data, remixes  # need soundfile and librosa; our own corpus does not
-
     if plan.n_remixes:
-        songs = remixes.remixed_songs(plan.folder, plan.n_remixes, plan.work / "songs", report)
-        return remixes.split_by_work(songs, plan.held_out_work)
-    return split(data.folder_songs(plan.folder, plan.work / "songs", report))
+        songs = remixed_songs(plan.folder, plan.n_remixes, plan.work / "songs", report)
+        return split(songs, work_of, plan.held_out_work)
+    return split(folder_songs(plan.folder, plan.work / "songs", report))
 
 
-def _train_codec(
-    plan: Plan, songs: list[Song], held_out: list[Song], device: torch.device, report: Report
-) -> tuple[Codec, list[dict[str, float]]]:
-    """The codec as the checkpoint will hold it, so that the LSTM learns the very codes it will meet."""
+def _train_codec(plan: Plan, songs: Songs, held_out: Songs, start: Codec | None, report: Report) -> tuple[Codec, Curve]:
+    """The codec, rounded as in the checkpoint so that the LSTM is trained on the same tokens, and its curve."""
     done = plan.work / "codec.safetensors"
-    if plan.resume and done.exists():
-        codec, info = load_codec(done)
-        return codec.to(device), info["codec_curve"]
-    start = load_codec(plan.start)[0] if plan.start else None
-    stage = CodecStage(songs, held_out, device, start.config if start else plan.codec_config, start)
-    curve = train(stage, plan.budget(plan.codec_steps, CODEC_SHARE), plan.work / "codec.state", plan.resume, report)
-    save_checkpoint(done, stage.model, None, {"codec_curve": curve})
-    return load_codec(done)[0].to(device), curve
+    if not (plan.resume and done.exists()):
+        trainer = CodecTrainer(songs, held_out, start.config if start else plan.codec_config)
+        if start:
+            trainer.fine_tune(start)
+        budget, state_path = plan.budget(plan.codec_steps, CODEC_SHARE), plan.work / "codec.state"
+        curve = trainer.train(budget, state_path, songs_id(songs, held_out), plan.resume, report)
+        save_checkpoint(done, trainer.model, None, {"codec_curve": curve})
+    codec, info = load_codec(done)
+    return codec.to(best_device()), info["codec_curve"]
 
 
-def _bits(stage: LstmStage) -> dict:
-    """The table of bits a step on held-out songs, LSTM and baselines, labels and codes together and apart."""
-    stage.model.eval()
-    held_out, sizes = stage.all_held_out, stage.model.config.codebook_sizes
-    rows = {
-        "lstm": _mean_over_steps(stage, held_out),
-        "unigram": lstm.unigram_bits(stage.sequences, held_out, sizes),
-        "same as one bar ago": lstm.bar_ago_bits(stage.sequences, held_out, sizes),
-    }
-    n_labels = stage.model.config.n_labels
-    table = {name: {"all": bits.sum(), "codes": bits[n_labels:].sum(), "streams": bits} for name, bits in rows.items()}
-    return {"bits_per_step": json.loads(json.dumps(table, default=lambda value: value.round(3).tolist()))}
+def _lstm_trainer(plan: Plan, songs: Songs, held_out: Songs, codec: Codec, start: TokenLstm | None) -> LstmTrainer:
+    sizes = (*LABEL_SIZES, *codec.config.flat_codebook_sizes)
+    config = start.config if start else LstmConfig(sizes, len(LABEL_SIZES), **plan.lstm_shape)
+    sequences = [[encode_song(song, codec, best_device()) for song in side] for side in (songs, held_out)]
+    trainer = LstmTrainer(*sequences, config, codec.config.codebook_is_residual)
+    if start:
+        trainer.model.load_state_dict(start.state_dict())
+    return trainer
 
 
-def _mean_over_steps(stage: LstmStage, held_out: list[Sequence]) -> np.ndarray:
-    """Bits a step (n_codebooks,), each song heard as a whole and counted by its length."""
-    lengths = [len(song.slots) for song in held_out]
-    bits = [bits_by_stream(stage.model, [song], len(song.slots), stage.device) for song in held_out]
-    return np.average(bits, axis=0, weights=lengths)
-
-
-def _facts(plan: Plan, songs: list[Song], held_out: list[Song], codec_curve: list) -> dict:
-    return {
-        "data": str(plan.folder.name) if plan.folder else f"own corpus, version {CORPUS_VERSION}",
-        "title": plan.title,
-        "about": plan.about,
-        "n_songs": len(songs),
-        "held_out": [song.name for song in held_out],
-        "metronome_rate": metronome_rate(songs),
-        "knows_labels": any(song.labels.any() for song in songs),
-        "codec_curve": codec_curve,
-    }
+@torch.no_grad()
+def _average(model: TokenLstm, start: TokenLstm, start_weight: float) -> None:
+    for parameter, earlier in zip(model.parameters(), start.parameters(), strict=True):
+        parameter.lerp_(earlier, start_weight)
