@@ -107,6 +107,5 @@ def address() -> str | None:
 if __name__ == "__main__":
     page()
 else:  # `streamlit run` imports this to find the server's application; each visitor's page runs the script as above
-    preload()
     routes = song_routes(lambda: get_engine().state(), base_path())
-    app = st.App(Path(__file__), routes=routes, lifespan=lifespan(address))
+    app = st.App(Path(__file__), routes=routes, lifespan=lifespan(address, preload))

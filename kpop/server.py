@@ -194,14 +194,20 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def lifespan(address: Callable[[], str | None]) -> Callable[[object], AbstractAsyncContextManager[None]]:
-    """address: of the page, to be opened in the browser of this computer; None where there is no screen."""
+def lifespan(
+    address: Callable[[], str | None], start: Callable[[], object]
+) -> Callable[[object], AbstractAsyncContextManager[None]]:
+    """address: of the page, to be opened in the browser of this computer; None where there is no screen.
+
+    start: called once, before the first request.
+    """
 
     @asynccontextmanager
     async def serving(app: object) -> AsyncIterator[None]:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 _end_streams_on(number, asyncio.get_running_loop())
+        start()
         if opened := address():
             asyncio.get_running_loop().run_in_executor(None, webbrowser.open, opened)
         yield

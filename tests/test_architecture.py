@@ -22,10 +22,10 @@ LOW_TO_HIGH = """
     generation.pipeline generation.session
     runtime engine server
     similarity.features similarity.index similarity.match similarity.build
-    evaluation.measures evaluation.report
+    evaluation.fidelity evaluation.measures evaluation.report
     feedback bench
     ui.assets ui.spectrogram ui.growth ui.tasks ui.song ui.session_state ui.requests
-    ui.covers ui.metadata ui.sharing ui.feedback ui.controls
+    ui.covers ui.metadata ui.feedback ui.sharing ui.controls
     ui.player ui.similarity ui.history ui.learning ui.how ui.booth
     cli __main__
 """
@@ -36,7 +36,7 @@ MODULES = {
     if path.name != "__init__.py"
 }
 LIGHT = "kpop.cli kpop.engine kpop.server kpop.generation.clips kpop.generation.titles kpop.generation.metadata"
-HEAVY = ("torch", "librosa", "soundfile", "soxr", "plotly", "numba")
+HEAVY = ("torch", "librosa", "soundfile", "soxr", "numba")
 
 
 def imported(path: Path) -> set[str]:

@@ -73,7 +73,7 @@ def test_minutes_count_from_the_start_and_bits_stand_where_they_were_measured(ma
         "before the first lesson",
         "after 3 minutes of training · 100 bits of surprise",
     ]
-    assert curve_points(made) == "25.0,6.0 100.0,94.0"  # step 10 is half way to the second of three moments
+    assert curve_points(made) == "25.0% 100%, 25.0% 6.0%, 100.0% 94.0%"  # step 10: half way to the second of three
 
 
 def test_a_model_that_does_not_remember_its_training_has_no_facts(pipeline, tmp_path):

@@ -29,9 +29,8 @@ INVITATION = (
     "The same dream at ten moments of the training. At first it knows nothing, and you hear noise; an hour later it "
     "plays in time and in tune. Move the slider while it plays."
 )
-CURVE = """<figure class="learning-curve"><figcaption>How much new songs surprise it</figcaption>
-<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true"><polyline points="{points}" /></svg>
-</figure>"""
+CURVE = """<p class="facts">How much new songs surprise it</p>
+<div class="learning-curve" style="clip-path: polygon({points}, 100% 100%)"></div>"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,8 +188,8 @@ def show_training(shown: Training, base_path: str) -> None:
 
 
 def curve_points(shown: Training) -> str:
-    """SVG points within 100 x 100, 0 at the top; the moments are equally far apart."""
+    """CSS points of an area below the curve; the moments are equally far apart."""
     steps, bits = zip(*shown.curve, strict=True)
     x = np.interp(steps, [moment.step for moment in shown.moments], np.linspace(0, 100, len(shown.moments)))
     y = np.interp(bits, (min(bits), max(bits)), (94, 6))
-    return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+    return f"{x[0]:.1f}% 100%, " + ", ".join(f"{a:.1f}% {b:.1f}%" for a, b in zip(x, y, strict=True))

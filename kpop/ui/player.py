@@ -47,8 +47,8 @@ class Layout(NamedTuple):
     """Containers that are there on every run, so that nothing in them is drawn anew because something else appears."""
 
     first: DeltaGenerator
-    others: DeltaGenerator
     player: DeltaGenerator
+    others: DeltaGenerator
     below: DeltaGenerator
 
 
@@ -95,7 +95,7 @@ def _growth(session: SessionState) -> dict | None:
     """The image of the song in the making, and the seconds that it covers."""
     if not session.job.pcm.n_bytes:
         return None
-    from kpop.ui.growth import GrowingSpectrogram, png_uri  # imports plotly, which the page must not wait for
+    from kpop.ui.growth import GrowingSpectrogram, png_uri  # imports scipy, which the page must not wait for
 
     session.growing = session.growing or GrowingSpectrogram(session.job.pcm)
     session.growing.update()
@@ -141,7 +141,7 @@ def show_welcome(sent: str | None) -> None:
 
 def show_frame(session: SessionState) -> None:
     """The frame in which the player lets the picture of a song in the making grow."""
-    from kpop.ui.spectrogram import empty_figure  # imports plotly, which the page must not wait for
+    from kpop.ui.spectrogram import empty_figure  # imports scipy, which the page must not wait for
 
     job = session.job
     title, length_s = song_title(job.settings), None if job.endless else job.settings.length_s

@@ -109,7 +109,7 @@ def render(jobs: "tuple[Job, ...]", own_clip: SeedClip | None, report: Report) -
 
 
 def _render(song: GeneratedSong, own_clip: SeedClip | None) -> RenderedSong:
-    from kpop.ui.spectrogram import spectrogram_figure  # imports plotly, which the page must not wait for
+    from kpop.ui.spectrogram import spectrogram_figure  # imports scipy, which the page must not wait for
 
     times = song.seconds_taken, song.taken_s
     return RenderedSong(song.settings, own_clip, None, spectrogram_figure(song), song.seed_end_s, song.beat, *times)

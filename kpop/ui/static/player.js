@@ -217,7 +217,8 @@ class Player {
     this.tourButton.hidden = !tour_s;
     this.gridButton.hidden = !tracks[0]?.beat;
     const hint = tracks[0]?.length_s ? "Tap the picture to jump there." : "";
-    this.hint.textContent = tracks.length > 1 ? "Tap a letter to switch, or a picture to jump there." : hint;
+    const many = tracks.length > 1 && !tracks[0].image;
+    this.hint.textContent = many ? "Tap a letter to switch, or a picture to jump there." : hint;
     this.activate(this.tracks.includes(this.active) ? this.active : this.tracks[0]);
     if (!play || this.started.has(play)) return;
     this.started.add(play);
