@@ -1,299 +1,258 @@
-"""Votes in a file: many write at once, nothing is lost, nothing personal is kept, nothing breaks without the file."""
+"""Votes survive many writers and damaged files and hold nothing personal; the bandit learns from them what is liked."""
 
 import csv
 import io
-import logging
-import re
-import secrets
+import math
+import random
+import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import mean
 
 import pytest
 
 from kpop import feedback
-from kpop.__main__ import main
+from kpop.cli import main
 from kpop.errors import KpopError
-from kpop.feedback import DOWN, KEPT, MADE, UP, Busy, Store, Vote, csv_text, minute, start_of_today, vote_now
+from kpop.feedback import DOWN, KEPT, MADE, SETTINGS_ARMS, UP, Hit, Preferences, Store, Tally, Vote
+from kpop.generation.clips import built_in_clips
 from kpop.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-N_THREADS, N_VOTES = 8, 20
-WRITER = f"""
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+WRITER = """
 import secrets, sys, threading
 from pathlib import Path
-from kpop.feedback.store import Store
-from kpop.feedback.votes import vote_now
-from kpop.generation.settings import Settings
+from kpop.feedback import Settings, Store, vote_now
 
 def write():
-    for _ in range({N_VOTES}):
+    for _ in range(20):
         Store(Path(sys.argv[1])).write(secrets.randbits(63), vote_now("up", Settings(), False, "Song"))
 
-threads = [threading.Thread(target=write) for _ in range({N_THREADS})]
+threads = [threading.Thread(target=write) for _ in range(8)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
 """
 
 
 @pytest.fixture
-def path(tmp_path) -> Path:
-    return tmp_path / "votes" / "feedback.sqlite"
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "feedback.sqlite")
 
 
 @pytest.fixture
-def store(path) -> Store:
-    made = Store(path)
-    made.prepare()
-    return made
+def set_path(monkeypatch):
+    """Sets where this process keeps its votes."""
+    feedback._open.cache_clear()
+    yield lambda path: monkeypatch.setenv(feedback.VARIABLE, str(path))
+    feedback._open.cache_clear()
 
 
-@pytest.fixture
-def feedback_at(monkeypatch):
-    """Sets where feedback is kept, for this process."""
-    feedback._store_at.cache_clear()
-    yield lambda where: monkeypatch.setenv(feedback.VARIABLE, str(where))
-    feedback._store_at.cache_clear()
+def add(store: Store, *kinds: str, title: str = "Song", own_clip: bool = False, **settings) -> None:
+    for vote_id, kind in enumerate(kinds, len(store.votes()) + 1):
+        store.write(vote_id, feedback.vote_now(kind, Settings(**settings), own_clip, title))
 
 
-def vote(store: Store, kind: str = UP, own_clip: bool = False, title: str = "Song", **settings) -> int:
-    number = secrets.randbits(63)
-    store.write(number, vote_now(kind, Settings(**settings), own_clip, title))
-    return number
-
-
-def lock(path: Path) -> sqlite3.Connection:
-    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+def write_lock(store: Store) -> sqlite3.Connection:
+    store.votes()
+    other = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     return other
 
 
-def test_a_vote_comes_back_as_it_was_given(store):
+def test_a_file_of_an_earlier_version_is_read_and_extended(store):
+    shutil.copy(ROOT / "tests" / "golden" / "feedback.sqlite", store.path)
     settings = Settings(0.45, 1.15, 12.0, 4_000_000_000, "neon-rain", "everything-is-free")
-    store.write(1, Vote(KEPT, settings, "Neon Song", "2026-11-22T17:23Z"))
-    assert store.votes() == [Vote(KEPT, settings, "Neon Song", "2026-11-22T17:23Z")]
+    earlier = [
+        Vote(UP, settings, "Neon Song", "2026-11-20T17:23Z"),
+        Vote(KEPT, Settings(clip="own"), "", "2026-11-21T09:05Z"),
+        Vote(DOWN, Settings(), "First Song", "2026-11-22T00:00Z"),
+    ]
+    assert store.votes() == earlier
+    assert store.top("2026-11-20", 10) == [Hit("Neon Song", settings, 1)]
+    new = Vote(KEPT, settings, "Neon Song", "2026-11-22T17:23Z")
+    store.write(4, new)
+    assert store.votes() == [*earlier, new]
 
 
-def test_two_processes_with_eight_threads_each_lose_no_vote_even_on_a_file_that_is_not_there_yet(path):
-    path.parent.mkdir()
-    command = [sys.executable, "-c", WRITER, str(path)]
+def test_two_processes_of_eight_threads_create_a_file_and_lose_no_vote(store):
+    command = [sys.executable, "-c", WRITER, str(store.path)]
     writers = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) for _ in range(2)]
-    complaints = [writer.communicate(timeout=60)[1] for writer in writers]
-    assert complaints == [b"", b""]
-    assert len(Store(path).votes()) == 2 * N_THREADS * N_VOTES
+    assert [writer.communicate(timeout=60)[1] for writer in writers] == [b"", b""]
+    assert len(store.votes()) == 2 * 8 * 20
 
 
-def test_reading_goes_on_while_another_writes_and_sees_whole_votes_only(store, path):
-    vote(store)
-    other = lock(path)
-    other.execute("DELETE FROM votes")
-    started_s = time.monotonic()
-    assert len(Store(path, patience_s=5).votes()) == 1
-    assert time.monotonic() - started_s < 1
-    other.execute("COMMIT")
+def test_readers_never_wait_and_writers_wait_up_to_their_timeout(store, set_path):
+    add(store, UP)
+    other, impatient = write_lock(store), Store(store.path, timeout_s=0.1)
+    assert len(impatient.votes()) == 1
+    with pytest.raises(feedback.StoreBusy, match="try again"):
+        add(impatient, UP)
+    set_path(store.path)
+    assert feedback.open_store(timeout_s=0.1)
+    threading.Timer(0.2, other.execute, ["COMMIT"]).start()
+    add(store, UP)
     other.close()
-    assert store.votes() == []
+    assert len(store.votes()) == 2
 
 
-def test_a_page_gives_up_soon_where_another_writer_takes_its_time(store, path):
-    other = lock(path)
-    started_s = time.monotonic()
-    with pytest.raises(Busy, match="try again"):
-        vote(Store(path, patience_s=0.1))
-    assert 0.09 < time.monotonic() - started_s < 2
-    other.close()
+def test_a_second_vote_of_the_same_id_replaces_the_kind(store):
+    for kind in (UP, UP, DOWN):
+        store.write(1, feedback.vote_now(kind, Settings(), False, "Song"))
+    assert [vote.kind for vote in store.votes()] == [DOWN]
 
 
-def test_a_patient_writer_waits_for_another_one(store, path):
-    other = lock(path)
-    release = threading.Timer(0.2, other.execute, ["COMMIT"])
-    release.start()
-    vote(Store(path, patience_s=5))
-    release.join()
-    other.close()
-    assert len(store.votes()) == 1
+def test_nothing_personal_is_stored(store):
+    add(store, UP, own_clip=True, title="My secret demo, continued", clip="My secret demo.wav")
+    (vote,) = store.votes()
+    assert (vote.settings.clip, vote.title) == ("own", "")
+    assert datetime.strptime(vote.minute, "%Y-%m-%dT%H:%MZ")
+    assert b"secret" not in b"".join(part.read_bytes() for part in store.path.parent.iterdir())
 
 
-def test_writing_a_vote_again_counts_once_and_another_kind_replaces_it(store):
-    number = vote(store, UP)
-    store.write(number, vote_now(UP, Settings(), False, "Song"))
-    assert [each.kind for each in store.votes()] == [UP]
-    store.write(number, vote_now(DOWN, Settings(), False, "Song"))
-    assert [each.kind for each in store.votes()] == [DOWN]
+@pytest.mark.parametrize("n_intact_bytes", [0, 4096])
+def test_a_damaged_file_is_moved_aside(store, caplog, n_intact_bytes):
+    add(store, UP)
+    content = store.path.read_bytes()
+    store.path.write_bytes(content[:n_intact_bytes] + b"\xff" * (len(content) - n_intact_bytes))
+    add(store, DOWN, title="After")
+    assert [vote.title for vote in store.votes()] == ["After"]
+    (aside,) = store.path.parent.glob("feedback.sqlite.damaged-*")
+    assert f"was damaged: it is now {aside}" in caplog.text
 
 
-def test_nothing_personal_is_kept(store, path):
-    vote(store, UP, own_clip=True, title="My secret demo, dreamt on", clip="My secret demo.wav")
-    (kept,) = store.votes()
-    assert (kept.settings.clip, kept.title) == ("own", "")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\dZ", kept.minute)
-    with sqlite3.connect(path) as file:
-        columns = {row[1] for row in file.execute("PRAGMA table_info(votes)")}
-    assert columns == {"id", "minute", "kind", "title"} | set(Settings.__dataclass_fields__)
-    assert b"secret" not in b"".join(part.read_bytes() for part in path.parent.iterdir())
-
-
-def test_an_unknown_kind_of_vote_is_refused():
-    with pytest.raises(KpopError, match="choose one of"):
-        vote_now("meh", Settings(), False, "Song")
-
-
-def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(store, path, caplog):
-    vote(store)
-    path.write_bytes(b"This was a database once. " * 400)
-    with caplog.at_level(logging.WARNING):
-        vote(store, title="After")
-    assert [each.title for each in store.votes()] == ["After"]
-    aside = [each for each in path.parent.iterdir() if ".damaged-" in each.name]
-    assert [each.read_bytes()[:8] for each in aside] == [b"This was"]
-    assert "was damaged" in caplog.text
-    assert str(aside[0]) in caplog.text
-
-
-def test_a_file_torn_in_its_middle_is_moved_aside_too(store, path):
-    for _ in range(200):
-        vote(store)
-    content = bytearray(path.read_bytes())
-    content[4096:] = b"\xff" * (len(content) - 4096)
-    path.write_bytes(content)
-    assert store.votes() == []
-    vote(store)
-    assert len(store.votes()) == 1
-
-
-def test_a_file_that_is_deleted_while_the_page_runs_is_made_anew(store, path):
-    vote(store)
-    path.unlink()
-    vote(store)
-    assert len(store.votes()) == 1
-
-
-def test_a_file_of_a_newer_version_is_left_alone(store, path):
-    vote(store)
-    with sqlite3.connect(path) as file:
+def test_a_file_of_a_newer_version_is_left_alone(store):
+    add(store, UP)
+    with sqlite3.connect(store.path) as file:
         file.execute("PRAGMA user_version = 99")
-    before = path.read_bytes()
+    before = store.path.read_bytes()
     with pytest.raises(KpopError, match="newer"):
-        vote(store)
-    with pytest.raises(KpopError, match="newer"):
-        store.prepare()
-    assert path.read_bytes() == before
+        add(store, UP)
+    assert store.path.read_bytes() == before
 
 
-def test_the_same_songs_hearts_add_up_and_the_most_liked_comes_first(store):
-    for kind in (UP, KEPT, UP, DOWN):
-        vote(store, kind, title="Best", seed_number=1)
-    for kind in (UP, UP):
-        vote(store, kind, title="Second", seed_number=2)
-    for kind in (DOWN, MADE, MADE):
-        vote(store, kind, title="Not liked", seed_number=3)
-    vote(store, UP, own_clip=True)
-    hits = store.top(start_of_today(), 10)
-    assert [(hit.title, hit.hearts, hit.settings.seed_number) for hit in hits] == [("Best", 3, 1), ("Second", 2, 2)]
-    assert len(store.top(start_of_today(), 1)) == 1
+def test_rows_that_no_song_can_have_are_skipped(store):
+    add(store, UP, UP, UP)
+    with sqlite3.connect(store.path) as file:
+        file.execute("UPDATE votes SET randomness = 7.5 WHERE id = 2")
+        file.execute("UPDATE votes SET kind = 'meh' WHERE id = 3")
+    assert len(store.votes()) == len(store.top("", 10)) == 1
 
 
-def test_yesterdays_songs_are_not_on_todays_list(store):
-    yesterday = minute(datetime.now().astimezone() - timedelta(days=1, hours=1))
-    store.write(1, Vote(UP, Settings(), "Old", yesterday))
-    assert store.top(start_of_today(), 10) == []
-    assert len(store.top("", 10)) == 1
+def test_likes_of_the_same_song_add_up_in_the_top_list_of_today(store):
+    add(store, UP, KEPT, UP, DOWN, title="Best", seed_number=1)
+    add(store, UP, UP, title="Second", seed_number=2)
+    add(store, DOWN, MADE, title="Not liked", seed_number=3)
+    add(store, UP, own_clip=True)
+    yesterday = feedback.minute(datetime.now().astimezone() - timedelta(days=1, hours=1))
+    store.write(99, Vote(UP, Settings(seed_number=4), "Old", yesterday))
+    hits = store.top(feedback.start_of_today(), 10)
+    assert [(hit.title, hit.hearts) for hit in hits] == [("Best", 3), ("Second", 2)]
 
 
-def test_what_somebody_else_put_into_the_file_does_no_harm(store, path):
-    vote(store)
-    with sqlite3.connect(path) as file:
-        file.execute(
-            "INSERT INTO votes SELECT 5, minute, kind, title, 7.5, temperature, length_s, 1, clip, model FROM votes"
-        )
-    assert len(store.votes()) == 1
-    assert len(store.top("", 10)) == 1
-
-
-def test_off_is_off(feedback_at):
-    feedback_at("off")
-    assert feedback.the_store() is None
-    feedback_at("OFF")
-    assert feedback.the_store() is None
-
-
-@pytest.mark.parametrize("where", ["a file/feedback.sqlite", "a folder"], ids=["below a file", "a folder itself"])
-def test_a_place_that_cannot_be_written_turns_feedback_off_and_says_so_once(where, tmp_path, feedback_at, caplog):
+@pytest.mark.parametrize("path", ["off", "OFF", "a file/feedback.sqlite", "a folder"])
+def test_feedback_is_off_without_a_file_that_can_be_written(path, tmp_path, set_path, caplog):
     (tmp_path / "a file").write_text("")
     (tmp_path / "a folder").mkdir()
-    feedback_at(tmp_path / where)
-    with caplog.at_level(logging.WARNING):
-        assert feedback.the_store() is None
-        assert feedback.the_store() is None
-    assert caplog.text.count("Feedback is off") == 1
+    set_path(path if path.lower() == "off" else tmp_path / path)
+    assert feedback.open_store() is feedback.open_store() is None
+    assert caplog.text.count("Feedback is off") == (path.lower() != "off")
 
 
-def test_a_file_that_may_only_be_read_turns_feedback_off(store, path, feedback_at, monkeypatch):
-    feedback_at(path)
-    connect = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda file, **kw: connect(f"file:{file}?mode=ro", uri=True, **kw))
-    assert feedback.the_store() is None
-
-
-def test_another_writer_at_the_start_does_not_turn_feedback_off(store, path, feedback_at):
-    feedback_at(path)
-    other = lock(path)
-    assert feedback.the_store(patience_s=0.05) is not None
-    other.close()
-
-
-def test_csv_holds_every_vote_and_no_formula(store):
-    vote(store, title="=1+1")
-    vote(store, DOWN, title='A "quoted", song', temperature=1.15)
-    rows = {row["kind"]: row for row in csv.DictReader(io.StringIO(csv_text(store.votes())))}
-    assert rows[UP]["title"] == "'=1+1"
-    assert (rows[DOWN]["title"], rows[DOWN]["temperature"]) == ('A "quoted", song', "1.15")
-    assert set(rows[UP]) == {"minute", "kind", "title", *Settings.__dataclass_fields__}
-
-
-def test_the_command_tells_what_listeners_like(store, path, feedback_at, capsys, tmp_path):
-    feedback_at(path)
-    for _ in range(8):
-        vote(store, UP, clip="neon-rain", title="Neon Song")
-        vote(store, DOWN, clip="slow-honey", seed_number=8)
+def test_the_command_prints_what_listeners_like_and_exports_it(store, set_path, capsys, tmp_path):
+    set_path(store.path)
     assert main(["feedback"]) == 0
-    told = capsys.readouterr().out
-    assert "16 songs: 8 thumbs up, 8 thumbs down" in told
-    assert told.index("Neon Rain") < told.index("First Snow") < told.index("Slow Honey")
-    assert "1. Neon Song  ♥ 8" in told
-    assert "8 votes" in told
+    assert "no votes yet" in capsys.readouterr().out
+    add(store, *[UP] * 4, clip="neon-rain", title="=Neon, Song")
+    add(store, *[DOWN] * 4, clip="slow-honey", seed_number=8)
+    assert main(["feedback"]) == 0
+    text = capsys.readouterr().out
+    assert "8 songs: 4 thumbs up, 4 thumbs down" in text
+    assert text.index("Neon Rain") < text.index("First Snow") < text.index("Slow Honey") < text.index("=Neon, Song")
     assert main(["feedback", "--csv", str(tmp_path / "votes.csv")]) == 0
-    assert len((tmp_path / "votes.csv").read_text().splitlines()) == 17
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "votes.csv").read_text(encoding="utf-8"))))
+    assert len(rows) == 8
+    assert rows[0]["title"] == "'=Neon, Song"  # no formula for a spreadsheet
+    assert set(rows[0]) == {"minute", "kind", "title", *Settings.__dataclass_fields__}
     assert main(["feedback", "--csv", str(tmp_path / "nowhere" / "votes.csv")]) == 2
 
 
-def test_the_command_is_friendly_without_votes_and_without_feedback(path, feedback_at, capsys):
-    feedback_at(path)
-    assert main(["feedback"]) == 0
-    assert "Nobody has said anything yet" in capsys.readouterr().out
-    feedback_at("off")
-    assert main(["feedback"]) == 0
-    assert "Feedback is off" in capsys.readouterr().out
-    assert main(["feedback", "--simulate", "--runs", "1"]) == 2
+def votes(kind: str, n: int, clip: str = "neon-rain", at=(0.6, 0.8), days_ago: float = 0) -> list[Vote]:
+    return [Vote(kind, Settings(*at, clip=clip), "Song", feedback.minute(NOW - timedelta(days=days_ago)))] * n
 
 
-def test_a_vote_is_written_in_a_moment(store, path):
-    quick = Store(path, patience_s=0.1)
-    vote(quick)
-    took_s = []
-    for _ in range(20):
-        started_s = time.perf_counter()
-        vote(quick)
-        took_s.append(time.perf_counter() - started_s)
-    assert sorted(took_s)[10] < 0.05  # a few milliseconds where a disk is not busy
+def learn(*groups: list[Vote]) -> Preferences:
+    return Preferences.from_votes([vote for group in groups for vote in group], NOW)
 
 
-def test_settings_of_votes_are_those_of_the_song_but_for_an_own_clip():
-    settings = Settings(clip="mine.wav", seed_number=5)
-    assert vote_now(UP, settings, True, "Mine").settings == replace(settings, clip="own")
-    assert vote_now(UP, settings, False, "Mine").settings == settings
+def offers(preferences: Preferences) -> list[Settings]:
+    rng = random.Random(1)
+    return [feedback.starting_settings(preferences, rng) for _ in range(400)]
+
+
+def clip_share(preferences: Preferences, clip: str) -> float:
+    return mean(offer.clip == clip for offer in offers(preferences))
+
+
+def test_without_votes_the_defaults_are_offered_most_but_everything_is_tried():
+    drawn = offers(learn())
+    assert 0.35 < mean(offer.clip == Settings().clip for offer in drawn) < 0.75
+    assert 0.35 < mean((offer.randomness, offer.temperature) == (0.3, 1.0) for offer in drawn) < 0.75
+    assert {offer.clip for offer in drawn} == {clip.name for clip in built_in_clips()}
+    assert {(offer.randomness, offer.temperature) for offer in drawn} == set(SETTINGS_ARMS)
+    assert drawn == offers(learn())
+    assert feedback.starting_settings(Preferences({}, learn().settings), random.Random(1)).clip == Settings().clip
+
+
+@pytest.mark.parametrize("kind", [UP, KEPT])
+def test_what_is_liked_is_offered_far_more_often(kind):
+    disliked = votes(DOWN, 3, "slow-honey", (0.1, 1.0)) + votes(DOWN, 3, Settings().clip, (0.3, 1.0))
+    preferences = learn(votes(kind, 12), disliked)
+    assert clip_share(preferences, "neon-rain") > 0.5
+    assert max(clip_share(preferences, clip) for clip in ("slow-honey", Settings().clip)) < 0.05
+    assert mean((offer.randomness, offer.temperature) == (0.6, 0.8) for offer in offers(preferences)) > 0.5
+
+
+def test_songs_without_a_vote_are_weak_evidence_against_a_clip():
+    preferences = learn(votes(KEPT, 10), votes(MADE, 10))
+    assert preferences.clips["neon-rain"] == Tally(10, pytest.approx(1), 10)
+
+
+def test_a_vote_counts_half_after_its_half_life():
+    assert learn(votes(UP, 8, days_ago=30)).clips["neon-rain"].likes == pytest.approx(4)
+
+
+def test_a_vote_counts_for_the_nearest_settings_unless_the_temperature_is_far_off():
+    songs = [(0.0, 0.85), (0.5, 1.15), (1.0, 1.4), (0.2, 0.6), (0.3, 1.45), (0.3, 0.0)]
+    arms = [(0.1, 0.8), (0.6, 1.2), (0.9, 1.2), (0.3, 0.8), None, None]
+    assert [feedback.nearest_arm(Settings(*song)) for song in songs] == arms
+
+
+def simulate(rng: random.Random, thompson: bool) -> tuple[float, float]:
+    """Share of likes of the last 100 of 500 offers, and of the best arms; hidden logits of clip and settings add up."""
+    clips, arms = ({arm: rng.gauss(0, 0.8) for arm in names} for names in ("abcdefghij", SETTINGS_ARMS))
+    known = Preferences({clip: Tally() for clip in clips}, {arm: Tally() for arm in arms})
+    liked = []
+    for _ in range(500):
+        clip, arm = rng.choice(list(clips)), rng.choice(SETTINGS_ARMS)
+        if thompson:
+            clip, arm = (feedback.sample_arm(feedback.posterior(each), rng) for each in (known.clips, known.settings))
+        liked.append(1 / (1 + math.exp(-0.2 - clips[clip] - arms[arm])))
+        likes, presses = rng.random() < liked[-1], rng.random()
+        if presses < 0.5:  # half of the listeners press a thumb, some of them at random
+            kind = rng.choice((UP, DOWN)) if presses < 0.05 else UP if likes else DOWN
+        else:  # the others keep a quarter of what they like
+            kind = KEPT if likes and presses > 0.875 else MADE
+        known.add(Vote(kind, Settings(*arm, clip=clip), "", ""))
+    return mean(liked[-100:]), 1 / (1 + math.exp(-0.2 - max(clips.values()) - max(arms.values())))
+
+
+def test_thompson_sampling_finds_hidden_preferences():
+    found, best = map(mean, zip(*(simulate(random.Random(run), True) for run in range(20)), strict=True))
+    chance = mean(simulate(random.Random(run), False)[0] for run in range(20))
+    assert found > chance + 0.25
+    assert found - chance > 0.6 * (best - chance)

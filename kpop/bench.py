@@ -1,0 +1,330 @@
+"""Speed of each stage, and of the server under load, in one table beside the targets.
+
+Load is measured from outside: this process plays N listeners, each of whom submits a song to a server in a process of
+its own, reads it over HTTP like a browser, and would begin to play it when Chromium does.
+"""
+
+import asyncio
+import importlib
+import json
+import math
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from kpop.audio.loudness import StreamingLimiter
+from kpop.constants import HOP_LENGTH, N_FFT, STEP_SAMPLES
+from kpop.engine import get_engine
+from kpop.errors import KpopError
+from kpop.generation.clips import built_in_clip, built_in_clips
+from kpop.generation.metadata import song_tags
+from kpop.generation.pipeline import Pipeline
+from kpop.generation.session import CHUNK_STEPS, MIN_P, PIECE_STEPS, generate
+from kpop.lstm.sampler import Chunk
+from kpop.model_info import DEFAULT_MODEL, checkpoint_path
+from kpop.server import BYTES_PER_S, SongFile, song_routes
+from kpop.settings import Settings
+
+Result = TypeVar("Result")
+ROOT = Path(__file__).parents[1]
+SONG_S = 30.0
+BATCH_SIZES = (1, 20, 50)
+TARGET_LISTENERS = 20
+LIBROSA_ITERATIONS = 32  # librosa's default
+START_BYTES = 230_000  # after so much of a WAV file, or all of it, Chromium begins to play it
+TIMEOUT_S = 120.0
+POLL_S = 0.02
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PAUSE_MS = 3_000  # between two clicks: the song before is finished
+# Sets firstSoundS to the seconds from the next click to the moment at which playback of another song has advanced.
+FIRST_SOUND = """() => {
+  const audio = () => document.querySelector(".player-audio:not([hidden])"), former = audio()?.src;
+  window.firstSoundS = 0;
+  document.addEventListener("click", () => {
+    const clickedMs = performance.now();
+    (function look() {
+      const now = audio(), isPlaying = now?.src && now.src !== former && !now.paused && now.currentTime > 0;
+      isPlaying ? window.firstSoundS = (performance.now() - clickedMs) / 1000 : requestAnimationFrame(look);
+    })();
+  }, {capture: true, once: true});
+}"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. target: the highest value that is wanted; None: there is no target."""
+
+    name: str
+    value: float
+    unit: str = ""
+    target: float | None = None
+
+    def __str__(self) -> str:
+        verdict = "met" if self.target is not None and self.value <= self.target else "MISSED"
+        wanted = "" if self.target is None else f"wanted <= {self.target:g}: {verdict}"
+        return f"{self.name:<54} {self.value:8.3g} {self.unit:<3} {wanted}".rstrip()
+
+
+def run(listener_counts: list[int], quick: bool, browser: bool) -> list[Row]:
+    """Measure, print the table row by row, and return it. quick: fewer repetitions; browser: the page in Chromium too.
+
+    Raises KpopError when a server cannot be started, and when Chromium is missing.
+    """
+    parts = [generation_rows(2 if quick else 9), load_rows(listener_counts, 1 if quick else 3)]
+    parts += [page_rows(3 if quick else 10)] if browser else []
+    rows = []
+    for row in chain(*parts):
+        print(row, flush=True)
+        rows.append(row)
+    return rows
+
+
+def generation_rows(n_rounds: int) -> Iterator[Row]:
+    """The sampler alone, and a song of SONG_S seconds in one thread beside librosa's inversion; medians of n_rounds."""
+    pipeline, clip = Pipeline.load(checkpoint_path(DEFAULT_MODEL)), built_in_clip(Settings().clip)
+    generate(pipeline, Settings(length_s=4.0, randomness=1.0), clip)  # compiles
+    for n_songs in BATCH_SIZES:
+        yield Row(f"sampler: a step of {n_songs} songs", 1000 * step_time_s(pipeline, n_songs, 3 * n_rounds), "ms")
+    total_s, limiter_s, inversion_s, songs = [], [], [], []
+    for number in range(n_rounds):
+        elapsed_s, song = timed(generate, pipeline, Settings(length_s=SONG_S, seed_number=number), clip)
+        total_s.append(elapsed_s)
+        songs.append(song)
+        limiter_s.append(timed(limit, song.waveform)[0])
+        inversion_s.append(griffin_lim_s(song.waveform))
+    yield Row(f"a song of {SONG_S:g} s, end to end in one thread", float(np.median(total_s)), "s")
+    stages = {stage: np.array([song.seconds_taken[stage] for song in songs]) for stage in songs[0].seconds_taken}
+    stages["decoder and phase"] = stages.pop("render") - limiter_s
+    for stage, stage_s in (stages | {"limiter": limiter_s}).items():
+        yield Row(f"- {stage}", float(np.median(stage_s)), "s")
+    yield Row("librosa.griffinlim alone, same magnitudes", float(np.median(inversion_s)), "s")
+    yield Row("- the whole song / librosa.griffinlim", float(np.median(np.divide(total_s, inversion_s))), "", 0.6)
+
+
+def timed(work: Callable[..., Result], *arguments: object, **options: object) -> tuple[float, Result]:
+    """Wall-clock seconds of one call, and what it returned."""
+    started = time.perf_counter()
+    result = work(*arguments, **options)
+    return time.perf_counter() - started, result
+
+
+def step_time_s(pipeline: Pipeline, n_songs: int, n_rounds: int) -> float:
+    """Median seconds of one sampler step of a batch of n_songs, in one thread."""
+    state, rng, times_s = pipeline.batch_state(n_songs), np.random.default_rng(0), []
+    for number in range(n_rounds + 1):
+        positions = np.arange(CHUNK_STEPS) + number * CHUNK_STEPS
+        uniforms = rng.random((n_songs, CHUNK_STEPS, pipeline.n_codebooks))
+        chunks = [Chunk(slot, positions, uniforms=uniforms[slot], min_p=MIN_P) for slot in range(n_songs)]
+        times_s.append(timed(pipeline.sampler.run, state, chunks)[0] / CHUNK_STEPS)
+    return float(np.median(times_s[1:]))
+
+
+def limit(waveform: np.ndarray) -> None:
+    """Limit a waveform piece by piece, as during generation."""
+    limiter, n_samples = StreamingLimiter(), PIECE_STEPS * STEP_SAMPLES
+    for start in range(0, len(waveform), n_samples):
+        limiter.push(waveform[start : start + n_samples], start + n_samples >= len(waveform))
+
+
+def griffin_lim_s(waveform: np.ndarray) -> float:
+    """Seconds that librosa takes to invert the waveform's own magnitudes."""
+    import librosa  # here, because the server under load must not pay for it
+
+    magnitude = np.abs(librosa.stft(waveform, n_fft=N_FFT, hop_length=HOP_LENGTH))
+    options = {"n_iter": LIBROSA_ITERATIONS, "n_fft": N_FFT, "hop_length": HOP_LENGTH, "random_state": 0}
+    return timed(librosa.griffinlim, magnitude, **options)[0]
+
+
+def load_app() -> Starlette:
+    """The server under load: POST /songs?clip=...&seed_number=... submits a song, and answers with its URL as JSON."""
+    engine, files = get_engine(), []  # a song's URL works as long as its file is referred to
+
+    def submit(request: Request) -> JSONResponse:
+        query = request.query_params
+        settings = Settings(length_s=SONG_S, clip=query["clip"], seed_number=int(query["seed_number"]))
+        job = engine.submit(settings, built_in_clip(settings.clip))
+        files.append(SongFile(job.pcm, "song.wav", song_tags(settings), lambda: None))
+        return JSONResponse({"url": files[-1].url()})
+
+    return Starlette(routes=[Route("/songs", submit, methods=["POST"]), *song_routes(engine.state)])
+
+
+@dataclass(frozen=True)
+class Playback:
+    """What one listener gets: seconds from the request to the first sound and to the last byte, and gaps between."""
+
+    first_sound_s: float
+    finished_s: float
+    n_underruns: int
+
+
+def playback(arrivals: list[tuple[float, int]]) -> Playback:
+    """arrivals: seconds since the request and bytes of the file that are there, in order; the last one has all."""
+    n_start = min(START_BYTES, arrivals[-1][1])
+    (first_sound_s, n_before), *later = [arrival for arrival in arrivals if arrival[1] >= n_start]
+    n_underruns, empty_at_s = 0, first_sound_s + n_before / BYTES_PER_S
+    for at_s, n_bytes in later:
+        if at_s > empty_at_s:
+            n_underruns, empty_at_s = n_underruns + 1, at_s
+        empty_at_s += (n_bytes - n_before) / BYTES_PER_S
+        n_before = n_bytes
+    return Playback(first_sound_s, arrivals[-1][0], n_underruns)
+
+
+def load_rows(listener_counts: list[int], n_rounds: int) -> Iterator[Row]:
+    """First sound, underruns and memory with so many listeners at once, who all press Generate in the same moment."""
+    command = ("uvicorn", "kpop.bench:load_app", "--factory", "--log-level=warning", "--port={port}")
+    with serving(command, "/songs/state") as (port, process, _):
+        asyncio.run(listen(port, 1, -1))  # loads the model
+        for n in listener_counts:
+            heard = [each for number in range(n_rounds) for each in asyncio.run(listen(port, n, n * number))]
+            median_s, p95_s = np.percentile([each.first_sound_s for each in heard], [50, 95])
+            crowd, is_target = f"{n} listener{'s' * (n > 1)}", n == TARGET_LISTENERS
+            yield Row(f"{crowd}: first sound, median", float(median_s), "s")
+            yield Row("- 95th percentile", float(p95_s), "s", 3.0 if is_target else None)
+            yield Row("- underruns", sum(each.n_underruns for each in heard), "", 0 if is_target else None)
+            yield Row("- last song complete", max(each.finished_s for each in heard), "s")
+            yield Row("- memory of the server without the page", memory_mb(process.pid), "MB")
+
+
+async def listen(port: int, n_listeners: int, first_number: int) -> list[Playback]:
+    """n_listeners at once, each with a song of its own."""
+    return await asyncio.gather(*(_listener(port, first_number + 1 + each) for each in range(n_listeners)))
+
+
+async def _listener(port: int, number: int) -> Playback:
+    clips, started_s = built_in_clips(), time.perf_counter()
+    path = f"/songs?clip={clips[number % len(clips)].name}&seed_number={number}"
+    answer = b"".join([part async for part in _http(port, "POST", path)])
+    n_bytes, arrivals = 0, []
+    async for part in _http(port, "GET", json.loads(answer)["url"]):
+        n_bytes += len(part)
+        arrivals.append((time.perf_counter() - started_s, n_bytes))
+    return playback(arrivals)
+
+
+async def _http(port: int, method: str, path: str) -> AsyncIterator[bytes]:
+    """The parts of a response's body as they arrive. KpopError unless all of it comes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = re.search(r"content-length: (\d+)", head)
+        if " 200 " not in head:
+            raise KpopError(f"A song was refused ({head.splitlines()[0]}): measure with fewer --listeners.")
+        n_left = int(length[1])
+        while n_left and (part := await reader.read(1 << 16)):
+            n_left -= len(part)
+            yield part
+        if n_left:
+            raise KpopError(f"The server closed {path} before its end: run `streamlit run app.py` and see why.")
+    finally:
+        writer.close()
+
+
+@contextmanager
+def serving(module: tuple[str, ...], health: str, **environment: str) -> Iterator[tuple[int, subprocess.Popen, float]]:
+    """`python -m module...` with {port} replaced by a free one, until the end of the context.
+
+    Yields port, process and time.perf_counter() of its start, once GET health answers.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", *(part.format(port=port) for part in module)]
+    started_s = time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | {"TWICE4LIFE_FEEDBACK": "off"} | environment
+    )
+    try:
+        _wait_until_healthy(process, f"http://127.0.0.1:{port}{health}")
+        yield port, process, started_s
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_until_healthy(process: subprocess.Popen, url: str) -> None:
+    deadline_s = time.perf_counter() + TIMEOUT_S
+    while process.poll() is None and time.perf_counter() < deadline_s:
+        with suppress(OSError):
+            return urllib.request.urlopen(url, timeout=1).close()
+        time.sleep(POLL_S)
+    raise KpopError(f"`{' '.join(process.args[1:])}` did not start: run it and see why.")
+
+
+def memory_mb(pid: int) -> float:
+    """Resident memory of a process in MB (Linux); NaN elsewhere."""
+    status = Path(f"/proc/{pid}/status")
+    found = re.search(r"VmRSS:\s+(\d+) kB", status.read_text(encoding="utf-8")) if status.exists() else None
+    return int(found[1]) / 1024 if found else math.nan
+
+
+def page_rows(n_clicks: int) -> Iterator[Row]:
+    """The real page in headless Chromium: start, click to first sound, memory with this one listener."""
+    with chromium() as browser:
+        with page(browser) as (tab, process, usable_s):
+            yield Row("page: usable after the start of the process", usable_s, "s", 2.0)
+            yield Row("- first click, as soon as it is usable, to sound", first_sound_s(tab), "s")
+            times_s = [first_sound_s(tab) for _ in range(n_clicks)]
+            yield Row("- later clicks to sound, median", float(np.median(times_s)), "s", 0.6)
+            yield Row("- later clicks to sound, longest", max(times_s), "s")
+            yield Row("- memory of its server with one listener", memory_mb(process.pid), "MB", 700)
+        with tempfile.TemporaryDirectory() as cache, page(browser, NUMBA_CACHE_DIR=cache) as (tab, _, _):
+            yield Row("page: click to sound, nothing compiled yet", first_sound_s(tab), "s", 10.0)
+
+
+@contextmanager
+def page(browser, **environment: str) -> Iterator[tuple]:
+    """A tab on a fresh `streamlit run app.py`, its process, and seconds from its start to a usable page."""
+    command = ("streamlit", "run", "app.py", "--server.port={port}", "--server.headless=true", "--logger.level=error")
+    with serving(command, "/_stcore/health", **environment) as (port, process, started_s):
+        tab = browser.new_page()
+        tab.set_default_timeout(1000 * TIMEOUT_S)
+        tab.goto(f"http://localhost:{port}/?length_s={SONG_S:g}")
+        tab.get_by_role("button", name="Generate").click(trial=True)
+        yield tab, process, time.perf_counter() - started_s
+        tab.close()
+
+
+def first_sound_s(tab) -> float:
+    """Seconds from a click on Generate to the first sound; then waits until the song is complete."""
+    tab.evaluate(FIRST_SOUND)
+    tab.get_by_role("button", name="Generate").click()
+    elapsed_s = tab.wait_for_function("window.firstSoundS").json_value()
+    tab.wait_for_timeout(PAUSE_MS)
+    return elapsed_s
+
+
+@contextmanager
+def chromium() -> Iterator:
+    """A headless Chromium."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    try:
+        playwright = importlib.import_module("playwright.sync_api")  # only needed for this option
+    except ImportError:
+        program = None
+    if not program:
+        raise KpopError("--browser needs Chromium and playwright: install both, or leave it out.")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()

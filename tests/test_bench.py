@@ -1,0 +1,62 @@
+"""The benchmark judges playback as a listener does, and measures songs and a server under load."""
+
+import shutil
+
+import pytest
+
+from kpop import bench
+from kpop.bench import Row, playback
+from kpop.errors import KpopError
+from kpop.generation.clips import CLIPS_DIR
+
+
+def test_sound_starts_when_chromium_has_enough_of_the_file():
+    result = playback([(0.1, 100_000), (0.3, 240_000), (0.9, 960_000)])
+    assert (result.first_sound_s, result.finished_s, result.n_underruns) == (0.3, 0.9, 0)
+
+
+def test_a_short_song_starts_when_all_of_it_is_there():
+    assert playback([(0.1, 100_000), (0.4, 128_000)]).first_sound_s == 0.4
+
+
+def test_each_gap_in_the_playback_is_an_underrun():
+    # 7.5 s of sound from 1 s on; the next second of sound comes 1.5 s late, the last one in time
+    arrivals = [(1.0, 240_000), (10.0, 272_000), (10.9, 304_000)]
+    assert playback(arrivals).n_underruns == 1
+    assert playback([*arrivals, (13.0, 336_000)]).n_underruns == 2
+    assert playback([(1.0, 240_000), (8.4, 272_000)]).n_underruns == 0
+
+
+def test_a_row_says_whether_its_target_is_met():
+    assert str(Row("first sound", 2.5, "s", 3.0)).endswith("2.5 s   wanted <= 3: met")
+    assert str(Row("underruns", 1, "", 0)).endswith("wanted <= 0: MISSED")
+    assert str(Row("memory", float("nan"), "MB", 700)).endswith("MISSED")
+    assert "wanted" not in str(Row("seed", 0.1, "s"))
+
+
+def test_generation_is_measured_stage_by_stage(tiny_model, monkeypatch):
+    monkeypatch.setattr(bench, "checkpoint_path", lambda name: tiny_model)
+    monkeypatch.setattr(bench, "SONG_S", 4.0)
+    rows = {row.name: row.value for row in bench.generation_rows(1)}
+    assert {"sampler: a step of 50 songs", "- decoder and phase", "- limiter", "- sampler"} <= set(rows)
+    assert min(rows.values()) > 0
+
+
+def test_listeners_of_a_real_server_get_whole_songs(tiny_model, tmp_path, monkeypatch):
+    shutil.copytree(CLIPS_DIR, tmp_path / "clips")
+    shutil.copy(tiny_model, tmp_path / "twice4life.safetensors")
+    monkeypatch.setenv("KPOP_MODELS_DIR", str(tmp_path))
+    rows = {row.name: row.value for row in bench.load_rows([2], n_rounds=1)}
+    assert 0 < rows["2 listeners: first sound, median"] <= rows["- 95th percentile"] <= rows["- last song complete"]
+    assert rows["- memory of the server without the page"] > 50
+
+
+def test_a_server_that_does_not_start_is_reported():
+    with pytest.raises(KpopError, match="did not start"), bench.serving(("kpop", "sing"), "/"):
+        pass
+
+
+def test_without_chromium_the_browser_part_says_so(monkeypatch):
+    monkeypatch.setattr(bench.shutil, "which", lambda program: None)
+    with pytest.raises(KpopError, match="needs Chromium"):
+        next(bench.page_rows(1))
