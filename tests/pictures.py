@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 from kpop.generation.clips import built_in_clips
 from kpop.ui.covers import cover_uri
 
-LOOKS = ROOT / "kpop" / "ui" / "static"
+STATIC_DIR = ROOT / "kpop" / "ui" / "static"
 PICTURES = ROOT / ".github" / "pictures"
 LARGEST_BYTES = 250_000
 LARGEST_CARD_BYTES = 150_000
@@ -84,19 +84,19 @@ def card(studio: Studio) -> None:
     tab.set_content(
         CARD.replace("FONT", base64.b64encode(font.read_bytes()).decode())
         .replace("COVERS", covers)
-        .replace("ICON", (LOOKS / "icon.svg").read_text(encoding="utf-8"))
+        .replace("ICON", (STATIC_DIR / "icon.svg").read_text(encoding="utf-8"))
     )
     tab.wait_for_timeout(SETTLED_MS)
-    save(tab.screenshot(), LOOKS / "card.png", LARGEST_CARD_BYTES)
+    save(tab.screenshot(), STATIC_DIR / "card.png", LARGEST_CARD_BYTES)
     tab.close()
 
 
 def icon(studio: Studio) -> None:
     """The icon on a phone's home screen, which rounds the corners itself and cannot read SVG."""
-    picture = (LOOKS / "icon.svg").read_text(encoding="utf-8").replace('rx="8"', "")
+    picture = (STATIC_DIR / "icon.svg").read_text(encoding="utf-8").replace('rx="8"', "")
     tab = studio.browser.new_page(viewport={"width": TOUCH_ICON_EDGE, "height": TOUCH_ICON_EDGE})
     tab.set_content(f"<!doctype html><style>body {{ margin: 0; }}</style>{picture}")
-    save(tab.screenshot(), LOOKS / "touch-icon.png")
+    save(tab.screenshot(), STATIC_DIR / "touch-icon.png")
     tab.close()
 
 

@@ -40,4 +40,4 @@ def test_no_tag_stands_in_the_style_sheet_since_streamlit_would_drop_it_all():
 def test_every_key_that_the_style_sheet_knows_is_on_the_page():
     source = "".join(path.read_text(encoding="utf-8") for path in [ROOT / "app.py", *(ROOT / "kpop/ui").glob("*.py")])
     keys = set(re.findall(r"\.st-key-([\w-]+)", (STATIC_DIR / "page.css").read_text(encoding="utf-8")))
-    assert {key for key in keys if f'"{key}"' not in source and key not in ("stage-others", "song-0")} == set()
+    assert {key for key in keys if f'"{key}"' not in source and key not in ("layout-others", "song-0")} == set()

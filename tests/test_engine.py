@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from kpop.constants import SAMPLE_RATE_HZ
+from kpop.constants import CLIP_SAMPLES, SAMPLE_RATE_HZ
 from kpop.engine import ENDLESS_KEPT_S, Engine, Job, QueueFull
 from kpop.errors import KpopError
-from kpop.generation.clips import CLIP_SAMPLES, SeedClip
+from kpop.generation.clips import SeedClip
 from kpop.generation.pipeline import Pipeline
 from kpop.generation.session import GenerationSession, generate
 from kpop.runtime import PipelineCache, PipelineLoader, gc_freeze

@@ -10,6 +10,7 @@ import soundfile
 from kpop.audio.loudness import integrated_loudness, true_peak_db
 from kpop.audio.stft import log_mel_spectrogram
 from kpop.constants import (
+    CLIP_SAMPLES,
     HOP_LENGTH,
     LABEL_SIZES,
     N_BINS,
@@ -20,7 +21,7 @@ from kpop.constants import (
     TEMPO_BPM,
 )
 from kpop.errors import KpopError
-from kpop.generation.clips import CLIP_SAMPLES, SeedClip, built_in_clip, built_in_clips, clip_from_file, find_clip
+from kpop.generation.clips import SeedClip, built_in_clip, built_in_clips, clip_from_file, find_clip
 from kpop.generation.pipeline import ENDING_STEPS, OUTRO, SECTION_CONSTRAINTS, Pipeline, constraint_ids, invert
 from kpop.generation.seed import Seed, clip_hop, random_mask, seed_length, song_hop
 from kpop.generation.session import CHUNK_STEPS, GenerationSession, generate

@@ -4,7 +4,6 @@ import librosa
 import numpy as np
 import pytest
 
-from kpop.audio.measures import band_energy_db, crest_factor_db, log_mel_error_db, spectral_convergence_db
 from kpop.audio.stft import (
     LOG_FLOOR,
     from_log_magnitude,
@@ -16,6 +15,7 @@ from kpop.audio.stft import (
     stft_at,
 )
 from kpop.constants import HOP_LENGTH, N_BINS, N_FFT, SAMPLE_RATE_HZ
+from kpop.evaluation.fidelity import band_energy_db, crest_factor_db, log_mel_error_db, spectral_convergence_db
 
 
 def noise(n_samples: int) -> np.ndarray:

@@ -11,12 +11,12 @@ from scipy.ndimage import maximum_filter1d
 from test_phase import band
 
 from kpop.audio.loudness import StreamingLimiter
-from kpop.audio.measures import spectral_convergence_db
 from kpop.audio.phase import BLOCK_FRAMES, LOOK_AHEAD_FRAMES, StreamingPhase, reconstruct
 from kpop.audio.stft import stft, stft_at
 from kpop.codec.model import Codec, CodecConfig
 from kpop.codec.streaming import StreamingDecoder
 from kpop.constants import FRAMES_PER_STEP, HOP_LENGTH, N_BINS, SAMPLE_RATE_HZ, STEP_SAMPLES
+from kpop.evaluation.fidelity import spectral_convergence_db
 from kpop.generation.session import Renderer
 
 N_ITERATIONS = 8

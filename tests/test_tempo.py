@@ -8,9 +8,9 @@ import rhythms
 import soundfile
 
 from kpop.audio.beat import NO_BEAT, first_metre_position, track_beats, track_pulse
-from kpop.audio.measures import log_mel_error_db
 from kpop.constants import N_METRE_POSITIONS, SAMPLE_RATE_HZ, STEP_SAMPLES, STEPS_PER_BAR, TEMPO_BPM
 from kpop.errors import KpopError
+from kpop.evaluation.fidelity import log_mel_error_db
 from kpop.generation.clips import SeedClip, built_in_clip, built_in_clips, clip_from_file
 from kpop.generation.pipeline import Pipeline
 from kpop.generation.session import generate

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from kpop.constants import FRAMES_PER_STEP, HOP_LENGTH, STEPS_PER_BEAT, TEMPO_BPM
-from kpop.generation.clips import SEED_STEPS, SeedClip
+from kpop.constants import FRAMES_PER_STEP, HOP_LENGTH, SEED_STEPS, STEPS_PER_BEAT, TEMPO_BPM
+from kpop.generation.clips import SeedClip
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,12 @@ import html
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from kpop.similarity.match import SimilarityResult, clock
+from kpop.similarity.match import SimilarityResult
 from kpop.ui.requests import yield_to_rerun
 from kpop.ui.tasks import POLL_S, BackgroundTask
+
+IS_NEW = "New: no closer to its training music than a song that it never heard."
+IS_CLOSE = "Closer than most unheard songs come: listen to both."
 
 
 def show_similarity(comparing: BackgroundTask[SimilarityResult | None], container: DeltaGenerator) -> None:
@@ -22,7 +25,10 @@ def show_similarity(comparing: BackgroundTask[SimilarityResult | None], containe
     if not result:
         return
     container.html(meter(result))
-    container.caption(result.words)
+    container.caption(
+        f"Closest moment in training: {result.song} at {clock(result.song_start_s)}, {result.similarity:.0%} alike – "
+        f"an unheard song of this length reaches {result.usual:.0%}"
+    )
     with container.expander("Hear both moments", icon=":material/compare_arrows:"):
         here, there = st.columns(2)
         here.caption(f"Here, at {clock(result.start_s)} of your song")
@@ -37,11 +43,11 @@ def show_similarity(comparing: BackgroundTask[SimilarityResult | None], containe
 def meter(result: SimilarityResult) -> str:
     """HTML of a bar from 0 to 100 % with the song's similarity and the range of unheard songs."""
     song, low, usual, high = (f"{share:.0%}" for share in (result.similarity, result.low, result.usual, result.high))
-    kind, sign = ("new", "✓") if result.as_new_as_songs_go else ("near", "≈")
+    kind, sign, verdict = ("new", "✓", IS_NEW) if result.is_new else ("near", "≈", IS_CLOSE)
     label = f"Your song comes {song} near to training; unheard songs come {low} to {high} near, usually {usual}."
     return f"""
 <div class="close close-{kind}">
-  <p class="close-verdict"><span aria-hidden="true">{sign}</span> {html.escape(result.verdict)}</p>
+  <p class="close-verdict"><span aria-hidden="true">{sign}</span> {html.escape(verdict)}</p>
   <div class="close-bar" role="img" aria-label="{label}">
     <i class="close-range" style="left:{low};right:calc(100% - {high})"></i>
     <i class="close-usual" style="left:{usual}"></i>
@@ -54,3 +60,8 @@ def meter(result: SimilarityResult) -> str:
     <span><i class="close-usual"></i>their middle {usual}</span>
   </p>
 </div>"""
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, as players show them."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

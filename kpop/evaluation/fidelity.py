@@ -1,0 +1,141 @@
+"""Fidelity of copies: spectra, peaks, and the tuning of held notes. Waveforms are (n_samples,) float32 at 16 kHz."""
+
+import math
+import time
+
+import numpy as np
+from scipy.signal import find_peaks
+
+from kpop.audio.loudness import normalise
+from kpop.audio.phase import reconstruct
+from kpop.audio.stft import BIN_WIDTH_HZ, WINDOW, log_mel_spectrogram, stft
+from kpop.constants import BAR_SAMPLES, HOP_LENGTH, N_BINS, N_FFT, SAMPLE_RATE_HZ, SIXTEENTHS_PER_BAR
+from kpop.corpus.mix import stem
+from kpop.corpus.score import Note
+
+BINS_HZ = np.arange(N_BINS) * BIN_WIDTH_HZ
+PARTIALS_HZ = 100.0, 3_000.0
+N_PARTIALS = 12
+PARTIAL_DISTANCE_HZ = 20.0
+PARTIAL_FLOOR = 10 ** (-45 / 20)  # of the strongest partial
+PARTIAL_CENTS = 45.0  # a partial's power lies this close to its peak
+LONG_FFT = 1 << 18
+STEADY = slice(BAR_SAMPLES // 2, -(BAR_SAMPLES // 4))  # without attack and end
+
+
+def spectral_convergence_db(reference_magnitude: np.ndarray, waveform: np.ndarray) -> float:
+    """20 log10 of || |STFT(waveform)| - M || / || M ||, Frobenius norms; lower is closer, -inf is equal.
+
+    M is `reference_magnitude` (n_frames, N_BINS); ValueError unless the waveform has as many frames.
+    """
+    magnitude = np.abs(stft(waveform))
+    if reference_magnitude.shape != magnitude.shape:
+        raise ValueError(f"the waveform's frames do not match magnitudes of shape {reference_magnitude.shape}")
+    error = np.linalg.norm((magnitude - reference_magnitude).astype(np.float64))
+    return _ratio_db(error, np.linalg.norm(reference_magnitude.astype(np.float64)))
+
+
+def log_mel_error_db(reference: np.ndarray, waveform: np.ndarray) -> float:
+    """Mean absolute difference in dB of the 80-band log-mel spectrograms (floor -80 dB) of two equally long sounds."""
+    if reference.shape != waveform.shape:
+        raise ValueError(f"the waveforms differ in length: {reference.size} and {waveform.size}")
+    return float(np.abs(log_mel_spectrogram(reference) - log_mel_spectrogram(waveform)).mean(dtype=np.float64))
+
+
+def crest_factor_db(waveform: np.ndarray) -> float:
+    """Peak over root mean square in dB: 3 for a sine, some 15 for a song, over 20 for clicks; 0 for silence."""
+    if not np.any(waveform):
+        return 0.0
+    return _ratio_db(np.abs(waveform).max(), math.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
+
+
+def band_energy_db(waveform: np.ndarray, low_hz: float, high_hz: float) -> float:
+    """Mean over frames of the power summed over bins from low_hz to below high_hz, in dB; -inf if none."""
+    magnitude = np.abs(stft(waveform)[:, (low_hz <= BINS_HZ) & (high_hz > BINS_HZ)])
+    return _ratio_db(math.sqrt(np.square(magnitude, dtype=np.float64).sum(axis=1).mean()), 1.0)
+
+
+def copy_figures(waveform: np.ndarray, copy: np.ndarray) -> dict[str, float]:
+    """Fidelity of a copy: spectral convergence and log-mel error in dB, crest factors of both in dB."""
+    return {
+        "spectral_convergence_db": spectral_convergence_db(np.abs(stft(waveform)), copy),
+        "log_mel_error_db": log_mel_error_db(waveform, copy),
+        "crest_factor_db": crest_factor_db(waveform),
+        "crest_factor_of_copy_db": crest_factor_db(copy),
+    }
+
+
+def compare_with_griffin_lim(waveform: np.ndarray) -> dict[str, float]:
+    """Seconds, spectral convergence and crest factor of two inversions of a waveform's own magnitudes.
+
+    Keys: ours_s, ours_db, ours_crest_db; the same for librosa_, with librosa's fast Griffin-Lim at its default of 32
+    iterations; original_crest_db. Both run once before they are timed.
+    """
+    import librosa  # slow to import
+
+    waveform = waveform[: waveform.size // HOP_LENGTH * HOP_LENGTH]
+    magnitude = np.abs(stft(waveform))
+    scale = WINDOW.sum() / 2  # librosa does not scale a full-scale sine to 1
+    inversions = {
+        "ours": lambda frames: reconstruct(frames, (len(frames) - 1) * HOP_LENGTH),
+        "librosa": lambda frames: librosa.griffinlim(frames.T * scale, n_fft=N_FFT, hop_length=HOP_LENGTH),
+    }
+    figures = {"original_crest_db": crest_factor_db(waveform)}
+    for name, invert in inversions.items():
+        invert(magnitude[:8])
+        started_s = time.perf_counter()
+        copy = invert(magnitude)
+        figures[f"{name}_s"] = time.perf_counter() - started_s
+        figures[f"{name}_db"] = spectral_convergence_db(magnitude, copy)
+        figures[f"{name}_crest_db"] = crest_factor_db(copy)
+    return figures
+
+
+def _ratio_db(numerator: float, denominator: float) -> float:
+    if numerator == 0:
+        return -math.inf
+    return 20 * math.log10(numerator / denominator) if denominator > 0 else math.inf
+
+
+def held_chord(palette: str, chord: tuple[int, ...]) -> np.ndarray:
+    """A bass note and a pad of a palette's instruments, MIDI notes, held for two bars, at -14 LUFS."""
+    parts = ("bass", chord[:1]), ("pad", chord[1:])
+    notes = {track: tuple(Note(0, 2 * SIXTEENTHS_PER_BAR, midi, 0.8) for midi in midis) for track, midis in parts}
+    stems = [stem(track, palette, held, 2 * BAR_SAMPLES) for track, held in notes.items()]
+    return normalise((0.3 * stems[0] + 0.3 * stems[1]).astype(np.float32))
+
+
+def partials_hz(waveform: np.ndarray) -> np.ndarray:
+    """Frequencies of the N_PARTIALS strongest partials within PARTIALS_HZ, ascending."""
+    hz, level = _long_spectrum(waveform)
+    peaks, _ = find_peaks(level, height=level.max() * PARTIAL_FLOOR, distance=round(PARTIAL_DISTANCE_HZ / hz[1]))
+    peaks = peaks[(hz[peaks] > PARTIALS_HZ[0]) & (hz[peaks] < PARTIALS_HZ[1])]
+    return np.sort(hz[peaks[np.argsort(level[peaks])[::-1][:N_PARTIALS]]])
+
+
+def cents_off(reference: np.ndarray, copy: np.ndarray, partials_hz: np.ndarray) -> np.ndarray:
+    """Shift in cents of each of the reference's partials in the copy.
+
+    A partial is the centroid of the power near its peak: detuned oscillators make one pitch of many peaks.
+    """
+    centroids = []
+    for hz, level in map(_long_spectrum, (reference, copy)):
+        near = [np.abs(1_200 * np.log2(np.maximum(hz, 1.0) / each_hz)) < PARTIAL_CENTS for each_hz in partials_hz]
+        centroids.append(np.array([np.average(hz[inside], weights=level[inside] ** 2) for inside in near]))
+    return 1_200 * np.log2(centroids[1] / centroids[0])
+
+
+def warble_db(reference: np.ndarray, copy: np.ndarray, partials_hz: np.ndarray) -> float:
+    """Standard deviation over frames, in dB, of the partials' levels in the copy against the reference's, mean over
+    partials; 0 for a constant gain."""
+    bins = np.round(partials_hz / BIN_WIDTH_HZ).astype(int)
+    frames = slice(STEADY.start // HOP_LENGTH, STEADY.stop // HOP_LENGTH)
+    levels = [20 * np.log10(np.maximum(np.abs(stft(sound))[frames][:, bins], 1e-6)) for sound in (reference, copy)]
+    return float((levels[1] - levels[0]).std(axis=0).mean())
+
+
+def _long_spectrum(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(frequencies in Hz, magnitudes) of the middle of a sound, with bins of 0.06 Hz."""
+    middle = waveform[STEADY]
+    spectrum = np.fft.rfft(middle * np.hanning(len(middle)), LONG_FFT)
+    return np.fft.rfftfreq(LONG_FFT, 1 / SAMPLE_RATE_HZ), np.abs(spectrum)

@@ -1,0 +1,451 @@
+"""The evaluation of a model: generated songs, unseen songs and controls measured side by side, as a table and JSON."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import scipy.fft
+import torch
+
+from kpop.audio.loudness import normalise
+from kpop.audio.stft import from_log_magnitude, log_mel_db, stft
+from kpop.codec.model import Codec
+from kpop.constants import (
+    BAR_SAMPLES,
+    SAMPLE_RATE_HZ,
+    SEED_BARS,
+    SIXTEENTH_SAMPLES,
+    STEP_SAMPLES,
+    STEPS_PER_BAR,
+    STEPS_PER_S,
+)
+from kpop.corpus.score import PALETTES
+from kpop.evaluation import fidelity, measures
+from kpop.evaluation.measures import SongFeatures, Windows
+from kpop.generation.clips import built_in_clip, built_in_clips
+from kpop.generation.pipeline import Pipeline, analyse, codec_copy, decode, encode, invert
+from kpop.generation.session import generate
+from kpop.lstm.sampler import Chunk
+from kpop.settings import LENGTH_RANGE_S, Settings
+from kpop.similarity.index import SimilarityIndex
+from kpop.training.codec import perplexity_shares
+from kpop.training.data import TokenSequence, TrainingSong, corpus_song, encode_song
+from kpop.training.lstm import bar_ago_bits, bits_by_codebook, unigram_bits
+
+GENERATED, REFERENCE, COPIES = "generated songs", "unheard songs", "their codec copies"
+UNIGRAM, BARS, SIXTEENTHS, NOISE = "unigram codes", "bars shuffled", "sixteenths shuffled", "pink noise"
+ROWS = (GENERATED, REFERENCE, COPIES, UNIGRAM, BARS, SIXTEENTHS, NOISE)
+COLUMNS = {  # title, and the control: the row that is 1 on the normalised scale
+    "bits_per_step": ("bits a step", UNIGRAM),
+    "spectral_convergence_db": ("convergence dB", ""),
+    "pulse_clarity": ("pulse clarity", NOISE),
+    "tempo_error_percent": ("tempo error %", SIXTEENTHS),
+    "key_clarity": ("key clarity", NOISE),
+    "key_agreement": ("key agreement", NOISE),  # shuffled bars stay in their key
+    "progression_bars": ("progression", BARS),  # right chords in the wrong order
+    "band_balance_db": ("balance dB", NOISE),
+    "frechet_distance": ("Frechet", SIXTEENTHS),  # against noise, all else would look close
+    "mmd": ("MMD", SIXTEENTHS),
+    "diversity": ("diversity", NOISE),  # noises are alike
+    "similarity": ("similarity", ""),
+    "level_drift_lu": ("level drift LU", ""),
+    "entropy_drift": ("entropy drift", ""),
+    "pulse_drift": ("pulse drift", ""),
+    "crest_db": ("crest dB", ""),
+}
+SCALE = f"raw mean, (normalised: 0 as {REFERENCE}, 1 as the control *, with its 95 % interval in the last column)"
+FIRST_UNSEEN = 2_000_000  # neither training nor seed clips use song numbers as high
+FIRST_BAR = 16  # of reference songs: past the intro, like what follows a seed
+N_LONG_SONGS, N_BITS_SONGS, N_FIGURE_SONGS = 4, 10, 4  # of the songs, for what takes long and varies little
+SCORED_STEPS = 1_000
+CHORDS = ((48, 60, 64, 67), (45, 57, 60, 64), (41, 57, 60, 65), (43, 59, 62, 67))  # MIDI: bass, then pad
+COLLAPSE_TEMPERATURES, COLLAPSE_SEEDS, COLLAPSE_LENGTH_S = (0.7, 1.0, 1.2), 3, 290.0
+N_BOOTSTRAP = 1_000
+INT16_SCALE = np.float32(32_767)
+CPU = torch.device("cpu")
+Report = Callable[[str], None]
+Waveforms = list[np.ndarray]
+Values = dict[str, np.ndarray]  # row -> (n_songs,)
+
+
+def evaluate(pipeline: Pipeline, n_songs: int, seconds: float, index: Path, report: Report) -> dict:
+    """Measure n_songs per row of `seconds` each, seeds not counted; report the table, the targets and the figures line
+    by line, and return them for JSON. pipeline: with its float32 LSTM; index: file of the similarity index, if any."""
+    corpus_song(FIRST_UNSEEN)  # compiles
+    started_s = time.perf_counter()
+    songs = unseen_songs(n_songs)
+    elapsed_s = time.perf_counter() - started_s
+    table = measure(pipeline, songs, seconds, index, report)
+    targets = check_targets(table)
+    verdicts = ("met" if target["met"] else "missed" for target in targets)
+    judged = map("{0[name]}: {0[found]} (wanted {0[wanted]}): {1}".format, targets, verdicts)
+    for line in ("", *table.lines(), "", *judged, "", "Measuring codec and LSTM"):
+        report(line)
+    song_s = sum(len(song.waveform) for song in songs) / SAMPLE_RATE_HZ
+    figures = {"corpus": {"times_real_time_per_core": song_s / elapsed_s}}
+    figures |= part_figures(pipeline, songs[:N_FIGURE_SONGS])
+    for part, values in figures.items():
+        report(part)
+        for name, value in values.items():
+            report(f"  {name.replace('_', ' '):<34} {value:8.2f}")
+    return table.as_json() | {"targets": targets, "figures": figures}
+
+
+def measure(pipeline: Pipeline, songs: list[TrainingSong], seconds: float, index: Path, report: Report) -> "Table":
+    """The table of the pipeline's songs beside unseen songs and controls."""
+    table, rows = Table(), row_waveforms(pipeline, songs, seconds, report)
+    report("Analysing all rows")
+    table.add_features({row: [measures.analyse_song(song) for song in each] for row, each in rows.items()})
+    pairs = zip(map(stft, rows[REFERENCE]), rows[COPIES], strict=True)
+    convergence = [fidelity.spectral_convergence_db(np.abs(spectrum), copy) for spectrum, copy in pairs]
+    table.add("spectral_convergence_db", {COPIES: np.array(convergence)})
+    table.add_similarity(rows, index)
+    report("Counting bits")
+    table.add("bits_per_step", bits_of_rows(pipeline, songs[:N_BITS_SONGS], seconds))
+    report("Generating longer songs")
+    long_songs = {
+        GENERATED: generated(pipeline, len(songs[:N_LONG_SONGS]), 2 * seconds),
+        REFERENCE: excerpts(songs[:N_LONG_SONGS], round(2 * seconds * SAMPLE_RATE_HZ), first_bar=0),
+    }
+    drifts = {row: [measures.stability(song).drifts for song in each] for row, each in long_songs.items()}
+    for name in drifts[REFERENCE][0]:
+        table.add(name, per_song(drifts, lambda song, name=name: song[name]))
+    return table
+
+
+def per_song(rows: dict[str, Iterable], value: Callable[..., float]) -> Values:
+    """Row -> value of each of its songs."""
+    return {row: np.array([value(song) for song in songs]) for row, songs in rows.items()}
+
+
+def unseen_songs(n_songs: int) -> list[TrainingSong]:
+    """Composed songs that no model was trained on."""
+    return [corpus_song(FIRST_UNSEEN + index) for index in range(n_songs)]
+
+
+def excerpts(songs: list[TrainingSong], n_samples: int, first_bar: int = FIRST_BAR) -> Waveforms:
+    """n_samples of each song from a bar on, earlier where the song would end before."""
+    starts = [min(first_bar, max(len(song.waveform) - n_samples, 0) // BAR_SAMPLES) * BAR_SAMPLES for song in songs]
+    return [song.waveform[i : i + n_samples] / INT16_SCALE for song, i in zip(songs, starts, strict=True)]
+
+
+def generated(pipeline: Pipeline, n_songs: int, length_s: float, temperature: float = 1.0) -> Iterator[np.ndarray]:
+    """What follows the seed, length_s seconds each; seed numbers from 0 on, seed clips in turn, randomness 0.3."""
+    clips = built_in_clips()
+    for number in range(n_songs):
+        clip = built_in_clip(clips[number % len(clips)].name)
+        whole_s = min(length_s + SEED_BARS * BAR_SAMPLES / SAMPLE_RATE_HZ, LENGTH_RANGE_S[1])
+        song = generate(pipeline, Settings(0.3, temperature, whole_s, number, clip.name), clip)
+        yield song.waveform[round(song.seed_end_s * SAMPLE_RATE_HZ) :][: round(length_s * SAMPLE_RATE_HZ)]
+
+
+def shuffled(values: np.ndarray, unit: int, rng: np.random.Generator) -> np.ndarray:
+    """Whole units of the first axis in random order; the remainder is dropped."""
+    units = values[: len(values) // unit * unit].reshape(-1, unit, *values.shape[1:])
+    return rng.permutation(units).reshape(-1, *values.shape[1:])
+
+
+def sixteenths_shuffled(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Bars in random order, and the sixteenths within each bar: sounds and chords without rhythm or melody."""
+    bars = shuffled(waveform, BAR_SAMPLES, rng).reshape(-1, BAR_SAMPLES)
+    return np.concatenate([shuffled(bar, SIXTEENTH_SAMPLES, rng) for bar in bars])
+
+
+def pink_noise(n_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise (n_samples,) float32 of equal power in every octave from 40 Hz on, at -14 LUFS."""
+    spectrum = scipy.fft.rfft(rng.standard_normal(n_samples))
+    hz = np.arange(len(spectrum)) * SAMPLE_RATE_HZ / n_samples
+    return normalise(scipy.fft.irfft(spectrum / np.sqrt(np.maximum(hz, 40.0)), n_samples) * 100)
+
+
+def unigram_tokens(tokens: np.ndarray, n_steps: int, rng: np.random.Generator) -> np.ndarray:
+    """(n_steps, n_codebooks) int64: each drawn by its frequency in its codebook of tokens (n, n_codebooks)."""
+    return np.stack([rng.choice(codebook, n_steps) for codebook in tokens.T], axis=1).astype(np.int64)
+
+
+def row_waveforms(
+    pipeline: Pipeline, songs: list[TrainingSong], seconds: float, report: Report
+) -> dict[str, Waveforms]:
+    """Every row's songs, all of one length and beginning with a bar."""
+    n_samples, codec = round(seconds * SAMPLE_RATE_HZ), pipeline.codec
+    report("Generating songs")
+    rows = {GENERATED: list(generated(pipeline, len(songs), seconds)), REFERENCE: excerpts(songs, n_samples)}
+    report("Copying unheard songs through the codec")
+    rows[COPIES] = [codec_copy(waveform, codec) for waveform in rows[REFERENCE]]
+    report("Making the controls")
+    tokens = np.concatenate([encode_song(song, codec, CPU).tokens[:, pipeline.n_labels :] for song in songs])
+    rows |= {row: [] for row in (UNIGRAM, BARS, SIXTEENTHS, NOISE)}
+    for number, waveform in enumerate(rows[REFERENCE]):
+        drawn = unigram_tokens(tokens, -(-n_samples // STEP_SAMPLES), np.random.default_rng([number, 5]))
+        rng = np.random.default_rng([number, 6])
+        rows[UNIGRAM].append(normalise(invert(decode(codec, drawn), n_samples, seed=number)))
+        rows[BARS].append(shuffled(waveform, BAR_SAMPLES, rng))
+        rows[SIXTEENTHS].append(sixteenths_shuffled(waveform, rng))
+        rows[NOISE].append(pink_noise(n_samples, rng))
+    return rows
+
+
+def bits_of_rows(pipeline: Pipeline, songs: list[TrainingSong], seconds: float) -> Values:
+    """Bits per step of the first seconds of unseen songs: the LSTM's, the LSTM's with the bars in random order, and
+    those of the frequencies of the tokens in these very songs."""
+    n_steps = max(round(seconds * STEPS_PER_S) // STEPS_PER_BAR, 1) * STEPS_PER_BAR
+    sequences = [encode_song(song, pipeline.codec, CPU) for song in songs]
+    first = [TokenSequence(song.tokens[:n_steps], song.metre_positions[:n_steps]) for song in sequences]
+    mixed = []
+    for number, song in enumerate(first):
+        tokens = shuffled(song.tokens, STEPS_PER_BAR, np.random.default_rng([number, 8]))
+        mixed.append(replace(song, tokens=tokens))
+    sizes = pipeline.lstm_config.codebook_sizes
+    unigram = per_song({UNIGRAM: first}, lambda song: unigram_bits(first, [song], sizes).sum())
+    return per_song({REFERENCE: first, BARS: mixed}, lambda song: lstm_bits(pipeline, song)) | unigram
+
+
+def lstm_bits(pipeline: Pipeline, song: TokenSequence, n_steps: int | None = None) -> float:
+    """Bits per step of a song's first n_steps, by default all, by the float32 network."""
+    return float(bits_by_codebook(pipeline.lstm, [song], n_steps or len(song.tokens), CPU).sum())
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of one column.
+
+    raw: mean over n_songs, in the column's unit
+    normalised: 0 is the reference songs' mean, 1 the control's; None without a control
+    low, high: its 95 % confidence interval
+    """
+
+    raw: float
+    n_songs: int
+    normalised: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.raw:.3f}" + ("" if self.normalised is None else f" ({round(self.normalised, 2) + 0.0:.2f})")
+
+
+def cell(row: np.ndarray, reference: np.ndarray | None = None, control: np.ndarray | None = None) -> Cell:
+    """The cell of songs' values (n_songs,), beside those of the reference and of the control.
+
+    The interval is a bootstrap over songs (Efron 1979), seeded: row, reference and control are each resampled.
+    """
+    if reference is None or control is None:
+        return Cell(float(np.mean(row)), len(row))
+    rng = np.random.default_rng(0)
+    draws = [each[rng.integers(len(each), size=(N_BOOTSTRAP, len(each)))].mean(1) for each in (row, reference, control)]
+    low, high = np.percentile(normalised(*draws), (2.5, 97.5))
+    place = normalised(np.mean(row), np.mean(reference), np.mean(control))
+    return Cell(float(np.mean(row)), len(row), float(place), float(low), float(high))
+
+
+def cell_of_draws(row: np.ndarray, reference: np.ndarray, control: np.ndarray, n_songs: int) -> Cell:
+    """The cell of a measure of sets of songs, taken of the same random halves (n_draws,) of each.
+
+    Halves drawn without replacement vary about as much as whole sets do (Shao & Tu 1995, "The jackknife and
+    bootstrap"); a bootstrap would hold songs twice, which biases distances between sets.
+    """
+    places = normalised(row, reference.mean(), control.mean())
+    low, high = np.percentile(places, (2.5, 97.5))
+    return Cell(float(row.mean()), n_songs, float(places.mean()), float(low), float(high))
+
+
+def normalised(value, reference, control):
+    """Position of a value between the reference (0) and the control (1)."""
+    span = control - reference
+    return (value - reference) / np.where(np.abs(span) < measures.TINY, measures.TINY, span)
+
+
+@dataclass
+class Table:
+    """What was measured.
+
+    cells: row -> column -> Cell, without columns that mean nothing for the row
+    octaves_db: row -> (7,) mean balance; similarity_percentiles: row -> (5th, 95th) of its songs
+    omitted: sentences on what could not be measured
+    """
+
+    cells: dict[str, dict[str, Cell]] = field(default_factory=dict)
+    octaves_db: dict[str, np.ndarray] = field(default_factory=dict)
+    similarity_percentiles: dict[str, tuple[float, float]] = field(default_factory=dict)
+    omitted: list[str] = field(default_factory=list)
+
+    def add(self, column: str, values: Values) -> None:
+        """Fill a column."""
+        reference, control = values.get(REFERENCE), values.get(COLUMNS[column][1])
+        for row, row_values in values.items():
+            self.cells.setdefault(row, {})[column] = cell(row_values, reference, control)
+
+    def add_features(self, rows: dict[str, list[SongFeatures]]) -> None:
+        """The columns of single waveforms, and those of sets of songs."""
+        for name in rows[REFERENCE][0].values:
+            self.add(name, per_song(rows, lambda song, name=name: song.values[name]))
+        octaves = per_song(rows, lambda song: song.octaves_db)
+        self.octaves_db = {row: each.mean(0) for row, each in octaves.items()}
+        if len(rows[REFERENCE]) > 1:  # a single reference song has no others to be compared with
+            difference, reference = measures.balance_difference_db, octaves[REFERENCE]
+            balance = {row: difference(each, reference, row == REFERENCE) for row, each in octaves.items()}
+            self.add("band_balance_db", balance)
+            self._add_sets({row: [song.windows for song in each] for row, each in rows.items()})
+
+    def _add_sets(self, rows: dict[str, Windows]) -> None:
+        project = measures.fit_components(rows[REFERENCE])
+        self.add("diversity", {row: measures.diversity(each, project) for row, each in rows.items() if len(each) > 1})
+        distances = measures.set_distances(rows, REFERENCE)
+        if not distances:
+            self.omitted.append("The distances are left out: they need four unheard songs.")
+        for name, draws in distances.items():
+            for row, values in draws.items():
+                control = draws[COLUMNS[name][1]]
+                self.cells[row][name] = cell_of_draws(values, draws[REFERENCE], control, len(rows[row]))
+
+    def add_similarity(self, rows: dict[str, Waveforms], index: Path) -> None:
+        """Highest similarity of each song to the training music; noise cannot copy and is left out."""
+        if not index.is_file():
+            self.omitted.append(f"The similarity to training songs is left out: there is no {index}.")
+            return
+        search = SimilarityIndex.load(index).search
+        matches = {row: [search(song) for song in each] for row, each in rows.items() if row != NOISE}
+        found = per_song(matches, lambda match: match.similarity if match else 0.0)
+        self.add("similarity", found)
+        self.similarity_percentiles = {row: tuple(np.percentile(each, (5, 95)).tolist()) for row, each in found.items()}
+
+    def lines(self) -> list[str]:
+        """One line per column, so that a terminal is wide enough; then what is omitted."""
+        rows = [row for row in ROWS if row in self.cells]
+        lines = [SCALE, " " * 18 + "".join(f"{row:>21}" for row in rows) + f"   95 % of {GENERATED}"]
+        for name, (title, control) in COLUMNS.items():
+            cells = {row: self.cells[row].get(name) for row in rows}
+            if not any(cells.values()):
+                continue
+            texts = [f"{each}{'*' if row == control else ' '}" if each else "-" for row, each in cells.items()]
+            ours = cells.get(GENERATED)
+            interval = "" if ours is None or ours.low is None else f"{ours.low:.2f} to {ours.high:.2f}"
+            lines.append(f"{title:<18}" + "".join(f"{text:>21}" for text in texts) + f"   {interval}")
+        for row, (low, high) in self.similarity_percentiles.items():
+            lines.append(f"similarity to training songs, {row}: 5th percentile {low:.3f}, 95th {high:.3f}")
+        return lines + self.omitted
+
+    def as_json(self) -> dict:
+        """Everything, for JSON."""
+        columns = ((name, title, control) for name, (title, control) in COLUMNS.items() if control)
+        octaves = {row: dict(zip(measures.OCTAVES_HZ, db.tolist(), strict=True)) for row, db in self.octaves_db.items()}
+        return {
+            "columns": {name: {"title": title, "0 is": REFERENCE, "1 is": control} for name, title, control in columns},
+            "cells": {row: {name: vars(each) for name, each in cells.items()} for row, cells in self.cells.items()},
+            "octave_balance_db": octaves,
+            "similarity_5_and_95_percent": self.similarity_percentiles,
+            "omitted": self.omitted,
+        }
+
+
+def check_targets(table: Table) -> list[dict[str, str | bool]]:
+    """Each target for generated songs that could be measured: name, found, wanted, met."""
+    ours, reference = table.cells[GENERATED], table.cells[REFERENCE]
+    pulse, key = (ours[name].raw / reference[name].raw for name in ("pulse_clarity", "key_clarity"))
+    share, known = ours["progression_bars"].raw, reference["progression_bars"].raw
+    off_db = float(np.abs(table.octaves_db[GENERATED] - table.octaves_db[REFERENCE]).max())
+    balance = "every octave of the mean song within 2 dB of unheard songs'"
+    targets = [
+        ("pulse clarity", f"{pulse:.0%}", "at least 90% of unheard songs'", pulse >= 0.9),
+        ("key clarity", f"{key:.0%}", "at least 90% of unheard songs'", key >= 0.9),
+        ("progressions of the corpus", f"{share:.0%}, unheard songs {known:.0%}", "at least 70% of bars", share >= 0.7),
+        ("band balance", f"{off_db:.1f} dB", balance, off_db <= 2),
+    ]
+    if "frechet_distance" in ours:
+        place = ours["frechet_distance"].normalised
+        targets.append(("distance", f"{place:.2f}", "at most 0.15 of the way to shuffled songs", place <= 0.15))
+    return [dict(zip(("name", "found", "wanted", "met"), target, strict=True)) for target in targets]
+
+
+def part_figures(pipeline: Pipeline, songs: list[TrainingSong]) -> dict[str, dict[str, float]]:
+    """Codec and LSTM alone, on a few unseen songs; the baselines in bits are fitted to these very songs."""
+    sequences, sizes = [encode_song(song, pipeline.codec, CPU) for song in songs], pipeline.lstm_config.codebook_sizes
+    bits = [lstm_bits(pipeline, song) for song in sequences]
+    return {
+        "codec, on unheard songs": codec_figures(pipeline.codec, songs),
+        "codec, on held chords": tuning_figures(pipeline.codec),
+        "bits per step, on unheard songs": {
+            "lstm": float(np.average(bits, weights=[len(song.tokens) for song in sequences])),
+            "same as one bar ago": float(bar_ago_bits(sequences, sequences, sizes).sum()),
+            "unigram": float(unigram_bits(sequences, sequences, sizes).sum()),
+        },
+        "bits per step, as stepped": {
+            "whole pass in float32": float(np.mean([lstm_bits(pipeline, song, SCORED_STEPS) for song in sequences])),
+            "stepping in int8": float(np.mean([sampler_bits(pipeline, song) for song in sequences])),
+        },
+    }
+
+
+def codec_figures(codec: Codec, songs: list[TrainingSong]) -> dict[str, float]:
+    """Means over songs: log-mel error, and absolute differences in treble energy and crest factor, in dB; and the
+    smallest perplexity of a codebook's tokens, as a share of its size."""
+    rows, tokens = [], []
+    for waveform in (song.waveform / INT16_SCALE for song in songs):
+        log_magnitudes = analyse(waveform)
+        tokens.append(encode(codec, log_magnitudes))
+        levels = [log_mel_db(from_log_magnitude(each)) for each in (decode(codec, tokens[-1]), log_magnitudes)]
+        copy = codec_copy(waveform, codec)
+        treble = [fidelity.band_energy_db(each, 4_000, 8_000) for each in (waveform, copy)]
+        crest = [fidelity.crest_factor_db(each) for each in (waveform, copy)]
+        figures = {
+            "log_mel_error_db": np.abs(levels[0] - levels[1]).mean(),
+            "log_mel_error_after_inversion_db": fidelity.log_mel_error_db(waveform, copy),
+            "treble_difference_db": abs(treble[1] - treble[0]),
+            "crest_difference_db": abs(crest[1] - crest[0]),
+        }
+        rows.append(figures)
+    use = perplexity_shares(torch.from_numpy(np.concatenate(tokens)), codec.config.flat_codebook_sizes)
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} | {"least_codebook_use": min(use)}
+
+
+def tuning_figures(codec: Codec) -> dict[str, float]:
+    """Cents by which partials of held chords move (median and 95th percentile of the absolute, share within 5), and
+    their warble."""
+    cents, warble_db = [], []
+    for reference in (fidelity.held_chord(palette, chord) for palette in PALETTES for chord in CHORDS):
+        copy, partials_hz = codec_copy(reference, codec), fidelity.partials_hz(reference)
+        cents.extend(np.abs(fidelity.cents_off(reference, copy, partials_hz)))
+        warble_db.append(fidelity.warble_db(reference, copy, partials_hz))
+    return {
+        "median_cents_off": float(np.median(cents)),
+        "p95_cents_off": float(np.percentile(cents, 95)),
+        "share_within_5_cents": float(np.mean(np.array(cents) < 5)),
+        "warble_db": float(np.mean(warble_db)),
+    }
+
+
+def sampler_bits(pipeline: Pipeline, song: TokenSequence) -> float:
+    """Bits per step of a song's first SCORED_STEPS, by the int8 sampler."""
+    tokens = song.tokens[:SCORED_STEPS].astype(np.int64)
+    chunk = Chunk(0, song.metre_positions[:SCORED_STEPS], forced_tokens=tokens)
+    return float(-pipeline.sampler.log_probs(pipeline.batch_state(1), chunk).sum() / np.log(2) / len(tokens))
+
+
+def check_collapse(pipeline: Pipeline, n_songs: int, report: Report) -> dict:
+    """Generate songs of five minutes at several temperatures, and report whether they collapse.
+
+    The limits lie half-way between the maximum of n_songs unseen songs and the collapse itself: in entropy, the minimum
+    of pink noise; in repetition 1, the same bar again and again.
+    """
+    known = [measures.stability(song.waveform / INT16_SCALE) for song in unseen_songs(n_songs)]
+    noise = measures.stability(pink_noise(30 * SAMPLE_RATE_HZ, np.random.default_rng(0)))
+    max_entropy = (max(float(song.entropy.max()) for song in known) + float(noise.entropy.min())) / 2
+    max_repetition = (max(song.repetition for song in known) + 1) / 2
+    report(f"noise: entropy above {max_entropy:.3f}; one bar: repetition above {max_repetition:.3f}")
+    songs = []
+    for temperature in COLLAPSE_TEMPERATURES:
+        waveforms = generated(pipeline, COLLAPSE_SEEDS, COLLAPSE_LENGTH_S, temperature)
+        for number, song in enumerate(map(measures.stability, waveforms)):
+            facts = {
+                "temperature": temperature,
+                "seed_number": number,
+                "quietest_lufs": max(float(song.level_lufs.min()), -70.0),
+                "highest_entropy": float(song.entropy.max()),
+                "repetition": song.repetition,
+                "verdict": measures.collapse(song, max_entropy, max_repetition),
+            }
+            songs.append(facts)
+            report("  ".join(f"{name} {value:.3g}" if name != "verdict" else value for name, value in facts.items()))
+    return {"limits": {"max_entropy": max_entropy, "max_repetition": max_repetition}, "songs": songs}

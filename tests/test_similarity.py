@@ -1,0 +1,220 @@
+"""Copies of training music are found in any key and at any tempo, new songs are not similar, and the page says so."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from kpop import model_info
+from kpop.audio.io import read_audio, wav_bytes
+from kpop.audio.phase import StreamingPhase
+from kpop.audio.stft import stft
+from kpop.constants import BAR_SAMPLES, HOP_LENGTH, SAMPLE_RATE_HZ, STEP_SAMPLES, STEPS_PER_BAR
+from kpop.corpus.compose import compose
+from kpop.corpus.mix import render
+from kpop.errors import KpopError
+from kpop.settings import GRID_BEAT, Beat, GeneratedSong, Settings
+from kpop.similarity.build import AnalysedSong, analyse_song, build
+from kpop.similarity.features import bar_edges
+from kpop.similarity.index import Reference, SimilarityIndex
+from kpop.similarity.match import SimilarityResult, closest_moment, first_bar_after_seed, training_excerpt
+from kpop.training.data import TrainingSong, no_labels, to_int16
+from kpop.ui.similarity import meter
+
+N_BARS, N_TRAINING, N_UNSEEN = 12, 24, 6
+BAR_S = BAR_SAMPLES / SAMPLE_RATE_HZ
+DATA = "my songs"
+SCALE = np.array([0, 2, 4, 5, 7, 9, 11])
+EMPTY = np.zeros(0, np.float32)
+WAV = wav_bytes(np.zeros(800, np.float32))
+FAR = SimilarityResult(0.64, 0.62, 0.75, 0.91, "song 214", 41.2, 23.7, WAV, WAV)
+NEAR = SimilarityResult(0.94, 0.62, 0.75, 0.91, "b.mp3", 41.2, 23.7, WAV, None)
+
+
+def tune(number: int, semitones: int = 0, n_bars: int = N_BARS) -> np.ndarray:
+    """A bass note per bar, a melody in eighths, and drums of its own, float32."""
+    rng, eighth = np.random.default_rng(number), BAR_SAMPLES // 8
+    time_s = np.arange(n_bars * BAR_SAMPLES) / SAMPLE_RATE_HZ
+
+    def tone(midi: np.ndarray, samples_each: int) -> np.ndarray:
+        hz = np.repeat(440 * 2 ** ((midi + semitones - 69) / 12), samples_each)
+        phase = np.cumsum(2 * np.pi * hz / SAMPLE_RATE_HZ)
+        return np.sin(phase) + 0.4 * np.sin(2 * phase)
+
+    melody = 60 + SCALE[rng.integers(0, 7, n_bars * 8)] + 12 * rng.integers(0, 2, n_bars * 8)
+    bass = 36 + SCALE[rng.integers(0, 7, n_bars)]
+    hits = np.repeat(rng.random(n_bars * 16) < 0.4, eighth // 2)
+    noise = rng.standard_normal(len(time_s)) * hits * np.exp(-(time_s % 0.12) * 30)
+    return (0.1 * tone(melody, eighth) + 0.15 * tone(bass, BAR_SAMPLES) + 0.1 * noise).astype(np.float32)
+
+
+def bars_of(waveform: np.ndarray, first: int, n_bars: int = 2) -> np.ndarray:
+    return waveform[first * BAR_SAMPLES : (first + n_bars) * BAR_SAMPLES]
+
+
+def analysed(name: str, waveform: np.ndarray) -> AnalysedSong:
+    samples = to_int16(waveform)
+    n_steps = len(samples) // STEP_SAMPLES
+    return analyse_song(TrainingSong(name, samples, np.arange(n_steps, dtype=np.int16) % 256, no_labels(n_steps)))
+
+
+@pytest.fixture(scope="module")
+def index() -> SimilarityIndex:
+    training = [analysed(f"song-{number:05d}", tune(number)) for number in range(N_TRAINING)]
+    return build(training, [analysed("unseen", tune(1000 + number)) for number in range(N_UNSEEN)], DATA)
+
+
+@pytest.fixture
+def index_file(index, tmp_path, monkeypatch):
+    """The index where the page looks for it."""
+    monkeypatch.setattr(model_info, "MODELS_DIR", tmp_path)
+    index.save(model_info.index_path("twice4life"))
+    return model_info.index_path("twice4life")
+
+
+def song(waveform: np.ndarray, seed_end_s: float = 0.0, beat: Beat = GRID_BEAT) -> GeneratedSong:
+    return GeneratedSong(waveform, EMPTY, EMPTY, seed_end_s, Settings(), beat=beat)
+
+
+def with_copy() -> np.ndarray:
+    """Six bars of a new song, then bars 4 and 5 of training song 1."""
+    return np.concatenate([tune(2000, n_bars=6), bars_of(tune(1), 4)])
+
+
+def test_two_bars_of_every_training_song_are_found_where_they_are(index):
+    for number in range(N_TRAINING):
+        first = number % (N_BARS - 1)
+        match = index.search(bars_of(tune(number), first))
+        assert (match.song, match.start_s) == (f"song-{number:05d}", 0.0)
+        assert match.song_start_s == pytest.approx(first * BAR_S)
+        assert match.similarity > 0.95
+
+
+@pytest.mark.parametrize("semitones", [-5, -1, 0, 3, 6])
+def test_a_quiet_noisy_copy_in_any_key_is_found(index, semitones):
+    noise = 0.005 * np.random.default_rng(0).standard_normal(2 * BAR_SAMPLES).astype(np.float32)
+    match = index.search(0.5 * bars_of(tune(5, semitones), 4) + noise)
+    assert match.song == "song-00005"
+    assert match.similarity > 0.75
+
+
+def test_new_songs_are_not_similar(index):
+    assert max(index.search(tune(3000 + number)).similarity for number in range(4)) < 0.75
+
+
+def test_two_bars_never_span_two_training_songs(index):
+    seam = np.concatenate([bars_of(tune(0), N_BARS - 1, 1), bars_of(tune(1), 0, 1)])
+    assert index.search(seam).similarity < 0.85
+
+
+@pytest.mark.parametrize("waveform", [tune(1)[:100], tune(1)[: 2 * BAR_SAMPLES - 1], np.zeros(8 * BAR_SAMPLES, "f4")])
+def test_what_is_too_short_or_silent_matches_nothing(index, waveform):
+    assert index.search(waveform) is None
+
+
+def test_an_index_survives_its_file(index, index_file):
+    loaded = SimilarityIndex.load(index_file)
+    match, before = (each.search(tune(12)) for each in (loaded, index))
+    assert (match.song, match.song_start_s) == (before.song, before.song_start_s)
+    assert match.similarity == pytest.approx(before.similarity, abs=0.01)
+    assert (loaded.data, loaded.names, loaded.bar_samples) == (DATA, index.names, BAR_SAMPLES)
+    assert loaded.vectors.nbytes / len(loaded.vectors) < 80
+
+
+def test_damaged_and_other_files_are_refused_in_one_sentence(tmp_path, tiny_model):
+    (tmp_path / "a.index.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00not json")
+    with pytest.raises(KpopError):
+        SimilarityIndex.load(tmp_path / "a.index.safetensors")
+    with pytest.raises(KpopError, match="no index"):
+        SimilarityIndex.load(tiny_model)
+
+
+def test_the_more_is_compared_the_more_similar_unseen_songs_are():
+    rng = np.random.default_rng(0)
+    reference = Reference.of([rng.random(70).astype(np.float32) for _ in range(8)])
+    medians = [reference.quantile(0.5, n) for n in (1, 3, 14, 60, 150)]
+    assert medians == sorted(medians)
+    assert medians[0] == pytest.approx(0.5, abs=0.06)
+
+
+def test_bars_begin_where_the_metre_says():
+    positions = (np.arange(40, 40 + 300) % 256).astype(np.int16)
+    assert bar_edges(positions).tolist() == [(24 + bar * STEPS_PER_BAR) * STEP_SAMPLES for bar in range(5)]
+    slow = (np.floor(np.arange(320) * 0.8).astype(int) % 256).astype(np.int16)
+    assert np.diff(bar_edges(slow)) == pytest.approx(80 * STEP_SAMPLES, rel=0.02)
+
+
+def test_a_training_excerpt_is_that_part_of_its_song():
+    whole = render(compose(3))
+    excerpt = training_excerpt("song-00003", 20 * BAR_S)
+    assert np.array_equal(excerpt[400:-400], bars_of(whole, 20)[400:-400])
+    assert abs(excerpt[0]) == abs(excerpt[-1]) == 0
+    assert np.array_equal(training_excerpt("song-00003", 9999)[400:-400], whole[-2 * BAR_SAMPLES :][400:-400])
+
+
+@pytest.mark.parametrize("name", ["my demo.wav", "song-3", "../song-00003", "song-00003.mp3"])
+def test_only_composed_songs_have_excerpts(name):
+    with pytest.raises(KpopError):
+        training_excerpt(name, 0)
+
+
+@pytest.mark.parametrize("hop", [180, HOP_LENGTH, 320])
+def test_copied_bars_are_found_at_any_tempo(index_file, hop):
+    stretch = hop / HOP_LENGTH
+    waveform = StreamingPhase(1, 8, hop).push(np.abs(stft(with_copy())), last=True)
+    found = closest_moment(song(waveform, beat=Beat(0.0, stretch * BAR_S / 4, 4)), DATA)
+    assert found.song == "song 1"
+    assert found.similarity > 0.85
+    assert found.high >= found.usual >= found.low
+    assert (found.start_s, found.song_start_s) == pytest.approx((6 * BAR_S * stretch, 4 * BAR_S), abs=0.05)
+    assert len(read_audio(io.BytesIO(found.here))) == pytest.approx(2 * BAR_S * stretch * SAMPLE_RATE_HZ, abs=2)
+    assert found.there is None, "only songs of the composed corpus can be rendered"
+
+
+def test_the_seed_is_not_compared(index_file):
+    waveform = np.concatenate([bars_of(tune(1), 0, 4), tune(2000, n_bars=6)])
+    assert closest_moment(song(waveform, seed_end_s=4 * BAR_S), DATA).is_new
+    assert not closest_moment(song(waveform), DATA).is_new
+    beat = Beat(0.5, 0.48, 4)
+    assert first_bar_after_seed(song(EMPTY, 3.0, beat)) == round((0.5 + 2 * BAR_S) * SAMPLE_RATE_HZ)
+    assert first_bar_after_seed(song(EMPTY, 0.2, beat)) == round(0.5 * SAMPLE_RATE_HZ)
+
+
+def test_there_is_no_result_where_nothing_can_be_compared(index_file):
+    assert closest_moment(song(with_copy()), "other songs") is None
+    assert closest_moment(song(tune(20, n_bars=1)), DATA) is None
+    assert closest_moment(song(with_copy(), beat=Beat(0.0, 0.48, 3)), DATA) is None
+    index_file.write_bytes(index_file.read_bytes()[:100])
+    assert closest_moment(song(with_copy()), DATA) is None
+
+
+def test_the_meter_shows_and_tells_the_song_and_the_usual_range():
+    assert re.findall(r'class="close-(\w+)" style="([^"]+)"', meter(FAR)) == [
+        ("range", "left:62%;right:calc(100% - 91%)"),
+        ("usual", "left:75%"),
+        ("fill", "width:64%"),
+        ("song", "left:64%"),
+    ]
+    label = re.search(r'role="img" aria-label="([^"]+)"', meter(NEAR))[1]
+    assert all(figure in label for figure in ("94%", "62%", "91%", "75%"))
+    assert "New: no closer" in meter(FAR)
+    assert "listen to both" in meter(NEAR)
+
+
+def page(result):
+    import streamlit as st
+
+    from kpop.ui.similarity import show_similarity
+    from kpop.ui.tasks import BackgroundTask
+
+    show_similarity(BackgroundTask(lambda report: result), st.container())
+
+
+@pytest.mark.parametrize(("result", "n_players"), [(FAR, 2), (NEAR, 1), (None, 0)])
+def test_the_page_plays_the_moments_that_there_are(result, n_players):
+    visited = AppTest.from_function(page, args=(result,)).run()
+    assert not visited.exception
+    assert len(visited.get("audio")) == n_players
+    assert ("at 0:23 of your song" in " ".join(each.value for each in visited.caption)) is (n_players > 0)
