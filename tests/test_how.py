@@ -2,37 +2,34 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from kpop import model_info
-from kpop.constants import SAMPLE_RATE_HZ
-from kpop.settings import Beat, GeneratedSong, Settings
+from kpop.settings import Beat, Settings
 from kpop.ui.how import TIMED_STAGES, SongFigures, figures_of
 
 TIMES_S = dict(zip(TIMED_STAGES, (0.1, 0.5, 0.4, 0.1), strict=True))
-FIGURES = SongFigures(Settings(), 30.0, 7.68, 125.0, 0.03, 0.75, TIMES_S)
+MADE = {"settings": Settings(), "length_s": 30.0, "seed_end_s": 7.68, "beat": Beat(0.0, 0.48, 4)}
+SONG = SimpleNamespace(**MADE, stages_s=TIMES_S, taken_s=0.75)
 
 
-def shown(figures: SongFigures | None, **settings: float) -> str:
+def shown(song: SimpleNamespace | None, **settings: float) -> str:
     def page(song, settings) -> None:
         from kpop.ui.how import how_it_works
 
         how_it_works(song, settings)
 
-    song = figures and SimpleNamespace(song_figures=figures)
     visited = AppTest.from_function(page, args=(song, Settings(**settings))).run()
     assert not visited.exception
     return visited.get("html")[0].proto.body
 
 
 def test_the_figures_are_those_of_the_song_whatever_the_sliders_say():
-    html = shown(FIGURES, length_s=60.0)
+    html = shown(SONG, length_s=60.0)
     for figure in (
         "7.7 s at 125 BPM · 30% of the seed left to chance",
         "16 numbers every 30 ms",
@@ -55,15 +52,14 @@ def test_before_there_is_a_song_the_figures_follow_from_the_settings(temperature
 
 
 def test_a_slower_song_has_longer_steps():
-    waveform, nothing = np.zeros(30 * SAMPLE_RATE_HZ, np.float32), np.zeros(0, np.float32)
-    song = GeneratedSong(waveform, nothing, nothing, 15.36, Settings(), TIMES_S, 0.75, Beat(0.0, 0.96, 4))
-    assert figures_of(song) == replace(FIGURES, seed_end_s=15.36, tempo_bpm=62.5, step_s=0.06)
-    assert "500 steps · 244 of them its own" in shown(figures_of(song))
+    slow = SimpleNamespace(**vars(SONG) | {"seed_end_s": 15.36, "beat": Beat(0.0, 0.96, 4)})
+    assert figures_of(slow) == SongFigures(Settings(), 30.0, 15.36, 62.5, 0.06, 0.75, TIMES_S)
+    assert "500 steps · 244 of them its own" in shown(slow)
 
 
 def test_what_was_not_measured_and_what_cannot_be_read_is_left_out(monkeypatch, tmp_path):
     monkeypatch.setattr(model_info, "MODELS_DIR", tmp_path)
-    html = shown(replace(FIGURES, taken_s=0.0, stages_s={}))
+    html = shown(SimpleNamespace(**MADE, stages_s={}, taken_s=0.0))
     assert "a few numbers" in html
     for text in ("a second", "times as fast", "Where the time went", "cells"):
         assert text not in html
