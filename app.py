@@ -44,7 +44,7 @@ def page() -> None:
     with left:
         controls, buttons, more = st.container(key="controls"), st.container(), st.container()
     choice = choose(starting(), controls, more)
-    session.loader = get_engine().pipelines.get(choice.settings.model)
+    session.load(get_engine(), choice.settings.model)
     with head:
         show_sent(session)
     with buttons:

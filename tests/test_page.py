@@ -225,7 +225,9 @@ def test_a_bad_upload_is_one_sentence_and_the_built_in_clip_is_used(jobs, name):
 def test_missing_or_damaged_weights_are_one_sentence_and_are_found_once_they_are_there(jobs, monkeypatch, tmp_path):
     weights = model_info.checkpoint_path("twice4life")
     monkeypatch.setattr(model_info, "MODELS_DIR", tmp_path)
-    assert "twice4life" in player(settle(visit()))["error"]
+    page = settle(visit())
+    for _ in range(3):  # a rerun neither hides the sentence nor tries again by itself
+        assert "twice4life" in player(page.run())["error"]
     path = tmp_path / weights.name
     path.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00not json")
     page = press(visit(), "Generate")

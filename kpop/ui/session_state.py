@@ -123,6 +123,7 @@ class SessionState:
         self.similarity: BackgroundTask[SimilarityResult | None] | None = None
         self.history = History()
         self.loader: PipelineLoader | None = None
+        self._model: str | None = None
         self.sent: str | None = None
         self._error = ""
         self.requested: Request | None = None
@@ -142,10 +143,10 @@ class SessionState:
     def status(self) -> str:
         """What is going on, in a line; empty while nothing is."""
         waiting = [job for job in self.jobs if not job.finished]
+        if not waiting and self.rendering:
+            return PAINTING
         if not waiting:
-            return (
-                f"{self.rendering.status}…" if self.rendering else f"{self.loader.status}…" if self._is_loading else ""
-            )
+            return f"{self.loader.status}…" if self._is_loading else ""
         if waiting[0].endless and waiting[0].pcm.n_bytes:
             return ""
         fraction = sum(job.fraction for job in self.jobs) / len(self.jobs)
@@ -192,6 +193,11 @@ class SessionState:
             self.rendering = BackgroundTask(partial(render, self.jobs, request.own_clip))
         return True
 
+    def load(self, engine: "Engine", model: str) -> None:
+        """Start loading the chosen model; if that fails, the next request tries again."""
+        if model != self._model:
+            self.loader, self._model = engine.pipelines.get(model), model
+
     def update(self, engine: "Engine") -> None:
         """Put rendered songs on the page, or set `error` if they failed."""
         rendering = self.rendering
@@ -219,7 +225,7 @@ class SessionState:
         for job in self.jobs:
             job.cancel()
         self.jobs, self.files, self.rendering, self.live = (), (), None, False
-        self.requested, self._error = request, ""
+        self.requested, self._error, self._model = request, "", None
 
     def _show(self, songs: tuple[RenderedSong, ...], engine: "Engine") -> None:
         self.songs = songs
