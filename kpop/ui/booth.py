@@ -202,7 +202,7 @@ def show_frame(state: Booth, index: int, session: SessionState) -> None:
     """The empty figure over which the player draws a song's spectrogram."""
     with st.container(key=f"booth-track-{index}"):
         if session.job:
-            from kpop.ui.spectrogram import empty_figure  # imports plotly, which the page must not wait for
+            from kpop.ui.spectrogram import empty_figure  # imports scipy, which the page must not wait for
 
             length_s = None if session.job.endless else session.job.settings.length_s
             figure = empty_figure(length_s, session.preview.seed_end_s)
