@@ -29,6 +29,7 @@ from kpop.generation.pipeline import Pipeline, analyse, codec_copy, decode, enco
 from kpop.generation.session import generate
 from kpop.lstm.sampler import Chunk
 from kpop.settings import LENGTH_RANGE_S, Settings
+from kpop.similarity.build import FIRST_UNSEEN, INT16_SCALE
 from kpop.similarity.index import SimilarityIndex
 from kpop.training.codec import perplexity_shares
 from kpop.training.data import TokenSequence, TrainingSong, corpus_song, encode_song
@@ -56,14 +57,12 @@ COLUMNS = {  # title, and the control: the row that is 1 on the normalised scale
     "crest_db": ("crest dB", ""),
 }
 SCALE = f"raw mean, (normalised: 0 as {REFERENCE}, 1 as the control *, with its 95 % interval in the last column)"
-FIRST_UNSEEN = 2_000_000  # neither training nor seed clips use song numbers as high
 FIRST_BAR = 16  # of reference songs: past the intro, like what follows a seed
 N_LONG_SONGS, N_BITS_SONGS, N_FIGURE_SONGS = 4, 10, 4  # of the songs, for what takes long and varies little
 SCORED_STEPS = 1_000
 CHORDS = ((48, 60, 64, 67), (45, 57, 60, 64), (41, 57, 60, 65), (43, 59, 62, 67))  # MIDI: bass, then pad
 COLLAPSE_TEMPERATURES, COLLAPSE_SEEDS, COLLAPSE_LENGTH_S = (0.7, 1.0, 1.2), 3, 290.0
 N_BOOTSTRAP = 1_000
-INT16_SCALE = np.float32(32_767)
 CPU = torch.device("cpu")
 Report = Callable[[str], None]
 Waveforms = list[np.ndarray]
