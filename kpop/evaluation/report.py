@@ -36,7 +36,7 @@ from kpop.training.data import TokenSequence, TrainingSong, corpus_song, encode_
 from kpop.training.lstm import bar_ago_bits, bits_by_codebook, unigram_bits
 
 GENERATED, REFERENCE, COPIES = "generated songs", "unheard songs", "their codec copies"
-UNIGRAM, BARS, SIXTEENTHS, NOISE = "unigram codes", "bars shuffled", "sixteenths shuffled", "pink noise"
+UNIGRAM, BARS, SIXTEENTHS, NOISE = "unigram tokens", "bars shuffled", "sixteenths shuffled", "pink noise"
 ROWS = (GENERATED, REFERENCE, COPIES, UNIGRAM, BARS, SIXTEENTHS, NOISE)
 COLUMNS = {  # title, and the control: the row that is 1 on the normalised scale
     "bits_per_step": ("bits a step", UNIGRAM),
