@@ -255,7 +255,7 @@ def _stack(patch: Patch, frequency_hz: np.ndarray) -> np.ndarray:
     return sum(voices) / np.sqrt(patch.n_voices)
 
 
-@lru_cache(maxsize=384)
+@lru_cache(maxsize=128)  # a song has about 100
 def tone(track: str, palette: str, midi: int, length: int, velocity: float) -> np.ndarray:
     """A note of "bass", "pad", "pluck" or "stab", of `length` samples and its release; (n,) float64.
 

@@ -102,6 +102,7 @@ def vocal_track(track: str, palette: str, notes: tuple[Note, ...]) -> Iterator[t
     for phrase in split_phrases(notes) if track in PHRASED_TRACKS else [(note,) for note in notes]:
         start = round(phrase[0].start_16th * SIXTEENTH_SAMPLES) - STEP_SAMPLES
         yield start, _perform(track, LEADS[palette], phrase)
+    _sung.cache_clear()  # phrases recur within a track only, and 100 of them take 50 MB
 
 
 def split_phrases(notes: tuple[Note, ...]) -> list[tuple[Note, ...]]:

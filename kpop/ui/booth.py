@@ -163,7 +163,7 @@ def booth(base_path: str) -> None:
         st.html(f'<p class="booth-keys">{KEYS[state.scene].replace("[", "<kbd>").replace("]", "</kbd>")}</p>')
     with st.container(key="booth-players"):
         _button("next", "Another song", state.next_song)
-        attend(key="attendant", data={"idle_s": _number("idle", IDLE_S, IDLE_RANGE_S)})
+        attend(key="attendant", data=[{"idle_s": _number("idle", IDLE_S, IDLE_RANGE_S)}])
         redraw_s = None if state.complete else REDRAW_S
         st.fragment(run_every=redraw_s)(update_player)(state, (state.complete, state.error), base_path)
     if state.error:
@@ -176,7 +176,7 @@ def update_player(state: Booth, shown: tuple, base_path: str) -> None:
         st.rerun()
     data = [player_data(session, base_path) for session in state.sessions]
     tracks = [track | {"plot": f"booth-track-{i}"} for i, each in enumerate(data) for track in each["tracks"]]
-    show_player(key="player", data=data[0] | {"tracks": tracks})
+    show_player(key="player", data=[data[0] | {"tracks": tracks}])
 
 
 def headline(state: Booth) -> str:

@@ -184,7 +184,7 @@ def show_training(shown: Training, base_path: str) -> None:
         }
         for moment in shown.moments
     ]
-    show_player(key="learning-player", data={"tracks": tracks, "play": tracks[0]["url"], "tour_s": TOUR_S})
+    show_player(key="learning-player", data=[{"tracks": tracks, "play": tracks[0]["url"], "tour_s": TOUR_S}])
 
 
 def curve_points(shown: Training) -> str:

@@ -67,7 +67,7 @@ def _update_player(session: SessionState, busy: bool, base_path: str) -> None:
     """busy: when the page was drawn; once the session no longer is, the page is drawn again."""
     if (session.rendering and session.rendering.finished) or (busy and not session.busy):
         st.rerun()
-    show_player(key="player", data=player_data(session, base_path))
+    show_player(key="player", data=[player_data(session, base_path)])  # a list: to look into a dict, pandas is loaded
 
 
 def player_data(session: SessionState, base_path: str) -> dict:

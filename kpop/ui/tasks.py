@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from kpop.engine import get_engine
 from kpop.errors import KpopError
 from kpop.generation.clips import built_in_clip
-from kpop.runtime import gc_freeze, low_priority
+from kpop.runtime import gc_freeze, low_priority, malloc_trim
 from kpop.settings import Settings
 
 Result = TypeVar("Result")
@@ -91,6 +91,7 @@ def _idle_queue() -> "queue.SimpleQueue[Callable[[], None]]":
         low_priority()
         while True:
             tasks.get()()
+            malloc_trim()
 
     threading.Thread(target=run, name="idle tasks", daemon=True).start()
     return tasks

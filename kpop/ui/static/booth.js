@@ -64,6 +64,6 @@ function allowSound(allowed) {
 
 export default function (component) {
   if (!data) setInterval(look, LOOK_MS);
-  data = component.data;
+  [data] = component.data;
   note = component.parentElement.querySelector(".booth-sound");
 }

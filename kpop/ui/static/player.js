@@ -390,7 +390,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-export default function ({ parentElement, data, key }) {
+export default function ({ parentElement, data: [data], key }) {
   if (!players.has(key)) players.set(key, new Player());
   const player = players.get(key);
   const host = parentElement.querySelector(".player-host");
