@@ -1,1 +1,6 @@
-"""Twice4Life: an LSTM dreams up new K-pop from a partially random seed."""
+"""Twice4Life: an LSTM over STFT frames that continues a partially random seed of pop music."""
+
+import os
+
+# Before numpy is imported. Its matrix products here take milliseconds; on a busy machine each waited for all threads.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

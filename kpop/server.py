@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 BYTES_PER_S = SAMPLE_WIDTH_BYTES * SAMPLE_RATE_HZ
 CHUNK_BYTES = 1 << 16
 LEAD_S = 12.0  # an endless song is sent no further ahead of its listener; Chromium starts once it has 7.2 s
-STALLED_S = 60.0  # a listener who takes nothing for so long is gone
+STALLED_S = 600.0  # a listener who takes nothing for so long has not paused but is gone
 GRACE_S = 1.0  # an endless song without a listener is cancelled after this
 CLOSE_S = 0.5
 HEADERS = {
