@@ -4,6 +4,7 @@ A rhythm has one character per sixteenth: "." rests, "-" holds the hit before, e
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import cycle, islice
@@ -58,7 +59,7 @@ LOOPS = {
 SHARED_LOOP = {"intro": "chorus", "postchorus": "chorus", "outro": "chorus", "dance": "verse"}
 
 
-def pick(options: tuple[Option, ...], rng: np.random.Generator) -> Option:
+def pick(options: Sequence[Option], rng: np.random.Generator) -> Option:
     """One of the options, all equally likely."""
     return options[int(rng.integers(len(options)))]
 
@@ -130,7 +131,7 @@ def ladder(pitch_classes: tuple[int, ...], low: int, high: int) -> tuple[int, ..
     return tuple(midi for midi in range(low, high + 1) if midi % 12 in pitch_classes)
 
 
-def nearest(midi: float, pitches: tuple[int, ...]) -> int:
+def nearest(midi: float, pitches: Sequence[int]) -> int:
     """The pitch nearest to midi, the lower of two."""
     return min(pitches, key=lambda pitch: abs(pitch - midi))
 
