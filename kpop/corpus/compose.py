@@ -125,27 +125,22 @@ def labels(score: Score) -> dict:
         "sections": [
             {
                 "kind": section.kind,
-                "start_s": _seconds(section.first_bar * SIXTEENTHS_PER_BAR),
-                "end_s": _seconds((section.first_bar + section.n_bars) * SIXTEENTHS_PER_BAR),
+                **_span(section.first_bar * SIXTEENTHS_PER_BAR, section.n_bars * SIXTEENTHS_PER_BAR),
                 "key": _key_name(section),
             }
             for section in score.sections
         ],
         "chords": [[f"{PITCH_NAMES[chord.root]}:{chord.quality}" for chord in bar] for bar in score.chords],
         "lead": [
-            {
-                "start_s": _seconds(note.start_16th),
-                "end_s": _seconds(note.end_16th),
-                "midi": note.midi,
-                "syllable": note.syllable,
-            }
+            {**_span(note.start_16th, note.length_16ths), "midi": note.midi, "syllable": note.syllable}
             for note in score.tracks["lead"]
         ],
     }
 
 
-def _seconds(n_16ths: float) -> float:
-    return n_16ths * SIXTEENTH_SAMPLES / SAMPLE_RATE_HZ
+def _span(start_16th: float, length_16ths: float) -> dict[str, float]:
+    ends_16th = {"start_s": start_16th, "end_s": start_16th + length_16ths}
+    return {name: time * SIXTEENTH_SAMPLES / SAMPLE_RATE_HZ for name, time in ends_16th.items()}
 
 
 def _key_name(section: Section) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from kpop.constants import SIXTEENTHS_PER_BAR
 from kpop.corpus.score import Chord, Chords, Note, Passage
-from kpop.corpus.theory import chord_at, chord_scale, chord_tones, hits, ladder, nearest, pick, scale_step
+from kpop.corpus.theory import Hit, chord_at, chord_scale, chord_tones, hits, ladder, nearest, pick, scale_step
 
 # Ranges and centres are MIDI pitches.
 TUNE_RANGE = (60, 77)  # a key change of two semitones stays below 80
@@ -32,6 +32,7 @@ CHOP_SYLLABLES = ("a", "o", "e")
 SHOUT_SYLLABLES = ("he", "ha", "ho")
 
 Key = tuple[int, str]  # tonic and mode
+Motif = tuple[tuple[Hit, int, str], ...]  # of each note in a bar: hit, offset in scale steps from the first, syllable
 Tunes = dict[str, list[tuple[Note, ...]]]  # by kind of section: the tune, and that of its repeats where it differs
 
 
@@ -95,15 +96,6 @@ STYLES = {
 }
 
 
-@dataclass(frozen=True)
-class Motif:
-    """One bar of tune, independent of key and chord. Of each note: offset in scale steps from the first, syllable."""
-
-    rhythm: str
-    offsets: tuple[int, ...]
-    syllables: tuple[str, ...]
-
-
 def write_tunes(chords_of: dict[str, Chords], key: Key, rng: np.random.Generator) -> Tunes:
     """The tunes of a song over the chords of each kind of section, in the first key, from time 0.
 
@@ -113,20 +105,14 @@ def write_tunes(chords_of: dict[str, Chords], key: Key, rng: np.random.Generator
     tunes = {}
     for kind, style in STYLES.items():
         scheme = pick(style.schemes, rng)
-        motifs = draw_motifs(style, scheme + "Z", chant, rng)
+        motifs = {}
+        for letter in sorted({*scheme, "Z"}):
+            rhythm = pick(style.endings if letter.isupper() else style.bodies, rng)
+            chanted = style.chanted == "all" or (style.chanted == "endings" and letter.isupper())
+            motifs[letter] = draw_motif(rhythm, chant if chanted else (), rng)
         schemes = (scheme, scheme[:-1] + "Z") if kind == "verse" else (scheme,)
         tunes[kind] = [write_tune(each, motifs, chords_of[kind], style, key) for each in schemes]
     return tunes
-
-
-def draw_motifs(style: TuneStyle, scheme: str, chant: tuple[str, ...], rng: np.random.Generator) -> dict[str, Motif]:
-    """A motif for each letter of a scheme."""
-    motifs = {}
-    for letter in sorted(set(scheme)):
-        rhythm = pick(style.endings if letter.isupper() else style.bodies, rng)
-        chanted = style.chanted == "all" or (style.chanted == "endings" and letter.isupper())
-        motifs[letter] = draw_motif(rhythm, chant if chanted else (), rng)
-    return motifs
 
 
 def draw_motif(rhythm: str, chant: tuple[str, ...], rng: np.random.Generator) -> Motif:
@@ -144,29 +130,25 @@ def draw_motif(rhythm: str, chant: tuple[str, ...], rng: np.random.Generator) ->
         may_continue = touches and syllables[i - 1] and abs(offsets[i] - offsets[i - 1]) == 1
         if may_continue and rng.random() < MELISMA_SHARE:
             syllables[i] = ""
-    return Motif(rhythm, tuple(offsets), tuple(syllables))
+    return tuple(zip(notes, offsets, syllables, strict=True))
 
 
 def write_tune(scheme: str, motifs: dict[str, Motif], chords: Chords, style: TuneStyle, key: Key) -> tuple[Note, ...]:
-    """The motifs of a scheme over the chords, from time 0."""
+    """The motifs of a scheme over the chords, from time 0, each from the chord tone nearest to its bar's centre."""
     notes = []
     for bar in range(len(chords)):
         centre = style.centre + style.climb[bar % len(style.climb)]
-        notes += fit_motif(motifs[scheme[bar % len(scheme)]], chords, bar, centre, key)
+        anchor = midi = nearest(centre, ladder(chord_tones(chords[bar][0]), *TUNE_RANGE))
+        motif, previous_offset = motifs[scheme[bar % len(scheme)]], 0
+        for hit, offset, syllable in motif:
+            start_16th = bar * SIXTEENTHS_PER_BAR + hit.start_16th
+            chord = chord_at(chords, start_16th)
+            wanted = scale_step(anchor, offset, ladder(chord_scale(chord, *key), *TUNE_RANGE))
+            strong = is_strong(hit.start_16th, hit.length_16ths)
+            midi = _chord_tone(wanted, midi, offset - previous_offset, chord) if strong else wanted
+            notes.append(Note(start_16th, hit.length_16ths, midi, 1.0 if strong else 0.8, syllable))
+            previous_offset = offset
     return tuple(notes)
-
-
-def fit_motif(motif: Motif, chords: Chords, bar: int, centre: int, key: Key) -> Iterator[Note]:
-    """The motif in one bar of the chords, from the chord tone nearest to the centre."""
-    first_16th = bar * SIXTEENTHS_PER_BAR
-    anchor = midi = nearest(centre, ladder(chord_tones(chords[bar][0]), *TUNE_RANGE))
-    moves = np.diff(motif.offsets, prepend=0)
-    for hit, offset, move, syllable in zip(hits(motif.rhythm), motif.offsets, moves, motif.syllables, strict=True):
-        chord = chord_at(chords, first_16th + hit.start_16th)
-        wanted = scale_step(anchor, offset, ladder(chord_scale(chord, *key), *TUNE_RANGE))
-        strong = is_strong(hit.start_16th, hit.length_16ths)
-        midi = _chord_tone(wanted, midi, int(np.sign(move)), chord) if strong else wanted
-        yield Note(first_16th + hit.start_16th, hit.length_16ths, midi, 1.0 if strong else 0.8, syllable)
 
 
 def is_strong(start_16th: float, length_16ths: float) -> bool:
@@ -174,11 +156,11 @@ def is_strong(start_16th: float, length_16ths: float) -> bool:
     return start_16th % 8 == 0 or length_16ths >= 4
 
 
-def _chord_tone(wanted: int, previous: int, direction: int, chord: Chord) -> int:
-    """The chord tone nearest to the wanted pitch, or the next one in the tune's direction if that is the previous."""
+def _chord_tone(wanted: int, previous: int, move: int, chord: Chord) -> int:
+    """The chord tone nearest to the wanted pitch, or the next one in the move's direction if that is the previous."""
     tones = ladder(chord_tones(chord), *TUNE_RANGE)
     midi = nearest(wanted, tones)
-    return scale_step(midi, direction, tones) if midi == previous else midi
+    return scale_step(midi, int(np.sign(move)), tones) if midi == previous else midi
 
 
 @dataclass(frozen=True)
