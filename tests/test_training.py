@@ -44,7 +44,7 @@ def test_a_process_killed_in_both_stages_resumes_to_the_weights_of_an_unbroken_r
     tmp_path, songs_folder, tiny_model, capsys
 ):
     def command(name: str, *more: str) -> list[str]:
-        options = ["--from", str(tiny_model), "--codec-steps", "12", "--lstm-steps", "12", *more]
+        options = ["--from", str(tiny_model), "--codec-steps", "20", "--lstm-steps", "20", *more]
         return ["train", str(songs_folder), "--out", str(tmp_path / name), *options]
 
     assert main(command("whole")) == 0
