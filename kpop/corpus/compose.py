@@ -5,7 +5,7 @@ labels.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
 from itertools import pairwise
@@ -174,18 +174,15 @@ def song_name(number: int) -> str:
     return f"song-{number:05d}"
 
 
-def write_corpus(
-    out_dir: Path, n_songs: int, first: int = 0, n_jobs: int = 1, on_song: Callable[[int], None] = lambda number: None
-) -> None:
+def write_corpus(out_dir: Path, n_songs: int, first: int = 0, n_jobs: int = 1) -> Iterator[int]:
     """Write songs first..first + n_songs - 1 as 16-bit mono WAV with labels in JSON beside each, in n_jobs processes.
 
-    on_song is called in this process with the number of each song whose files are complete.
+    Yields the number of each song whose files are complete.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     with nullcontext() if n_jobs == 1 else get_context("spawn").Pool(n_jobs) as pool:
         in_turn = pool.imap_unordered if pool else map
-        for number in in_turn(partial(_write_song, out_dir), range(first, first + n_songs)):
-            on_song(number)
+        yield from in_turn(partial(_write_song, out_dir), range(first, first + n_songs))
 
 
 def _write_song(out_dir: Path, number: int) -> int:

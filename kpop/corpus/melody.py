@@ -38,11 +38,11 @@ Tunes = dict[str, list[tuple[Note, ...]]]  # by kind of section: the tune, and t
 
 @dataclass(frozen=True)
 class TuneStyle:
-    """How tunes of a kind of section are written."""
+    """How tunes of a kind of section are written. Schemes and rhythms to choose from are separated by blanks."""
 
-    schemes: tuple[str, ...]  # motif of each bar: small letters run on, capitals end a line
-    bodies: tuple[str, ...]  # rhythms of the motifs that run on
-    endings: tuple[str, ...]  # rhythms of those that end a line
+    schemes: str  # motif of each bar: small letters run on, capitals end a line
+    bodies: str  # rhythms of the motifs that run on
+    endings: str  # rhythms of those that end a line
     centre: int  # MIDI pitch that motifs start near
     climb: tuple[int, ...] = (0, 0, 0, 0)  # semitones added to the centre, bar by bar
     chanted: str = "none"  # which motifs use the syllables of the song's chant: "none", "endings" or "all"
@@ -50,46 +50,39 @@ class TuneStyle:
 
 STYLES = {
     "verse": TuneStyle(
-        ("aAaBaAaC", "aaaAaaaC", "abaAabaC", "aAbBaAbC"),
-        (
-            "x-x-x-x-x---x-..",
-            "..x-x-x-x-x-x-..",
-            "x-xxx-x-x-x-x-..",
-            "..xxx-x-xxx-x-..",
-            "x--x--x-x-x-x-..",
-            "....x-x-x-xxx-..",
-            "x-x-xx-xx-x-x-..",
-        ),
-        ("x-x-x-----......", "..x-x-x-----....", "x--x--x-----....", "x-x-xxx-x---...."),
+        "aAaBaAaC aaaAaaaC abaAabaC aAbBaAbC",
+        "x-x-x-x-x---x-.. ..x-x-x-x-x-x-.. x-xxx-x-x-x-x-.. ..xxx-x-xxx-x-.. "
+        "x--x--x-x-x-x-.. ....x-x-x-xxx-.. x-x-xx-xx-x-x-..",
+        "x-x-x-----...... ..x-x-x-----.... x--x--x-----.... x-x-xxx-x---....",
         66,
     ),
     "prechorus": TuneStyle(
-        ("aaaA", "abaA", "aAaB"),
-        ("x---x---x-x-x-..", "x--x--x-x---x-..", "x-x-x-x-x-x-x-..", "..x-x-x-x---x-..", "x-----x-x-x-x-.."),
-        ("x-x-x-x-x-----..", "x---x---x-----..", "x--x--x-x-----.."),
+        "aaaA abaA aAaB",
+        "x---x---x-x-x-.. x--x--x-x---x-.. x-x-x-x-x-x-x-.. ..x-x-x-x---x-.. x-----x-x-x-x-..",
+        "x-x-x-x-x-----.. x---x---x-----.. x--x--x-x-----..",
         67,
         (0, 2, 3, 5),
     ),
     "chorus": TuneStyle(
-        ("aAaBaAaC", "abaAabaB", "aabAaabB", "aAbAaAbB"),
-        ("x-----x-x---x---", "x---x---x--x--x-", "x--x--x-x-----x-", "x-x-x---x-x-x---", "x-----x-x-x-x---"),
-        ("x-------x-----..", "x---x-------....", "x--x--x-----....", "x-x-x-------...."),
+        "aAaBaAaC abaAabaB aabAaabB aAbAaAbB",
+        "x-----x-x---x--- x---x---x--x--x- x--x--x-x-----x- x-x-x---x-x-x--- x-----x-x-x-x---",
+        "x-------x-----.. x---x-------.... x--x--x-----.... x-x-x-------....",
         72,
         (0, 0, 2, 0),
         "endings",
     ),
     "postchorus": TuneStyle(
-        ("aAaA", "aaaA", "aAaB"),
-        ("x-x-x-..x-x-x-..", "x-xxx-x-x-x-x---", "xx.xx.x-xx.xx.x-", "x--x--x-x--x--x-"),
-        ("x-x-x-..x---....", "xx.xx.x-x---....", "x--x--x-----...."),
+        "aAaA aaaA aAaB",
+        "x-x-x-..x-x-x-.. x-xxx-x-x-x-x--- xx.xx.x-xx.xx.x- x--x--x-x--x--x-",
+        "x-x-x-..x---.... xx.xx.x-x---.... x--x--x-----....",
         71,
         (0, 0, 0, 0),
         "all",
     ),
     "bridge": TuneStyle(
-        ("aAbBaAbB", "aAaBaAaB"),
-        ("x-------x---x---", "x---x---x-----..", "..x---x-x-----..", "x-----x-x-------"),
-        ("x-----------....", "x---x-------....", "x-------x---...."),
+        "aAbBaAbB aAaBaAaB",
+        "x-------x---x--- x---x---x-----.. ..x---x-x-----.. x-----x-x-------",
+        "x-----------.... x---x-------.... x-------x---....",
         69,
         (0, 0, 2, 3),
     ),
@@ -104,10 +97,10 @@ def write_tunes(chords_of: dict[str, Chords], key: Key, rng: np.random.Generator
     chant = tuple(pick(CHANTS, rng).split())
     tunes = {}
     for kind, style in STYLES.items():
-        scheme = pick(style.schemes, rng)
+        scheme = pick(style.schemes.split(), rng)
         motifs = {}
         for letter in sorted({*scheme, "Z"}):
-            rhythm = pick(style.endings if letter.isupper() else style.bodies, rng)
+            rhythm = pick((style.endings if letter.isupper() else style.bodies).split(), rng)
             chanted = style.chanted == "all" or (style.chanted == "endings" and letter.isupper())
             motifs[letter] = draw_motif(rhythm, chant if chanted else (), rng)
         schemes = (scheme, scheme[:-1] + "Z") if kind == "verse" else (scheme,)

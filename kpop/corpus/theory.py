@@ -147,14 +147,14 @@ def voicing(chord: Chord, previous: tuple[int, ...]) -> tuple[int, ...]:
     tones = chord_tones(chord)
     pitches = ladder(tones, *PAD_RANGE)
     candidates = [pitches[i : i + len(tones)] for i in range(len(pitches) - len(tones) + 1)]
-    centre = sum(previous) / len(previous)
-    return min(candidates, key=lambda voices: (_movement(voices, previous), abs(sum(voices) / len(voices) - centre)))
 
+    def movement(voices: tuple[int, ...]) -> tuple[int, float]:
+        """Semitones from each voice to the nearest previous one, and back; then those of their mean."""
+        there = sum(abs(voice - nearest(voice, previous)) for voice in voices)
+        back = sum(abs(voice - nearest(voice, voices)) for voice in previous)
+        return there + back, abs(sum(voices) / len(voices) - sum(previous) / len(previous))
 
-def _movement(voices: tuple[int, ...], previous: tuple[int, ...]) -> int:
-    """Sum of semitones from each voice to the nearest previous one, and back."""
-    there = sum(min(abs(voice - other) for other in previous) for voice in voices)
-    return there + sum(min(abs(voice - other) for other in voices) for voice in previous)
+    return min(candidates, key=movement)
 
 
 def chord_class(chord: Chord) -> int:
