@@ -86,6 +86,7 @@ def run(plan: Plan, report: Report = print) -> None:
         "knows_labels": any(song.labels.any() for song in songs),
         "codec_curve": codec_curve,
     }
+    snapshots = plan.work / "snapshots.safetensors"
 
     def publish(curve: Curve, **figures: dict) -> None:
         save_checkpoint(plan.out, codec, trainer.model, info | {"lstm_curve": curve} | figures)
@@ -94,7 +95,7 @@ def run(plan: Plan, report: Report = print) -> None:
         if step in SNAPSHOT_STEPS:
             add_snapshot(snapshots, snapshots, step, trainer.model)
 
-    budget, snapshots = plan.budget(plan.lstm_steps, 1 - CODEC_SHARE), plan.work / "snapshots.safetensors"
+    budget = plan.budget(plan.lstm_steps, 1 - CODEC_SHARE)
     curve = trainer.train(budget, plan.work / "lstm.state", songs_id(songs, held_out), report, publish, on_step)
     if start:
         for trained, earlier in zip(trainer.model.parameters(), start.parameters(), strict=True):
