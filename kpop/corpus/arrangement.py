@@ -223,13 +223,12 @@ def _groove(passage: Passage, bar: int, arrangement: Arrangement) -> Patterns:
         return BUILD[-bars_left]
     if passage.kind in ("intro", "bridge") and bar < passage.n_bars // 2:
         return {"hat": groove["hat"]}
+    fill = {}
     if bars_left == 1 and passage.kind != "intro":
-        return with_fill(groove, arrangement.big_fill)
-    return with_fill(groove, arrangement.fill) if bar % 4 == 3 else groove
-
-
-def with_fill(groove: Patterns, fill: Patterns) -> Patterns:
-    """The groove with the end of the bar replaced by a fill; drums that are not in the fill go on."""
+        fill = arrangement.big_fill
+    elif bar % 4 == 3:
+        fill = arrangement.fill
+    # a fill replaces the end of the bar; drums that are not in it go on
     return groove | {drum: groove.get(drum, "." * 16)[: -len(end)] + end for drum, end in fill.items()}
 
 

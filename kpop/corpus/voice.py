@@ -7,6 +7,7 @@ frequency, so nothing lies above TOP_HZ and no filter rings. Controls are frames
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -107,13 +108,8 @@ def vocal_track(track: str, palette: str, notes: tuple[Note, ...]) -> Iterator[t
 
 def split_phrases(notes: tuple[Note, ...]) -> list[tuple[Note, ...]]:
     """The notes, in order of time, cut at rests."""
-    runs: list[list[Note]] = []
-    for note in notes:
-        if runs and runs[-1][-1].end_16th == note.start_16th:
-            runs[-1].append(note)
-        else:
-            runs.append([note])
-    return [tuple(run) for run in runs]
+    starts = [i for i, note in enumerate(notes) if i == 0 or notes[i - 1].end_16th != note.start_16th]
+    return [notes[first:stop] for first, stop in pairwise([*starts, len(notes)])]
 
 
 def _perform(track: str, lead: Singer, phrase: tuple[Note, ...]) -> np.ndarray:
