@@ -171,7 +171,8 @@ def corpus(options: argparse.Namespace) -> None:
     from kpop.corpus.compose import song_name, write_corpus
 
     with writing(options.out_dir):
-        write_corpus(options.out_dir, options.songs, options.first, options.jobs, lambda n: _say(song_name(n)))
+        for number in write_corpus(options.out_dir, options.songs, options.first, options.jobs):
+            _say(song_name(number))
 
 
 def _clips_options(option: Callable) -> None:

@@ -21,6 +21,8 @@ from kpop.corpus.score import DRUM_TRACKS, TRACKS, VOICE_TRACKS, Chord, Note, Sc
 from kpop.corpus.theory import SCALES, TONICS, chord_at, chord_class, chord_tones
 
 SCORES = [compose(number) for number in range(20)]
+RANGES = {"lead": (60, 79), "harmony2": (48, 84), "adlib": (55, 84), "chop": (55, 84)}
+RANGES |= {"bass": (28, 50), "pad": (52, 76), "pluck": (64, 88)}
 
 
 def notes_in(score: Score, track: str, section: Section) -> list[Note]:
@@ -65,31 +67,19 @@ def test_palettes_keep_to_keys_of_their_own_and_most_last_choruses_are_raised_by
 
 
 @pytest.mark.parametrize("track", TRACKS)
-def test_notes_are_in_order_on_half_sixteenths_inside_the_song_at_three_velocities(track):
+def test_notes_are_in_order_and_range_on_half_sixteenths_inside_the_song_at_three_velocities(track):
+    low, high = RANGES.get(track, (0, 127))
     for score in SCORES:
         notes = score.tracks[track]
         assert [note.start_16th for note in notes] == sorted(note.start_16th for note in notes)
         for note in notes:
             assert 0 <= note.start_16th < note.end_16th <= score.n_bars * SIXTEENTHS_PER_BAR
             assert (note.start_16th * 2) % 1 == (note.length_16ths * 2) % 1 == 0
+            assert low <= note.midi <= high
             assert note.velocity in (0.6, 0.8, 1.0)
-
-
-RANGES = {"lead": (60, 79), "harmony2": (48, 84), "adlib": (55, 84), "chop": (55, 84)}
-RANGES |= {"bass": (28, 50), "pad": (52, 76), "pluck": (64, 88)}
-
-
-def test_parts_stay_in_their_ranges():
-    for track, (low, high) in RANGES.items():
-        assert all(low <= note.midi <= high for score in SCORES for note in score.tracks[track]), track
-
-
-@pytest.mark.parametrize("track", [*VOICE_TRACKS, "bass"])
-def test_voices_and_bass_are_monophonic_and_melismas_follow_without_a_rest(track):
-    for score in SCORES:
-        for before, after in pairwise(score.tracks[track]):
-            assert before.end_16th <= after.start_16th
-            assert track == "bass" or after.syllable or before.end_16th == after.start_16th
+        for before, after in pairwise(notes if track in (*VOICE_TRACKS, "bass") else ()):
+            assert before.end_16th <= after.start_16th, "monophonic"
+            assert track == "bass" or after.syllable or before.end_16th == after.start_16th, "a melisma after a rest"
 
 
 def test_the_lead_keeps_to_the_key_and_to_chord_tones_on_strong_beats():
@@ -178,19 +168,16 @@ def test_labels_survive_json_and_last_as_long_as_the_song():
         assert (len(content["chords"]), len(content["lead"])) == (score.n_bars, len(score.tracks["lead"]))
 
 
-def test_chord_classes_are_major_then_minor():
-    chords = (Chord(0, "sus4"), Chord(11, "add9"), Chord(0, "min7"), Chord(11, "dim"))
-    assert [chord_class(chord) for chord in chords] == [1, 12, 13, 24]
-
-
 def test_step_labels_follow_sections_keys_and_chords():
+    chords = (Chord(0, "sus4"), Chord(11, "add9"), Chord(0, "min7"), Chord(11, "dim"))
+    assert [chord_class(chord) for chord in chords] == [1, 12, 13, 24], "major, then minor"
     for score in SCORES:
         steps = step_labels(score)
         assert steps.shape == (score.n_bars * STEPS_PER_BAR, len(LABEL_SIZES))
         assert (steps < np.array(LABEL_SIZES)).all()
         assert steps[:, :3].all(), "section, key and chord are always known"
-        chords = steps[::STEPS_PER_SIXTEENTH, 2]
-        assert chords.tolist() == [chord_class(chord_at(score.chords, i)) for i in range(len(chords))]
+        classes = steps[::STEPS_PER_SIXTEENTH, 2]
+        assert classes.tolist() == [chord_class(chord_at(score.chords, i)) for i in range(len(classes))]
         for section in score.sections:
             first = section.first_bar * STEPS_PER_BAR
             assert steps[first, 1] % 12 == (1 + section.tonic) % 12

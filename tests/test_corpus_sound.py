@@ -104,14 +104,10 @@ def test_notes_do_not_alias_or_click_and_oscillators_do_not_beat_like_noise(trac
 
 
 def test_a_corpus_has_the_same_bytes_for_any_number_of_processes(tmp_path):
-    ready = []
-    write_corpus(tmp_path / "one", n_songs=2)
-    write_corpus(tmp_path / "two", n_songs=1, first=1, n_jobs=2, on_song=ready.append)
-    assert ready == [1]
-    assert [path.name for path in sorted((tmp_path / "two").iterdir())] == [
-        f"{song_name(1)}.json",
-        f"{song_name(1)}.wav",
-    ]
+    assert list(write_corpus(tmp_path / "one", n_songs=2)) == [0, 1]
+    assert list(write_corpus(tmp_path / "two", n_songs=1, first=1, n_jobs=2)) == [1]
+    names = [f"{song_name(1)}{suffix}" for suffix in (".json", ".wav")]
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == names
     for path in (tmp_path / "two").iterdir():
         assert path.read_bytes() == (tmp_path / "one" / path.name).read_bytes()
 

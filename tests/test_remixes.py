@@ -91,9 +91,8 @@ def test_every_version_begins_with_a_phrase_and_counts_every_step(songs):
 @pytest.mark.parametrize(("bpm", "late_s"), [(132, 0.7), (118.37, 2.31), (264, 0.2), (90, 1.1)])
 def test_tempo_phase_and_phrase_of_stems_are_found(bpm, late_s):
     sounds = stems(bpm, 60, late_s)
-    beats = remixes.stem_beats(
-        np.array([group_of(name) for name in sounds]), np.stack([to_int16(sound) for sound in sounds.values()])
-    )
+    groups = np.array([group_of(name) for name in sounds])
+    beats = remixes.stem_beats(groups, np.stack([to_int16(sound) for sound in sounds.values()]))
     assert abs(beats.tempo_bpm / (132 if bpm == 264 else bpm) - 1) * 300 < 0.005  # s of drift over five minutes
     phrase_s = 4 * 240 / beats.tempo_bpm
     assert abs((late_s - beats.beats_s[0] + phrase_s / 2) % phrase_s - phrase_s / 2) < 0.003
@@ -102,12 +101,11 @@ def test_tempo_phase_and_phrase_of_stems_are_found(bpm, late_s):
 
 def test_a_part_falls_silent_and_returns_on_bar_lines(neon):
     rests = np.array([True] * 2 + [False] * 4 + [True] * 2)
-    pad = neon.groups == "others"
-    played = render(Remix(4, 0, np.outer(pad, rests)), neon).reshape(8, -1)
-    assert (np.abs(played[rests]).max(1) > 0.05).all()
-    assert (np.abs(played[~rests, 300:-300]) < 1e-3).all()
-    assert np.abs(played[6, 200:1000]).max() > 0.08  # whole from the bar line on
-    assert np.abs(played[1, -BAR_SAMPLES // 4 : -400]).max() > 0.08
+    played = np.abs(render(Remix(4, 0, np.outer(neon.groups == "others", rests)), neon)).reshape(8, -1)
+    assert (played[rests].max(1) > 0.05).all()
+    assert (played[~rests, 300:-300] < 1e-3).all()
+    for edge in (played[6, 200:1000], played[1, -BAR_SAMPLES // 4 : -400]):
+        assert edge.max() > 0.08, "whole from bar line to bar line"
 
 
 def test_rests_come_in_whole_phrases_and_never_silence_all():
@@ -116,9 +114,9 @@ def test_rests_come_in_whole_phrases_and_never_silence_all():
     for seed in range(40):
         remix = draw_remix(np.ones((4, 80), bool), groups, 0.5, np.random.default_rng(seed))
         plays = remix.gains > 0
-        assert 32 <= plays.shape[1] <= 60
-        assert remix.first_bar % 4 == plays.shape[1] % 4 == 0
         by_phrase = plays.reshape(4, -1, 4)
+        assert remix.first_bar % 4 == 0
+        assert 8 <= by_phrase.shape[1] <= 15
         assert (by_phrase.all(2) | ~by_phrase.any(2)).all()
         assert plays.any(0).all()
         assert np.abs(20 * np.log10(remix.gains[plays])).max() <= 4.001
@@ -168,13 +166,10 @@ def test_unusable_stems_are_named_and_the_rest_goes_on(tmp_path):
     assert sorted(groups) == ["others", "percussion", "percussion", "voices"], "the title names no group"
 
 
-def test_an_album_of_songs_is_not_taken_for_stems(tmp_path):
+def test_stems_are_told_from_an_album_of_songs_and_their_names_give_their_group(tmp_path):
     files = [tmp_path / "album" / f"{number} System.wav" for number in range(5)]
     paths = [tmp_path / "song" / f"song_Stem_{number}.wav" for number in range(3)]
     assert remixes.stem_folders(tmp_path, files + paths) == {tmp_path / "song": paths}
-
-
-def test_names_of_stems_give_their_group():
     names = ["BGVOX_ECHO", "Lead Vocal", "ALT_HH", "K_and_SN", "fast hats", "BEEPS", "SHH_PAD"]
     assert [group_of(name) for name in names] == ["voices"] * 2 + ["percussion"] * 3 + ["others"] * 2
 

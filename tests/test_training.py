@@ -1,7 +1,9 @@
-"""From songs to a checkpoint: interrupted, resumed, with good songs and bad."""
+"""From songs to a checkpoint: killed, resumed, with good songs and bad."""
 
 import shutil
-from dataclasses import replace
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,73 +15,80 @@ from safetensors.torch import load_file
 
 from kpop.audio.stft import log_magnitude, stft
 from kpop.checkpoint import load_checkpoint
+from kpop.cli import main
 from kpop.constants import LABEL_SIZES
 from kpop.errors import KpopError
 from kpop.training import data, lstm
 from kpop.training.data import TokenSequence, TrainingSong
-from kpop.training.loop import Trainer
 from kpop.training.train import Plan, run
 
+# `python -m kpop`, but the state is saved after every step
+EAGER = "from kpop.training import loop; loop.SAVE_EVERY_S = 0; from kpop.cli import main; main()"
 
-def train(out: Path, folder: Path | None, report=lambda line: None, **changes) -> None:
+
+def train(out: Path, folder: Path | None, **changes) -> None:
     """A run of a few steps."""
     tiny = {"codec_steps": 8, "lstm_steps": 8, "codec_config": TINY_CODEC, "lstm_shape": TINY_LSTM}
-    run(Plan(out=out, folder=folder, **(tiny | changes)), report)
+    run(Plan(out=out, folder=folder, **(tiny | changes)), lambda line: None)
 
 
-class Stopped(Exception):
-    pass
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, songs_folder) -> Path:
+    """The checkpoint of 60 steps of both stages."""
+    out = tmp_path_factory.mktemp("trained") / "m.safetensors"
+    train(out, songs_folder, codec_steps=60, lstm_steps=60)
+    return out
 
 
-def train_until(monkeypatch, stage: str, step: int, *args) -> None:
-    """A run that saves its state after every step and stops before a step of a stage."""
-    original = Trainer._step
+def test_a_process_killed_in_both_stages_resumes_to_the_weights_of_an_unbroken_run(
+    tmp_path, songs_folder, tiny_model, capsys
+):
+    def command(name: str, *more: str) -> list[str]:
+        options = ["--from", str(tiny_model), "--codec-steps", "20", "--lstm-steps", "20", *more]
+        return ["train", str(songs_folder), "--out", str(tmp_path / name), *options]
 
-    def step_or_stop(self) -> None:
-        if (self.name, self.progress.step) == (stage, step):
-            raise Stopped
-        original(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", step_or_stop)
-        patch.setattr("kpop.training.loop.SAVE_EVERY_S", 0.0)
-        with pytest.raises(Stopped):
-            train(*args)
-
-
-@pytest.mark.parametrize("stage", ["codec", "lstm"])
-def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, songs_folder, monkeypatch, stage):
-    lines = []
-    train(tmp_path / "whole.safetensors", songs_folder)
-    train_until(monkeypatch, stage, 5, tmp_path / "cut.safetensors", songs_folder)
-    train(tmp_path / "cut.safetensors", songs_folder, lines.append, resume=True)
-    assert f"{stage}: going on from step 5" in lines
-    whole, cut = load_file(tmp_path / "whole.safetensors"), load_file(tmp_path / "cut.safetensors")
+    assert main(command("whole")) == 0
+    for stage, more in (("codec", ()), ("lstm", ("--resume",))):
+        arguments = [sys.executable, "-c", EAGER, *command("cut", *more)]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+            while not (tmp_path / "cut.work" / f"{stage}.state").exists() and process.poll() is None:
+                time.sleep(0.01)
+            process.kill()
+            assert not more or "codec: going on from step" in process.communicate()[0]
+        assert process.returncode < 0, "ended before it was killed"
+    assert main(command("cut", "--resume")) == 0
+    assert "lstm: going on from step" in capsys.readouterr().out
+    whole, cut = (load_file(tmp_path / f"{name}.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
-def test_resuming_another_run_is_one_clear_sentence(tmp_path, songs_folder, beat, monkeypatch):
-    out, folder = tmp_path / "m.safetensors", tmp_path / "mine"
-    shutil.copytree(songs_folder, folder)
-    train_until(monkeypatch, "codec", 2, out, folder)
+def test_resuming_another_run_is_one_clear_sentence(trained, tmp_path, songs_folder, beat):
+    out, folder = tmp_path / "runs" / trained.name, tmp_path / "songs"
+    shutil.copytree(trained.parent, out.parent)
     with pytest.raises(KpopError, match="another one: train without --resume"):
-        train(out, folder, codec_config=replace(TINY_CODEC, decoder_width=48), resume=True)
+        train(out, songs_folder, lstm_shape=TINY_LSTM | {"hidden": 64}, resume=True)
+    shutil.copytree(songs_folder, folder)
     soundfile.write(folder / "new.wav", beat[::-1], 16_000)
     with pytest.raises(KpopError, match="had other songs"):
         train(out, folder, resume=True)
-    train_until(monkeypatch, "codec", 0, out, folder)
+    with pytest.raises(KpopError, match="no folder"):
+        train(out, tmp_path / "nowhere")
     assert not list(out.with_suffix(".work").glob("*.state")), "deleted without resume"
 
 
-def test_steps_lower_the_held_out_error(tmp_path, songs_folder):
-    errors = []
-    for steps in (1, 60):
-        out = tmp_path / f"{steps}.safetensors"
-        train(out, songs_folder, codec_steps=steps, lstm_steps=steps)
-        info = load_checkpoint(out)[2]
-        errors.append((info["codec_curve"][-1]["held_out"], info["bits_per_step"]["lstm"]["all"]))
-    assert errors[1][0] < 0.7 * errors[0][0]
-    assert errors[1][1] < 0.97 * sum(np.log2(size) for size in (*LABEL_SIZES, 32, 32, 32)), "better than any guess"
+def test_steps_lower_the_held_out_error(trained, tmp_path, songs_folder):
+    train(tmp_path / "1.safetensors", songs_folder, codec_steps=1, lstm_steps=1)
+    before, after = (load_checkpoint(path)[2] for path in (tmp_path / "1.safetensors", trained))
+    assert after["codec_curve"][-1]["held_out"] < 0.7 * before["codec_curve"][-1]["held_out"]
+    bits_of_a_guess = sum(np.log2(size) for size in (*LABEL_SIZES, 32, 32, 32))
+    assert after["bits_per_step"]["lstm"]["all"] < 0.97 * bits_of_a_guess
+
+
+def test_snapshots_are_taken_during_training(trained):
+    codes = load_file(trained.with_suffix(".snapshots.safetensors"))
+    assert set(codes) == {f"codes.{step}" for step in (0, 10, 30, 60)}
+    assert all(c.shape == (lstm.SNAPSHOT_LENGTH, 3) for c in codes.values())
+    assert not torch.equal(codes["codes.0"], codes["codes.60"])
 
 
 def test_a_trained_model_can_be_fine_tuned_and_some_of_it_kept(tmp_path, songs_folder, tiny_model):
@@ -96,23 +105,12 @@ def test_a_trained_model_can_be_fine_tuned_and_some_of_it_kept(tmp_path, songs_f
     assert torch.allclose(biases[2], before, atol=1e-3)
 
 
-def test_snapshots_are_taken_during_training(tmp_path, songs_folder):
-    train(tmp_path / "m.safetensors", songs_folder, codec_steps=2, lstm_steps=35)
-    codes = load_file(tmp_path / "m.snapshots.safetensors")
-    assert set(codes) == {f"codes.{step}" for step in (0, 10, 30, 35)}
-    assert all(c.shape == (lstm.SNAPSHOT_LENGTH, 3) for c in codes.values())
-    assert not torch.equal(codes["codes.0"], codes["codes.35"])
-
-
-def test_training_needs_a_folder_with_songs(tmp_path):
-    with pytest.raises(KpopError, match="no folder"):
-        train(tmp_path / "m.safetensors", tmp_path / "nowhere")
-    (tmp_path / "empty").mkdir()
+def test_training_needs_two_songs(tmp_path):
     with pytest.raises(KpopError, match="no songs in"):
-        train(tmp_path / "m.safetensors", tmp_path / "empty")
-    (tmp_path / "empty" / "broken.wav").write_bytes(b"RIFF")
+        train(tmp_path / "m.safetensors", tmp_path)
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
     with pytest.raises(KpopError, match="at least two usable songs"):
-        train(tmp_path / "m.safetensors", tmp_path / "empty")
+        train(tmp_path / "m.safetensors", tmp_path)
 
 
 def test_bad_songs_are_named_and_skipped(tmp_path, beat):

@@ -7,7 +7,7 @@ import numpy as np
 
 from kpop.constants import SIXTEENTHS_PER_BAR
 from kpop.corpus.melody import Tunes, VocalPatterns, choose_vocal_patterns, sing
-from kpop.corpus.score import DRUM_TRACKS, TRACKS, Chord, Note, Passage
+from kpop.corpus.score import DRUM_TRACKS, PALETTES, TRACKS, Chord, Note, Passage
 from kpop.corpus.theory import QUALITIES, Hit, chord_at, chord_tones, hits, ladder, nearest, pick, voicing
 
 Patterns = dict[str, str]  # rhythm of each track, one bar
@@ -99,65 +99,34 @@ PADS = {
 }
 # Digits count up the tones of the chord from the bottom.
 PLUCKS = {
-    "up_eighths": "0.1.2.3.0.1.2.3.",
-    "wave_eighths": "0.2.1.2.3.2.1.2.",
-    "up_sixteenths": "0123012301230123",
-    "wave_sixteenths": "0121321001213210",
-    "three_three_two": "0..2..1.3..2..1.",
+    "up_8ths": "0.1.2.3.0.1.2.3.",
+    "wave_8ths": "0.2.1.2.3.2.1.2.",
+    "up_16ths": "0123012301230123",
+    "wave_16ths": "0121321001213210",
+    "3+3+2": "0..2..1.3..2..1.",
     "offbeats": "..2...2...3...2.",
     "sparse": "2.....1...0.....",
 }
 STABS = {
     "push": "X..x..x.........",
-    "three_three_two": "x..x..x.x..x..x.",
+    "3+3+2": "x..x..x.x..x..x.",
     "offbeats": "..x...x...x...x.",
     "answer": "........x..x..x.",
     "downbeat": "X-....x-........",
 }
 BACKING = {"bass": BASSES, "pad": PADS, "pluck": PLUCKS, "stab": STABS}
 
-# Rhythms to choose from, in the order in which they are drawn; "pad" and "pluck" are those of choruses.
+# Rhythms to choose from by palette, in the order of PALETTES; parts in the order in which they are drawn. "pad" and
+# "pluck" are those of choruses.
 BACKING_MENUS = {
-    "neon": {
-        "chorus_bass": ("pump", "octaves", "offbeats"),
-        "pluck": ("up_sixteenths", "wave_sixteenths"),
-        "stab": ("push", "three_three_two", "offbeats"),
-        "verse_pluck": ("up_eighths", "three_three_two"),
-        "pad": ("gated", "pumped", "syncopated"),
-        "verse_bass": ("offbeats", "syncopated", "pump"),
-        "prechorus_bass": ("roots", "pump"),
-        "dance_bass": ("syncopated", "octaves"),
-    },
-    "velvet": {
-        "chorus_bass": ("slides", "syncopated", "pump"),
-        "pluck": ("wave_eighths", "three_three_two"),
-        "stab": ("answer", "downbeat"),
-        "verse_pluck": ("sparse", "three_three_two"),
-        "pad": ("sustained", "syncopated"),
-        "verse_bass": ("long", "slides"),
-        "prechorus_bass": ("roots", "pump"),
-        "dance_bass": ("long", "slides"),
-    },
-    "bubblegum": {
-        "chorus_bass": ("octaves", "pump", "funk"),
-        "pluck": ("wave_eighths", "wave_sixteenths"),
-        "stab": ("offbeats", "push"),
-        "verse_pluck": ("offbeats", "up_eighths", "wave_eighths"),
-        "pad": ("gated", "pumped"),
-        "verse_bass": ("funk", "offbeats", "octaves"),
-        "prechorus_bass": ("roots", "pump"),
-        "dance_bass": ("funk", "octaves"),
-    },
-    "noir": {
-        "chorus_bass": ("gallop", "pump", "syncopated"),
-        "pluck": ("up_sixteenths", "three_three_two"),
-        "stab": ("push", "three_three_two", "downbeat"),
-        "verse_pluck": ("sparse", "three_three_two"),
-        "pad": ("syncopated", "gated"),
-        "verse_bass": ("slides", "syncopated", "gallop"),
-        "prechorus_bass": ("roots", "pump"),
-        "dance_bass": ("syncopated", "gallop", "slides"),
-    },
+    "chorus_bass": ("pump octaves offbeats", "slides syncopated pump", "octaves pump funk", "gallop pump syncopated"),
+    "pluck": ("up_16ths wave_16ths", "wave_8ths 3+3+2", "wave_8ths wave_16ths", "up_16ths 3+3+2"),
+    "stab": ("push 3+3+2 offbeats", "answer downbeat", "offbeats push", "push 3+3+2 downbeat"),
+    "verse_pluck": ("up_8ths 3+3+2", "sparse 3+3+2", "offbeats up_8ths wave_8ths", "sparse 3+3+2"),
+    "pad": ("gated pumped syncopated", "sustained syncopated", "gated pumped", "syncopated gated"),
+    "verse_bass": ("offbeats syncopated pump", "long slides", "funk offbeats octaves", "slides syncopated gallop"),
+    "prechorus_bass": ("roots pump", "roots pump", "roots pump", "roots pump"),
+    "dance_bass": ("syncopated octaves", "long slides", "funk octaves", "syncopated gallop slides"),
 }
 
 
@@ -199,16 +168,16 @@ def choose_grooves(palette: str, rng: np.random.Generator) -> dict[str, Patterns
 
 def choose_backing(palette: str, rng: np.random.Generator) -> dict[str, Patterns]:
     """The rhythms of bass, pad, pluck and stab by kind of section."""
-    menu = BACKING_MENUS[palette]
+    menu = {part: names[PALETTES.index(palette)].split() for part, names in BACKING_MENUS.items()}
     chosen = {part: BACKING[part.split("_")[-1]][pick(names, rng)] for part, names in menu.items()}
     sustained, verse_pluck = PADS["sustained"], chosen["verse_pluck"]
     chorus = {"bass": chosen["chorus_bass"]} | {track: chosen[track] for track in ("pad", "pluck", "stab")}
     return {
         "intro": {"bass": BASSES["roots"], "pad": sustained, "pluck": verse_pluck},
         "verse": {"bass": chosen["verse_bass"], "pad": sustained, "pluck": verse_pluck},
-        "prechorus": {"bass": chosen["prechorus_bass"], "pad": sustained, "pluck": PLUCKS["up_eighths"]},
+        "prechorus": {"bass": chosen["prechorus_bass"], "pad": sustained, "pluck": PLUCKS["up_8ths"]},
         "chorus": chorus,
-        "postchorus": chorus | {"stab": STABS["three_three_two"]},
+        "postchorus": chorus | {"stab": STABS["3+3+2"]},
         "bridge": {"bass": BASSES["long"], "pad": sustained, "pluck": PLUCKS["sparse"]},
         "dance": {"bass": chosen["dance_bass"], "pad": sustained, "stab": chosen["stab"]},
         "outro": {"bass": chosen["chorus_bass"], "pad": sustained, "pluck": verse_pluck},
@@ -254,13 +223,12 @@ def _groove(passage: Passage, bar: int, arrangement: Arrangement) -> Patterns:
         return BUILD[-bars_left]
     if passage.kind in ("intro", "bridge") and bar < passage.n_bars // 2:
         return {"hat": groove["hat"]}
+    fill = {}
     if bars_left == 1 and passage.kind != "intro":
-        return with_fill(groove, arrangement.big_fill)
-    return with_fill(groove, arrangement.fill) if bar % 4 == 3 else groove
-
-
-def with_fill(groove: Patterns, fill: Patterns) -> Patterns:
-    """The groove with the end of the bar replaced by a fill; drums that are not in the fill go on."""
+        fill = arrangement.big_fill
+    elif bar % 4 == 3:
+        fill = arrangement.fill
+    # a fill replaces the end of the bar; drums that are not in it go on
     return groove | {drum: groove.get(drum, "." * 16)[: -len(end)] + end for drum, end in fill.items()}
 
 

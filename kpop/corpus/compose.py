@@ -5,7 +5,7 @@ labels.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
 from itertools import pairwise
@@ -125,27 +125,22 @@ def labels(score: Score) -> dict:
         "sections": [
             {
                 "kind": section.kind,
-                "start_s": _seconds(section.first_bar * SIXTEENTHS_PER_BAR),
-                "end_s": _seconds((section.first_bar + section.n_bars) * SIXTEENTHS_PER_BAR),
+                **_span(section.first_bar * SIXTEENTHS_PER_BAR, section.n_bars * SIXTEENTHS_PER_BAR),
                 "key": _key_name(section),
             }
             for section in score.sections
         ],
         "chords": [[f"{PITCH_NAMES[chord.root]}:{chord.quality}" for chord in bar] for bar in score.chords],
         "lead": [
-            {
-                "start_s": _seconds(note.start_16th),
-                "end_s": _seconds(note.end_16th),
-                "midi": note.midi,
-                "syllable": note.syllable,
-            }
+            {**_span(note.start_16th, note.length_16ths), "midi": note.midi, "syllable": note.syllable}
             for note in score.tracks["lead"]
         ],
     }
 
 
-def _seconds(n_16ths: float) -> float:
-    return n_16ths * SIXTEENTH_SAMPLES / SAMPLE_RATE_HZ
+def _span(start_16th: float, length_16ths: float) -> dict[str, float]:
+    ends_16th = {"start_s": start_16th, "end_s": start_16th + length_16ths}
+    return {name: time * SIXTEENTH_SAMPLES / SAMPLE_RATE_HZ for name, time in ends_16th.items()}
 
 
 def _key_name(section: Section) -> str:
@@ -179,18 +174,15 @@ def song_name(number: int) -> str:
     return f"song-{number:05d}"
 
 
-def write_corpus(
-    out_dir: Path, n_songs: int, first: int = 0, n_jobs: int = 1, on_song: Callable[[int], None] = lambda number: None
-) -> None:
+def write_corpus(out_dir: Path, n_songs: int, first: int = 0, n_jobs: int = 1) -> Iterator[int]:
     """Write songs first..first + n_songs - 1 as 16-bit mono WAV with labels in JSON beside each, in n_jobs processes.
 
-    on_song is called in this process with the number of each song whose files are complete.
+    Yields the number of each song whose files are complete.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     with nullcontext() if n_jobs == 1 else get_context("spawn").Pool(n_jobs) as pool:
         in_turn = pool.imap_unordered if pool else map
-        for number in in_turn(partial(_write_song, out_dir), range(first, first + n_songs)):
-            on_song(number)
+        yield from in_turn(partial(_write_song, out_dir), range(first, first + n_songs))
 
 
 def _write_song(out_dir: Path, number: int) -> int:

@@ -1,13 +1,13 @@
 """The voices: a tune written from motifs of one bar, and the lead, harmonies, ad-libs, chops and shouts made of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kpop.constants import SIXTEENTHS_PER_BAR
 from kpop.corpus.score import Chord, Chords, Note, Passage
-from kpop.corpus.theory import chord_at, chord_scale, chord_tones, hits, ladder, nearest, pick, scale_step
+from kpop.corpus.theory import Hit, chord_at, chord_scale, chord_tones, hits, ladder, nearest, pick, scale_step
 
 # Ranges and centres are MIDI pitches.
 TUNE_RANGE = (60, 77)  # a key change of two semitones stays below 80
@@ -32,80 +32,61 @@ CHOP_SYLLABLES = ("a", "o", "e")
 SHOUT_SYLLABLES = ("he", "ha", "ho")
 
 Key = tuple[int, str]  # tonic and mode
+Motif = tuple[tuple[Hit, int, str], ...]  # of each note in a bar: hit, offset in scale steps from the first, syllable
 Tunes = dict[str, list[tuple[Note, ...]]]  # by kind of section: the tune, and that of its repeats where it differs
 
 
 @dataclass(frozen=True)
 class TuneStyle:
-    """How tunes of a kind of section are written."""
+    """How tunes of a kind of section are written. Schemes and rhythms to choose from are separated by blanks."""
 
-    schemes: tuple[str, ...]  # motif of each bar: small letters run on, capitals end a line
-    bodies: tuple[str, ...]  # rhythms of the motifs that run on
-    endings: tuple[str, ...]  # rhythms of those that end a line
+    schemes: str  # motif of each bar: small letters run on, capitals end a line
+    bodies: str  # rhythms of the motifs that run on
+    endings: str  # rhythms of those that end a line
     centre: int  # MIDI pitch that motifs start near
-    climb: tuple[int, ...]  # semitones added to the centre, bar by bar
-    chanted: str  # which motifs use the syllables of the song's chant: "none", "endings" or "all"
+    climb: tuple[int, ...] = (0, 0, 0, 0)  # semitones added to the centre, bar by bar
+    chanted: str = "none"  # which motifs use the syllables of the song's chant: "none", "endings" or "all"
 
 
 STYLES = {
     "verse": TuneStyle(
-        ("aAaBaAaC", "aaaAaaaC", "abaAabaC", "aAbBaAbC"),
-        (
-            "x-x-x-x-x---x-..",
-            "..x-x-x-x-x-x-..",
-            "x-xxx-x-x-x-x-..",
-            "..xxx-x-xxx-x-..",
-            "x--x--x-x-x-x-..",
-            "....x-x-x-xxx-..",
-            "x-x-xx-xx-x-x-..",
-        ),
-        ("x-x-x-----......", "..x-x-x-----....", "x--x--x-----....", "x-x-xxx-x---...."),
+        "aAaBaAaC aaaAaaaC abaAabaC aAbBaAbC",
+        "x-x-x-x-x---x-.. ..x-x-x-x-x-x-.. x-xxx-x-x-x-x-.. ..xxx-x-xxx-x-.. "
+        "x--x--x-x-x-x-.. ....x-x-x-xxx-.. x-x-xx-xx-x-x-..",
+        "x-x-x-----...... ..x-x-x-----.... x--x--x-----.... x-x-xxx-x---....",
         66,
-        (0, 0, 0, 0),
-        "none",
     ),
     "prechorus": TuneStyle(
-        ("aaaA", "abaA", "aAaB"),
-        ("x---x---x-x-x-..", "x--x--x-x---x-..", "x-x-x-x-x-x-x-..", "..x-x-x-x---x-..", "x-----x-x-x-x-.."),
-        ("x-x-x-x-x-----..", "x---x---x-----..", "x--x--x-x-----.."),
+        "aaaA abaA aAaB",
+        "x---x---x-x-x-.. x--x--x-x---x-.. x-x-x-x-x-x-x-.. ..x-x-x-x---x-.. x-----x-x-x-x-..",
+        "x-x-x-x-x-----.. x---x---x-----.. x--x--x-x-----..",
         67,
         (0, 2, 3, 5),
-        "none",
     ),
     "chorus": TuneStyle(
-        ("aAaBaAaC", "abaAabaB", "aabAaabB", "aAbAaAbB"),
-        ("x-----x-x---x---", "x---x---x--x--x-", "x--x--x-x-----x-", "x-x-x---x-x-x---", "x-----x-x-x-x---"),
-        ("x-------x-----..", "x---x-------....", "x--x--x-----....", "x-x-x-------...."),
+        "aAaBaAaC abaAabaB aabAaabB aAbAaAbB",
+        "x-----x-x---x--- x---x---x--x--x- x--x--x-x-----x- x-x-x---x-x-x--- x-----x-x-x-x---",
+        "x-------x-----.. x---x-------.... x--x--x-----.... x-x-x-------....",
         72,
         (0, 0, 2, 0),
         "endings",
     ),
     "postchorus": TuneStyle(
-        ("aAaA", "aaaA", "aAaB"),
-        ("x-x-x-..x-x-x-..", "x-xxx-x-x-x-x---", "xx.xx.x-xx.xx.x-", "x--x--x-x--x--x-"),
-        ("x-x-x-..x---....", "xx.xx.x-x---....", "x--x--x-----...."),
+        "aAaA aaaA aAaB",
+        "x-x-x-..x-x-x-.. x-xxx-x-x-x-x--- xx.xx.x-xx.xx.x- x--x--x-x--x--x-",
+        "x-x-x-..x---.... xx.xx.x-x---.... x--x--x-----....",
         71,
         (0, 0, 0, 0),
         "all",
     ),
     "bridge": TuneStyle(
-        ("aAbBaAbB", "aAaBaAaB"),
-        ("x-------x---x---", "x---x---x-----..", "..x---x-x-----..", "x-----x-x-------"),
-        ("x-----------....", "x---x-------....", "x-------x---...."),
+        "aAbBaAbB aAaBaAaB",
+        "x-------x---x--- x---x---x-----.. ..x---x-x-----.. x-----x-x-------",
+        "x-----------.... x---x-------.... x-------x---....",
         69,
         (0, 0, 2, 3),
-        "none",
     ),
 }
-
-
-@dataclass(frozen=True)
-class Motif:
-    """One bar of tune, independent of key and chord. Of each note: offset in scale steps from the first, syllable."""
-
-    rhythm: str
-    offsets: tuple[int, ...]
-    syllables: tuple[str, ...]
 
 
 def write_tunes(chords_of: dict[str, Chords], key: Key, rng: np.random.Generator) -> Tunes:
@@ -116,67 +97,51 @@ def write_tunes(chords_of: dict[str, Chords], key: Key, rng: np.random.Generator
     chant = tuple(pick(CHANTS, rng).split())
     tunes = {}
     for kind, style in STYLES.items():
-        scheme = pick(style.schemes, rng)
-        motifs = draw_motifs(style, scheme + "Z", chant, rng)
+        scheme = pick(style.schemes.split(), rng)
+        motifs = {}
+        for letter in sorted({*scheme, "Z"}):
+            rhythm = pick((style.endings if letter.isupper() else style.bodies).split(), rng)
+            chanted = style.chanted == "all" or (style.chanted == "endings" and letter.isupper())
+            motifs[letter] = draw_motif(rhythm, chant if chanted else (), rng)
         schemes = (scheme, scheme[:-1] + "Z") if kind == "verse" else (scheme,)
         tunes[kind] = [write_tune(each, motifs, chords_of[kind], style, key) for each in schemes]
     return tunes
 
 
-def draw_motifs(style: TuneStyle, scheme: str, chant: tuple[str, ...], rng: np.random.Generator) -> dict[str, Motif]:
-    """A motif for each letter of a scheme."""
-    motifs = {}
-    for letter in sorted(set(scheme)):
-        rhythm = pick(style.endings if letter.isupper() else style.bodies, rng)
-        chanted = style.chanted == "all" or (style.chanted == "endings" and letter.isupper())
-        motifs[letter] = draw_motif(rhythm, chant if chanted else (), rng)
-    return motifs
-
-
 def draw_motif(rhythm: str, chant: tuple[str, ...], rng: np.random.Generator) -> Motif:
     """A random walk of mostly steps over a rhythm, on the syllables of the chant, or random ones if that is empty."""
-    n_notes = len(hits(rhythm))
-    offsets = [0]
-    while len(offsets) < n_notes:
+    notes, offsets = hits(rhythm), [0]
+    while len(offsets) < len(notes):
         # A note is repeated once at most, or slow motifs would stand still.
         step = pick(STEPS if offsets[-2:-1] != offsets[-1:] else MOVING_STEPS, rng)
         # A walk that would go too far turns back, as tunes do after a leap.
         offsets.append(offsets[-1] + step if abs(offsets[-1] + step) <= WIDEST else offsets[-1] - step)
-    syllables = [chant[i % len(chant)] if chant else pick(CONSONANTS, rng) + pick(VOWELS, rng) for i in range(n_notes)]
-    return Motif(rhythm, tuple(offsets), _with_melismas(rhythm, offsets, syllables, rng))
-
-
-def _with_melismas(rhythm: str, offsets: list[int], syllables: list[str], rng: np.random.Generator) -> tuple[str, ...]:
-    """The syllables, a few replaced by "" where a note follows a step away without a rest."""
-    notes = hits(rhythm)
-    sung = syllables[:1]
-    for i in range(1, len(notes)):
+    drawn = range(len(notes))
+    syllables = [chant[i % len(chant)] if chant else pick(CONSONANTS, rng) + pick(VOWELS, rng) for i in drawn]
+    for i in range(1, len(notes)):  # "" continues the vowel before, a step away and without a rest
         touches = notes[i - 1].start_16th + notes[i - 1].length_16ths == notes[i].start_16th
-        may_continue = touches and sung[-1] and abs(offsets[i] - offsets[i - 1]) == 1
-        sung.append("" if may_continue and rng.random() < MELISMA_SHARE else syllables[i])
-    return tuple(sung)
+        may_continue = touches and syllables[i - 1] and abs(offsets[i] - offsets[i - 1]) == 1
+        if may_continue and rng.random() < MELISMA_SHARE:
+            syllables[i] = ""
+    return tuple(zip(notes, offsets, syllables, strict=True))
 
 
 def write_tune(scheme: str, motifs: dict[str, Motif], chords: Chords, style: TuneStyle, key: Key) -> tuple[Note, ...]:
-    """The motifs of a scheme over the chords, from time 0."""
+    """The motifs of a scheme over the chords, from time 0, each from the chord tone nearest to its bar's centre."""
     notes = []
     for bar in range(len(chords)):
         centre = style.centre + style.climb[bar % len(style.climb)]
-        notes += fit_motif(motifs[scheme[bar % len(scheme)]], chords, bar, centre, key)
+        anchor = midi = nearest(centre, ladder(chord_tones(chords[bar][0]), *TUNE_RANGE))
+        motif, previous_offset = motifs[scheme[bar % len(scheme)]], 0
+        for hit, offset, syllable in motif:
+            start_16th = bar * SIXTEENTHS_PER_BAR + hit.start_16th
+            chord = chord_at(chords, start_16th)
+            wanted = scale_step(anchor, offset, ladder(chord_scale(chord, *key), *TUNE_RANGE))
+            strong = is_strong(hit.start_16th, hit.length_16ths)
+            midi = _chord_tone(wanted, midi, offset - previous_offset, chord) if strong else wanted
+            notes.append(Note(start_16th, hit.length_16ths, midi, 1.0 if strong else 0.8, syllable))
+            previous_offset = offset
     return tuple(notes)
-
-
-def fit_motif(motif: Motif, chords: Chords, bar: int, centre: int, key: Key) -> Iterator[Note]:
-    """The motif in one bar of the chords, from the chord tone nearest to the centre."""
-    first_16th = bar * SIXTEENTHS_PER_BAR
-    anchor = midi = nearest(centre, ladder(chord_tones(chords[bar][0]), *TUNE_RANGE))
-    moves = np.diff(motif.offsets, prepend=0)
-    for hit, offset, move, syllable in zip(hits(motif.rhythm), motif.offsets, moves, motif.syllables, strict=True):
-        chord = chord_at(chords, first_16th + hit.start_16th)
-        wanted = scale_step(anchor, offset, ladder(chord_scale(chord, *key), *TUNE_RANGE))
-        strong = is_strong(hit.start_16th, hit.length_16ths)
-        midi = _chord_tone(wanted, midi, int(np.sign(move)), chord) if strong else wanted
-        yield Note(first_16th + hit.start_16th, hit.length_16ths, midi, 1.0 if strong else 0.8, syllable)
 
 
 def is_strong(start_16th: float, length_16ths: float) -> bool:
@@ -184,11 +149,11 @@ def is_strong(start_16th: float, length_16ths: float) -> bool:
     return start_16th % 8 == 0 or length_16ths >= 4
 
 
-def _chord_tone(wanted: int, previous: int, direction: int, chord: Chord) -> int:
-    """The chord tone nearest to the wanted pitch, or the next one in the tune's direction if that is the previous."""
+def _chord_tone(wanted: int, previous: int, move: int, chord: Chord) -> int:
+    """The chord tone nearest to the wanted pitch, or the next one in the move's direction if that is the previous."""
     tones = ladder(chord_tones(chord), *TUNE_RANGE)
     midi = nearest(wanted, tones)
-    return scale_step(midi, direction, tones) if midi == previous else midi
+    return scale_step(midi, int(np.sign(move)), tones) if midi == previous else midi
 
 
 @dataclass(frozen=True)
@@ -208,7 +173,7 @@ def choose_vocal_patterns(rng: np.random.Generator) -> VocalPatterns:
     return VocalPatterns(*(pick(each, rng) for each in options))
 
 
-def sing(passage: Passage, patterns: VocalPatterns, tunes: Tunes) -> dict[str, tuple[Note, ...]]:
+def sing(passage: Passage, patterns: VocalPatterns, tunes: Tunes) -> dict[str, Iterable[Note]]:
     """Notes of the voice tracks, from the start of the passage."""
     melody = lead(passage, tunes)
     return {
@@ -231,15 +196,14 @@ def lead(passage: Passage, tunes: Tunes) -> tuple[Note, ...]:
     return tuple(replace(note, midi=note.midi + passage.semitones_up) for note in kept)
 
 
-def harmony(passage: Passage, melody: tuple[Note, ...]) -> tuple[Note, ...]:
+def harmony(passage: Passage, melody: tuple[Note, ...]) -> Iterator[Note]:
     """A third below in choruses (in the first, only the second half) and post-choruses; long vowels in bridges."""
     if passage.kind == "bridge":
-        return tuple(_long_notes(passage))
-    if passage.kind not in ("chorus", "postchorus"):
-        return ()
-    joins_late = passage.kind == "chorus" and passage.occurrence == 0
-    from_16th = passage.n_bars // 2 * SIXTEENTHS_PER_BAR if joins_late else 0
-    return tuple(_third_below(note, passage) for note in melody if note.start_16th >= from_16th)
+        yield from _long_notes(passage)
+    elif passage.kind in ("chorus", "postchorus"):
+        joins_late = passage.kind == "chorus" and passage.occurrence == 0
+        from_16th = passage.n_bars // 2 * SIXTEENTHS_PER_BAR if joins_late else 0
+        yield from (_third_below(note, passage) for note in melody if note.start_16th >= from_16th)
 
 
 def _long_notes(passage: Passage) -> Iterator[Note]:
@@ -254,9 +218,10 @@ def _long_notes(passage: Passage) -> Iterator[Note]:
 def _third_below(note: Note, passage: Passage) -> Note:
     """The chord tone a third or fourth below a strong note; the third in the scale below any other."""
     chord = chord_at(passage.chords, note.start_16th)
-    midi = scale_step(note.midi, -2, _scale(passage, chord))
     if is_strong(note.start_16th, note.length_16ths):
-        midi = nearest(note.midi - 4, tuple(p for p in ladder(chord_tones(chord), *VOICE_RANGE) if p <= note.midi - 3))
+        midi = nearest(note.midi - 4, [p for p in ladder(chord_tones(chord), *VOICE_RANGE) if p <= note.midi - 3])
+    else:
+        midi = scale_step(note.midi, -2, _scale(passage, chord))
     return replace(note, midi=midi, velocity=0.6)
 
 
@@ -264,77 +229,62 @@ def _scale(passage: Passage, chord: Chord) -> tuple[int, ...]:
     return ladder(chord_scale(chord, passage.tonic, passage.mode), *VOICE_RANGE)
 
 
-def second_harmony(passage: Passage, melody: tuple[Note, ...]) -> tuple[Note, ...]:
+def second_harmony(passage: Passage, melody: tuple[Note, ...]) -> Iterator[Note]:
     """The third part in the last chorus and in post-choruses: a third above, or a sixth below a lead that lies high."""
     if not (passage.is_last_chorus or passage.kind == "postchorus"):
-        return ()
+        return
     above = max((note.midi for note in melody), default=0) <= HIGHEST_UNDER
-    return tuple(_outer_voice(note, passage, above) for note in melody)
+    for note in melody:  # its chord tones beyond the first harmony
+        tones = ladder(chord_tones(chord_at(passage.chords, note.start_16th)), *SECOND_RANGE)
+        if above:
+            midi = nearest(note.midi + 4, [pitch for pitch in tones if pitch >= note.midi + 3])
+        else:
+            midi = nearest(note.midi - 9, [pitch for pitch in tones if pitch <= note.midi - 7])
+        yield replace(note, midi=midi, velocity=0.6)
 
 
-def _outer_voice(note: Note, passage: Passage, above: bool) -> Note:
-    """The chord tone a third or fourth above the note, or about a sixth below it, beyond the first harmony."""
-    tones = ladder(chord_tones(chord_at(passage.chords, note.start_16th)), *SECOND_RANGE)
-    if above:
-        midi = nearest(note.midi + 4, tuple(pitch for pitch in tones if pitch >= note.midi + 3))
-    else:
-        midi = nearest(note.midi - 9, tuple(pitch for pitch in tones if pitch <= note.midi - 7))
-    return replace(note, midi=midi, velocity=0.6)
-
-
-def adlibs(passage: Passage, melody: tuple[Note, ...]) -> tuple[Note, ...]:
-    """Runs where the lead rests for a beat or longer, in the last chorus and the outro."""
+def adlibs(passage: Passage, melody: tuple[Note, ...]) -> Iterator[Note]:
+    """Runs in the last chorus and the outro where the lead rests: a turn in the chord's scale, its last note held."""
     if not (passage.is_last_chorus or passage.kind == "outro"):
-        return ()
+        return
     n_bars = passage.n_bars - (passage.kind == "outro")  # the last bar belongs to the final chord
     ends = [*(note.start_16th for note in melody[1:]), n_bars * SIXTEENTHS_PER_BAR]
-    return tuple(run for note, end in zip(melody, ends, strict=False) for run in _run(passage, note, end))
+    for before, end_16th in zip(melody, ends, strict=False):
+        held_16ths = min(end_16th - before.end_16th, LONGEST_ADLIB_16THS) - len(ADLIB_STEPS) + 1
+        if held_16ths < 1:
+            continue
+        scale = _scale(passage, chord_at(passage.chords, before.end_16th))
+        for i, (n_steps, length) in enumerate(zip(ADLIB_STEPS, (1, 1, 1, held_16ths), strict=True)):
+            yield Note(before.end_16th + i, length, scale_step(before.midi, n_steps, scale), 0.8, "" if i else "o")
 
 
-def _run(passage: Passage, before: Note, end_16th: float) -> Iterator[Note]:
-    """A turn in the chord's scale after a note of the lead, its last note held; nothing in a rest that is too short."""
-    held_16ths = min(end_16th - before.end_16th, LONGEST_ADLIB_16THS) - len(ADLIB_STEPS) + 1
-    if held_16ths < 1:
-        return
-    scale = _scale(passage, chord_at(passage.chords, before.end_16th))
-    for i, (n_steps, length) in enumerate(zip(ADLIB_STEPS, (1, 1, 1, held_16ths), strict=True)):
-        yield Note(before.end_16th + i, length, scale_step(before.midi, n_steps, scale), 0.8, "" if i else "o")
+def chops(passage: Passage, patterns: VocalPatterns, melody: tuple[Note, ...]) -> Iterator[Note]:
+    """Vocal chops throughout dance breaks and later intros, and as answers in choruses, where the lead rests.
+
+    They alternate between two chord tones.
+    """
+    for bar in range(passage.n_bars):
+        rhythm = ""
+        if passage.kind == "dance" or (passage.kind == "intro" and bar >= passage.n_bars // 2):
+            rhythm = patterns.chop
+        elif (passage.kind == "postchorus" and bar % 2 == 1) or (passage.kind == "chorus" and bar % 4 == 3):
+            rhythm = patterns.answer
+        for i, hit in enumerate(hits(rhythm)):
+            start_16th = bar * SIXTEENTHS_PER_BAR + hit.start_16th
+            tones = ladder(chord_tones(chord_at(passage.chords, start_16th)), *VOICE_RANGE)
+            midi = scale_step(nearest(CHOP_CENTRE, tones), i % 2, tones)
+            note = Note(start_16th, hit.length_16ths, midi, 0.8, patterns.chop_syllable)
+            if not any(sung.start_16th < note.end_16th and note.start_16th < sung.end_16th for sung in melody):
+                yield note
 
 
-def chops(passage: Passage, patterns: VocalPatterns, melody: tuple[Note, ...]) -> tuple[Note, ...]:
-    """Vocal chops throughout dance breaks and later intros, and as answers in choruses, where the lead rests."""
-    notes = (note for bar in range(passage.n_bars) for note in _chop_bar(passage, bar, patterns))
-    return tuple(
-        note
-        for note in notes
-        if not any(sung.start_16th < note.end_16th and note.start_16th < sung.end_16th for sung in melody)
-    )
-
-
-def _chop_rhythm(passage: Passage, bar: int, patterns: VocalPatterns) -> str:
-    if passage.kind == "dance" or (passage.kind == "intro" and bar >= passage.n_bars // 2):
-        return patterns.chop
-    answers = (passage.kind == "postchorus" and bar % 2 == 1) or (passage.kind == "chorus" and bar % 4 == 3)
-    return patterns.answer if answers else ""
-
-
-def _chop_bar(passage: Passage, bar: int, patterns: VocalPatterns) -> Iterator[Note]:
-    """A bar of chops that alternate between two chord tones."""
-    for i, hit in enumerate(hits(_chop_rhythm(passage, bar, patterns))):
-        start_16th = bar * SIXTEENTHS_PER_BAR + hit.start_16th
-        tones = ladder(chord_tones(chord_at(passage.chords, start_16th)), *VOICE_RANGE)
-        midi = scale_step(nearest(CHOP_CENTRE, tones), i % 2, tones)
-        yield Note(start_16th, hit.length_16ths, midi, 0.8, patterns.chop_syllable)
-
-
-def shouts(passage: Passage, patterns: VocalPatterns) -> tuple[Note, ...]:
+def shouts(passage: Passage, patterns: VocalPatterns) -> Iterator[Note]:
     """Shouts on the tonic in every fourth bar, in every second one of dance breaks and the last chorus."""
     if passage.kind not in ("prechorus", "chorus", "postchorus", "dance"):
-        return ()
+        return
     every = 2 if passage.kind == "dance" or passage.is_last_chorus else 4
     midi = SHOUT_LOWEST + (passage.tonic - SHOUT_LOWEST) % 12
-    return tuple(
-        Note(bar * SIXTEENTHS_PER_BAR + hit.start_16th, hit.length_16ths, midi, hit.velocity, patterns.shout_syllable)
-        for bar in range(every - 1, passage.n_bars, every)
-        for hit in hits(patterns.shout)
-    )
+    for bar in range(every - 1, passage.n_bars, every):
+        for hit in hits(patterns.shout):
+            start_16th = bar * SIXTEENTHS_PER_BAR + hit.start_16th
+            yield Note(start_16th, hit.length_16ths, midi, hit.velocity, patterns.shout_syllable)

@@ -4,6 +4,7 @@ A rhythm has one character per sixteenth: "." rests, "-" holds the hit before, e
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import cycle, islice
@@ -58,7 +59,7 @@ LOOPS = {
 SHARED_LOOP = {"intro": "chorus", "postchorus": "chorus", "outro": "chorus", "dance": "verse"}
 
 
-def pick(options: tuple[Option, ...], rng: np.random.Generator) -> Option:
+def pick(options: Sequence[Option], rng: np.random.Generator) -> Option:
     """One of the options, all equally likely."""
     return options[int(rng.integers(len(options)))]
 
@@ -130,7 +131,7 @@ def ladder(pitch_classes: tuple[int, ...], low: int, high: int) -> tuple[int, ..
     return tuple(midi for midi in range(low, high + 1) if midi % 12 in pitch_classes)
 
 
-def nearest(midi: float, pitches: tuple[int, ...]) -> int:
+def nearest(midi: float, pitches: Sequence[int]) -> int:
     """The pitch nearest to midi, the lower of two."""
     return min(pitches, key=lambda pitch: abs(pitch - midi))
 
@@ -146,14 +147,14 @@ def voicing(chord: Chord, previous: tuple[int, ...]) -> tuple[int, ...]:
     tones = chord_tones(chord)
     pitches = ladder(tones, *PAD_RANGE)
     candidates = [pitches[i : i + len(tones)] for i in range(len(pitches) - len(tones) + 1)]
-    centre = sum(previous) / len(previous)
-    return min(candidates, key=lambda voices: (_movement(voices, previous), abs(sum(voices) / len(voices) - centre)))
 
+    def movement(voices: tuple[int, ...]) -> tuple[int, float]:
+        """Semitones from each voice to the nearest previous one, and back; then those of their mean."""
+        there = sum(abs(voice - nearest(voice, previous)) for voice in voices)
+        back = sum(abs(voice - nearest(voice, voices)) for voice in previous)
+        return there + back, abs(sum(voices) / len(voices) - sum(previous) / len(previous))
 
-def _movement(voices: tuple[int, ...], previous: tuple[int, ...]) -> int:
-    """Sum of semitones from each voice to the nearest previous one, and back."""
-    there = sum(min(abs(voice - other) for other in previous) for voice in voices)
-    return there + sum(min(abs(voice - other) for other in voices) for voice in previous)
+    return min(candidates, key=movement)
 
 
 def chord_class(chord: Chord) -> int:

@@ -7,6 +7,7 @@ frequency, so nothing lies above TOP_HZ and no filter rings. Controls are frames
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -99,7 +100,8 @@ def vocal_track(track: str, palette: str, notes: tuple[Note, ...]) -> Iterator[t
 
     Phrases start a code step early, so that vowels, not consonants, fall on the beat.
     """
-    for phrase in split_phrases(notes) if track in PHRASED_TRACKS else [(note,) for note in notes]:
+    phrases = split_phrases(notes) if track in PHRASED_TRACKS else [(note,) for note in notes]
+    for phrase in phrases:
         start = round(phrase[0].start_16th * SIXTEENTH_SAMPLES) - STEP_SAMPLES
         yield start, _perform(track, LEADS[palette], phrase)
     _sung.cache_clear()  # phrases recur within a track only, and 100 of them take 50 MB
@@ -107,13 +109,8 @@ def vocal_track(track: str, palette: str, notes: tuple[Note, ...]) -> Iterator[t
 
 def split_phrases(notes: tuple[Note, ...]) -> list[tuple[Note, ...]]:
     """The notes, in order of time, cut at rests."""
-    runs: list[list[Note]] = []
-    for note in notes:
-        if runs and runs[-1][-1].end_16th == note.start_16th:
-            runs[-1].append(note)
-        else:
-            runs.append([note])
-    return [tuple(run) for run in runs]
+    starts = [i for i, note in enumerate(notes) if i == 0 or notes[i - 1].end_16th != note.start_16th]
+    return [notes[first:stop] for first, stop in pairwise([*starts, len(notes)])]
 
 
 def _perform(track: str, lead: Singer, phrase: tuple[Note, ...]) -> np.ndarray:
@@ -156,12 +153,6 @@ def _sung(singer: Singer, phrase: tuple[Note, ...]) -> np.ndarray:
     return 0.25 * voiced + 0.25 * _noises(controls, len(voiced))
 
 
-def pronounce(syllable: str) -> tuple[str, str]:
-    """Consonant (a key of CONSONANTS) and vowel (a key of VOWELS_HZ or "") of a syllable such as "na" or "o"."""
-    vowel = syllable[-1:] if syllable[-1:] in VOWELS_HZ else ""
-    return syllable.removesuffix(vowel), vowel
-
-
 class _Controls:
     """What a phrase sets in every control frame, in steps: smoothed later."""
 
@@ -176,41 +167,32 @@ def _controls(phrase: tuple[Note, ...]) -> _Controls:
     controls = _Controls(round(phrase[-1].end_16th * FRAMES_PER_SIXTEENTH) + TAIL_FRAMES + 1)
     vowel = "a"
     for note in phrase:
-        consonant, new_vowel = pronounce(note.syllable)
-        vowel = new_vowel or vowel
+        new_vowel = note.syllable[-1:] if note.syllable[-1:] in VOWELS_HZ else ""
+        consonant, vowel = note.syllable.removesuffix(new_vowel), new_vowel or vowel
         _write_note(controls, note, CONSONANTS[consonant], vowel, legato=not new_vowel)
     return controls
 
 
 def _write_note(controls: _Controls, note: Note, consonant: Consonant, vowel: str, legato: bool) -> None:
-    """Fills the frames of one note."""
+    """Sets the frames of one note: those of its vowel, then those of the consonant before it, then its vibrato."""
     start, stop = (round(time * FRAMES_PER_SIXTEENTH) for time in (note.start_16th, note.end_16th))
     controls.log2_hz[start:] = np.log2(midi_hz(note.midi))
     controls.level[start:stop] = 0.4 + 0.6 * note.velocity
     controls.formants_hz[start:] = VOWELS_HZ[vowel]
     length = min(round(consonant.duration_s * FRAMES_PER_S), (stop - start) // 2)
     if length:
-        _write_consonant(controls, consonant, start, start + length, note.velocity)
+        during = slice(start, start + length)
+        if consonant.locus_hz:
+            controls.formants_hz[during, :3] = consonant.locus_hz
+        controls.level[during] *= consonant.voicing
+        controls.dullness[during] += consonant.dullness
+        if consonant.noise:
+            first = max(start, during.stop - 8) if consonant.noise == "burst" else start
+            controls.noise[consonant.noise][first : during.stop] = consonant.noise_level * note.velocity
     elif not legato:
         controls.level[start : start + 6] *= 0.3  # a new vowel has an onset
-    _write_vibrato(controls, start, stop)
-
-
-def _write_consonant(controls: _Controls, consonant: Consonant, start: int, stop: int, velocity: float) -> None:
-    """Changes the frames of a consonant, which hold those of the vowel."""
-    if consonant.locus_hz:
-        controls.formants_hz[start:stop, :3] = consonant.locus_hz
-    controls.level[start:stop] *= consonant.voicing
-    controls.dullness[start:stop] += consonant.dullness
-    if consonant.noise:
-        first = max(start, stop - 8) if consonant.noise == "burst" else start
-        controls.noise[consonant.noise][first:stop] = consonant.noise_level * velocity
-
-
-def _write_vibrato(controls: _Controls, start: int, stop: int) -> None:
-    """5.5 Hz, fading in after 150 ms, on notes longer than 350 ms."""
     seconds = np.arange(stop - start) / FRAMES_PER_S - 0.15
-    if seconds[-1] > 0.2:
+    if seconds[-1] > 0.2:  # vibrato fades in, after 150 ms and on notes longer than 350 ms
         controls.vibrato[start:stop] = np.clip(seconds / 0.25, 0.0, 1.0) * np.sin(2 * np.pi * 5.5 * seconds)
 
 

@@ -1,13 +1,11 @@
 """Building an index: features of every training song, and of unseen songs as its reference."""
 
-import multiprocessing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from kpop.checkpoint import load_codec
 from kpop.codec.model import Codec
@@ -18,7 +16,7 @@ from kpop.generation.pipeline import codec_copy
 from kpop.similarity.features import Bars, Projection, analyse_bars, bar_edges
 from kpop.similarity.index import ALL_KEYS, WINDOW_BARS, Reference, SimilarityIndex, quantised
 from kpop.similarity.match import corpus_data
-from kpop.training.data import TrainingSong, cached_song, corpus_song, folder_songs, metre_rate
+from kpop.training.data import TrainingSong, corpus_song, folder_songs, in_processes, metre_rate
 
 FIRST_UNSEEN = 2_000_000  # neither training nor seed clips use song numbers as high
 INT16_SCALE = np.float32(32_767)
@@ -110,21 +108,13 @@ def folder_index(plan: Plan, folder: Path) -> SimilarityIndex:
     return build(list(map(analyse_song, training)), [analyse_song(song, codec) for song in unseen], info["data"])
 
 
-def _analyse_corpus(plan: Plan, numbers: Iterable[int], checkpoint: Path | None = None) -> list[AnalysedSong]:
+def _analyse_corpus(plan: Plan, numbers: Sequence[int], checkpoint: Path | None = None) -> list[AnalysedSong]:
     analyse = partial(_analyse_number, plan.cache / f"corpus-{CORPUS_VERSION}", checkpoint)
-    songs = []
-    context = multiprocessing.get_context("spawn")  # a fork of a process that has run torch's threads may hang
-    with context.Pool(plan.n_jobs, torch.set_num_threads, (1,)) as pool:
-        for song in pool.imap(analyse, numbers):
-            songs.append(song)
-            if len(songs) % 50 == 0 or len(songs) == len(numbers):
-                plan.report(f"{len(songs)} of {len(numbers)} songs analysed")
-    return songs
+    return in_processes(analyse, numbers, plan.n_jobs, plan.report, "analysed")
 
 
 def _analyse_number(cache: Path, checkpoint: Path | None, number: int) -> AnalysedSong:
-    song = cached_song(cache / f"{song_name(number)}.npz", lambda: corpus_song(number))
-    return analyse_song(song, _codec(checkpoint) if checkpoint else None)
+    return analyse_song(corpus_song(number, cache), _codec(checkpoint) if checkpoint else None)
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from torch.distributions import Categorical
 from torch.nn import functional as F
 
 from kpop.audio.stft import BIN_WIDTH_HZ, FLOOR_DB, mel_filterbank
@@ -69,8 +70,10 @@ class CodecTrainer(Trainer):
         return {"held_out": error, "least_use": min(perplexity_shares(tokens, self.model.config.flat_codebook_sizes))}
 
     def _batch(self, songs: Songs, n: int, n_steps: int, rng: np.random.Generator) -> torch.Tensor:
-        excerpts = np.stack([_random_excerpt(songs, n_steps, rng) for _ in range(n)])
-        return log_magnitude(torch.from_numpy(excerpts).to(self.device))
+        """Log magnitudes (n, n_frames, N_BINS) of random excerpts."""
+        chosen = (songs[rng.integers(len(songs))] for _ in range(n))
+        excerpts = [excerpt(song, int(rng.integers(max(1, song.n_steps - n_steps + 1))), n_steps) for song in chosen]
+        return log_magnitude(torch.from_numpy(np.stack(excerpts)).to(self.device))
 
     def _quantize(self, band: int, latent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Quantized latents with a straight-through gradient, and their commitment loss."""
@@ -91,17 +94,8 @@ class CodecTrainer(Trainer):
         return 10 * power.clamp_min(10 ** (FLOOR_DB / 10)).log10()
 
 
-def _random_excerpt(songs: Songs, n_steps: int, rng: np.random.Generator) -> np.ndarray:
-    song = songs[rng.integers(len(songs))]
-    return excerpt(song, int(rng.integers(max(1, song.n_steps - n_steps + 1))), n_steps)
-
-
 def perplexity_shares(tokens: torch.Tensor, sizes: tuple[int, ...]) -> list[float]:
     """Perplexity of each codebook in tokens (..., n_codebooks), divided by its size: 1 if all are used equally."""
-    shares = []
-    for codebook, size in enumerate(sizes):
-        share = torch.bincount(tokens[..., codebook].flatten(), minlength=size).float()
-        share = share / share.sum()
-        entropy = -(share * share.clamp_min(1e-12).log()).sum()
-        shares.append(entropy.exp().item() / size)
-    return shares
+    by_codebook = zip(tokens.flatten(0, -2).unbind(-1), sizes, strict=True)
+    counts = [torch.bincount(each, minlength=size).float() for each, size in by_codebook]
+    return [Categorical(each).perplexity().item() / len(each) for each in counts]

@@ -4,14 +4,16 @@ import hashlib
 import multiprocessing
 import os
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from kpop.audio.beat import track_beats
+from kpop.audio.beat import BeatTrack, track_beats
 from kpop.audio.io import read_audio
 from kpop.audio.loudness import integrated_loudness, normalise
 from kpop.audio.stft import LOG_FLOOR
@@ -119,19 +121,27 @@ def songs_id(songs: Songs, held_out: Songs) -> str:
     return hashlib.sha256(repr(sides).encode()).hexdigest()[:16]
 
 
+def in_processes(make: Callable[[int], Any], numbers: Sequence[int], n_jobs: int, report: Report, done: str) -> list:
+    """What make() returns for each song number, computed by n_jobs processes; `done` is the verb of the reports."""
+    made = []
+    context = multiprocessing.get_context("spawn")  # a fork of a process that has run torch's threads may hang
+    with context.Pool(n_jobs, torch.set_num_threads, (1,)) as pool:
+        for each in pool.imap(make, numbers):
+            made.append(each)
+            if len(made) % 50 == 0 or len(made) == len(numbers):
+                report(f"{len(made)} of {len(numbers)} songs {done}")
+    return made
+
+
 def corpus_songs(n_songs: int, cache: Path, n_jobs: int, report: Report) -> Songs:
     """Composed songs number 0 to n_songs - 1, rendered by n_jobs processes."""
-    tasks = [(number, cache) for number in range(n_songs)]
-    context = multiprocessing.get_context("spawn")  # a fork of a process that has run torch's threads may hang
-    with context.Pool(n_jobs) as pool:
-        for done, _ in enumerate(pool.imap(_prepare, tasks, chunksize=2), 1):
-            if done % 50 == 0 or done == n_songs:
-                report(f"corpus: {done} of {n_songs} songs rendered")
-    return [_cached_corpus_song(*task) for task in tasks]
+    return in_processes(partial(corpus_song, cache=cache), range(n_songs), n_jobs, report, "rendered")
 
 
-def corpus_song(number: int) -> TrainingSong:
-    """One composed song, with its labels."""
+def corpus_song(number: int, cache: Path | None = None) -> TrainingSong:
+    """One composed song, with its labels; with a cache folder, rendered once."""
+    if cache:
+        return cached_song(cache / f"{song_name(number)}.npz", partial(corpus_song, number))
     score = compose(number)
     labels = step_labels(score)
     metre_positions = (np.arange(len(labels)) % N_METRE_POSITIONS).astype(np.int16)
@@ -160,7 +170,7 @@ def folder_songs(folder: Path, cache: Path, report: Report, files: list[Path] | 
             key = content_key(path)
             if key in songs:
                 raise KpopError("it is a copy of another one.")
-            songs[key] = cached_song(cache / f"{key}.npz", lambda path=path, name=name: folder_song(path, name))
+            songs[key] = cached_song(cache / f"{key}.npz", partial(folder_song, path, name))
             report(f"ready: {name} ({songs[key].n_steps / STEPS_PER_S:.0f} s)")
         except (KpopError, OSError) as error:
             report(f"left out {name}: {error}")
@@ -172,17 +182,20 @@ def folder_song(path: Path, name: str) -> TrainingSong:
     waveform = read_audio(path)
     if len(waveform) < MIN_SONG_S * SAMPLE_RATE_HZ:
         raise KpopError(f"it lasts {len(waveform) / SAMPLE_RATE_HZ:.1f} s, training needs {MIN_SONG_S:g} s or more.")
-    waveform = normalised(waveform)
-    n_steps = len(waveform) // STEP_SAMPLES
-    metre_positions = track_beats(waveform).metre_positions(n_steps)
-    return TrainingSong(name, to_int16(waveform), metre_positions, no_labels(n_steps))
+    return unlabelled_song(name, waveform)
 
 
-def normalised(waveform: np.ndarray) -> np.ndarray:
-    """A waveform at the loudness of all training songs. Raises KpopError when it is silent."""
+def unlabelled_song(name: str, waveform: np.ndarray, beats: BeatTrack | None = None) -> TrainingSong:
+    """A waveform (n_samples,) float32 of unknown score as a training song, at the loudness of all.
+
+    Its beats are tracked if they are not given. Raises KpopError when it is silent.
+    """
     if integrated_loudness(waveform) < SILENCE_LUFS:
         raise KpopError("it is silent.")
-    return normalise(waveform)
+    waveform = normalise(waveform)
+    n_steps = len(waveform) // STEP_SAMPLES
+    metre_positions = (beats or track_beats(waveform)).metre_positions(n_steps)
+    return TrainingSong(name, to_int16(waveform), metre_positions, no_labels(n_steps))
 
 
 def content_key(path: Path) -> str:
@@ -221,16 +234,14 @@ class TokenSequence:
 
 
 def encode_song(song: TrainingSong, codec: Codec, device: torch.device) -> TokenSequence:
-    """The song's tokens: its labels, shifted, and the codec's."""
+    """The song's tokens: its labels and the codec's.
+
+    Labels are one step early, so that the LSTM has them as input when it predicts their step.
+    """
     features = log_magnitude(torch.from_numpy(excerpt(song, 0, song.n_steps)).to(device).unsqueeze(0))
     codec_tokens = codec.encode(features)[0].cpu().numpy()
-    tokens = np.concatenate([shift_labels(song.labels), codec_tokens], 1).astype(np.int16)
-    return TokenSequence(tokens, song.metre_positions)
-
-
-def shift_labels(labels: np.ndarray) -> np.ndarray:
-    """Labels (n_steps, n_labels) one step early, so that the LSTM has them as input when it predicts their step."""
-    return np.concatenate([labels[1:], labels[-1:]])
+    labels = np.concatenate([song.labels[1:], song.labels[-1:]])
+    return TokenSequence(np.concatenate([labels, codec_tokens], 1).astype(np.int16), song.metre_positions)
 
 
 def make_batch(
@@ -240,7 +251,6 @@ def make_batch(
 
     Before a song's start there are mask tokens. A window must not reach beyond its end.
     """
-
     sizes, lags = config.codebook_sizes, (1, *config.lag_steps, 0)
     tokens = [[_rows(song.tokens, first - lag, n_steps, sizes) for song, first in windows] for lag in lags]
     positions = [song.metre_positions[first : first + n_steps] for song, first in windows]
@@ -253,11 +263,3 @@ def _rows(tokens: np.ndarray, first: int, n_steps: int, mask_tokens: tuple[int, 
     inside = tokens[max(first, 0) : max(first + n_steps, 0)]
     outside = np.broadcast_to(np.array(mask_tokens, tokens.dtype), (n_steps - len(inside), tokens.shape[1]))
     return np.concatenate([outside, inside])
-
-
-def _cached_corpus_song(number: int, cache: Path) -> TrainingSong:
-    return cached_song(cache / f"{song_name(number)}.npz", lambda: corpus_song(number))
-
-
-def _prepare(task: tuple[int, Path]) -> None:
-    _cached_corpus_song(*task)

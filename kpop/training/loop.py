@@ -6,6 +6,7 @@ The state of a run is a safetensors file: weights, best weights, optimizer and p
 import json
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -54,7 +55,7 @@ class Progress:
     curve: Curve = field(default_factory=list)
 
 
-class Trainer:
+class Trainer(ABC):
     """A network in training. Subclasses set the attributes and define loss() and evaluate()."""
 
     name: str
@@ -62,36 +63,33 @@ class Trainer:
     learning_rate: float
     evaluate_every: int
 
+    @abstractmethod
     def loss(self, step: int) -> torch.Tensor:
         """The loss on batch number `step`, a function of the model's state and that number alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def evaluate(self) -> dict[str, float]:
         """Held-out figures; "held_out" is minimised."""
-        raise NotImplementedError
 
     def train(
         self,
         budget: Budget,
         state_path: Path,
         songs_id: str,
-        resume: bool,
         report: Report,
         publish: Callable[[Curve], None] = lambda curve: None,
         on_step: Callable[[int], None] = lambda step: None,
     ) -> Curve:
         """Train until the budget is used up or the held-out figure stops improving; ends with the best weights.
 
-        The state is saved at state_path every minute and at the end. With resume, training continues from there, and a
+        The state is saved at state_path every minute and at the end. If there is one, training continues from it, and a
         run of a number of steps gives the same weights as one that was not interrupted. publish(curve) is called
         whenever the model is the best so far, on_step(step) before every step. Returns the learning curve.
         """
         self._budget, self._report, self._publish, self._started_s = budget, report, publish, time.monotonic()
         self.progress, self._best = Progress(songs_id), self._copy_weights()
-        self._optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
-        )
-        if resume and state_path.exists():
+        self._optimizer = torch.optim.AdamW(self.model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
+        if state_path.exists():
             self._load(state_path)
         saved_s = time.monotonic()
         while self._share_used() < 1 and self.progress.evaluations_since_best < PATIENCE:

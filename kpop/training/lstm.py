@@ -76,9 +76,11 @@ class LstmTrainer(Trainer):
             "unigram": unigram_bits(self.sequences, self.held_out, sizes),
             "same as one bar ago": bar_ago_bits(self.sequences, self.held_out, sizes),
         }
-        totals = {name: (row.sum(), row[self.model.config.n_labels :].sum(), row) for name, row in rows.items()}
-        table = {name: dict(zip(("all", "codes", "streams"), each, strict=True)) for name, each in totals.items()}
-        return json.loads(json.dumps(table, default=lambda value: value.round(3).tolist()))
+        first = self.model.config.n_labels
+        return {
+            name: {"all": float(row.sum()), "codes": float(row[first:].sum()), "streams": row.round(3).tolist()}
+            for name, row in rows.items()
+        }
 
     def _batch(self, rng: np.random.Generator) -> Batch:
         windows = []
@@ -156,29 +158,16 @@ def _bar_ago_costs(sequences: Sequences, codebook: int, share: np.ndarray, proba
     return [float(-np.log2(p * is_same + (1 - p) * by_share).mean()) for p in probabilities]
 
 
-class Snapshots:
-    """What the LSTM generates during training: a file of tensors "codes.STEP" int16 (n_steps, n_codec_codebooks)."""
+def add_snapshot(path: Path, out: Path, step: int, lstm: TokenLstm) -> None:
+    """Write to out the snapshots in path of earlier training steps, and one of the LSTM now.
 
-    def __init__(self, path: Path, resume: bool) -> None:
-        self.path = path
-        tensors = read_tensors(path)[0] if resume and path.is_file() else {}
-        self._by_step = {int(name.removeprefix(PREFIX)): tensor for name, tensor in tensors.items()}
-
-    def take(self, step: int, lstm: TokenLstm) -> None:
-        """Take a snapshot if this training step is one of SNAPSHOT_STEPS."""
-        if step in SNAPSHOT_STEPS and step not in self._by_step:
-            self._by_step[step] = snapshot(lstm)
-            self._write(self.path)
-
-    def finish(self, out: Path, step: int, lstm: TokenLstm) -> None:
-        """Write all snapshots, and one of the finished model, to out."""
-        earlier = {taken: tensor for taken, tensor in self._by_step.items() if taken < step}
-        self._by_step = earlier | {step: snapshot(lstm)}
-        self._write(out)
-
-    def _write(self, path: Path) -> None:
-        tensors = {f"{PREFIX}{step}": tensor for step, tensor in self._by_step.items()}
-        write_tensors(path, tensors, {"steps": json.dumps(sorted(self._by_step))})
+    Both are files of tensors "codes.STEP" int16 (SNAPSHOT_LENGTH, n_codec_codebooks).
+    """
+    tensors = read_tensors(path)[0] if path.is_file() else {}
+    by_step = {int(name.removeprefix(PREFIX)): tensor for name, tensor in tensors.items()}
+    by_step = {taken: tensor for taken, tensor in by_step.items() if taken < step} | {step: snapshot(lstm)}
+    named = {f"{PREFIX}{taken}": tensor for taken, tensor in by_step.items()}
+    write_tensors(out, named, {"steps": json.dumps(sorted(by_step))})
 
 
 def snapshot(lstm: TokenLstm) -> torch.Tensor:

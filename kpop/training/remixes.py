@@ -6,11 +6,11 @@ A song near TEMPO_BPM is resampled (varispeed), which keeps onsets sharp and mov
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -18,18 +18,18 @@ from kpop.audio.beat import BeatTrack, track_beats
 from kpop.audio.io import read_audio
 from kpop.audio.phase import reconstruct
 from kpop.audio.stft import frame_count, stft_at
-from kpop.constants import BAR_SAMPLES, BEATS_PER_BAR, HOP_LENGTH, SAMPLE_RATE_HZ, STEP_SAMPLES, TEMPO_BPM
+from kpop.constants import BAR_SAMPLES, BEATS_PER_BAR, HOP_LENGTH, SAMPLE_RATE_HZ, STEPS_PER_S, TEMPO_BPM
 from kpop.errors import KpopError
 from kpop.training.data import (
+    SUFFIXES,
     Songs,
     TrainingSong,
     cached_song,
     content_key,
     folder_songs,
-    no_labels,
-    normalised,
     sound_files,
     to_int16,
+    unlabelled_song,
     zero_padded,
 )
 from kpop.training.loop import Report
@@ -104,7 +104,19 @@ def remixed_songs(folder: Path, n_remixes: int, cache_folder: Path, report: Repo
     plain = [path for path in files if path.parent not in paths_of]
     for stem_folder, paths in paths_of.items():
         mixes = [path for path in plain if work_of(path.name) == work_of(stem_folder.name)]
-        songs += _versions(stem_folder, paths, mixes, folder, n_remixes, cache_folder, report)
+        versions = [(f"{stem_folder.relative_to(folder)}/remix-{number:02d}", None) for number in range(n_remixes)]
+        versions += [(str(path.relative_to(folder)), path) for path in mixes]
+        content = [VERSION, n_remixes, [(path.name, content_key(path)) for path in paths + mixes]]
+        key = hashlib.sha256(repr(content).encode()).hexdigest()[:24]
+        read = cache(partial(read_stem_song, paths, report))  # only if a version is missing from the cache
+        for number, (name, mix) in enumerate(versions):
+            make = partial(_version, read, name, mix, number / max(n_remixes - 1, 1))
+            try:
+                songs.append(cached_song(cache_folder / f"{key}-{number:02d}.npz", make))
+            except (KpopError, OSError) as error:
+                report(f"left out {name}: {error}")
+                break  # the others would fail for the same reason
+            report(f"ready: {name} ({songs[-1].n_steps / STEPS_PER_S:.0f} s)")
     made = {song.name for song in songs}
     rest = [path for path in plain if str(path.relative_to(folder)) not in made]
     return songs + folder_songs(folder, cache_folder, report, rest)
@@ -128,9 +140,10 @@ def stem_folders(folder: Path, files: list[Path]) -> dict[Path, list[Path]]:
 def work_of(name: str) -> str:
     """The song that a version belongs to: "1 hydrogen" for "stems/1.Hydrogen/remix-03" and
     for "mixes/1_Hydrogen_mix_132bpm.ogg"."""
-    parts = name.replace("\\", "/").rstrip("/").split("/")
-    title = parts[-2] if len(parts) > 1 and REMIX_NAME.fullmatch(parts[-1]) else parts[-1]
-    title = re.sub(r"\.(wav|flac|og[ga]|opus|mp3|aiff?|au|caf|w64)$", "", title, flags=re.IGNORECASE)
+    path = PurePosixPath(name.replace("\\", "/"))
+    if REMIX_NAME.fullmatch(path.name) and path.parent.name:
+        path = path.parent
+    title = path.stem if path.suffix.lower() in SUFFIXES else path.name
     words = re.findall(r"[^\W_]+", NOT_THE_TITLE.sub(" ", title.replace("_", " ")).lower())
     return " ".join(words) or title.lower()
 
@@ -149,13 +162,14 @@ def read_stems(paths: list[Path], report: Report) -> tuple[np.ndarray, np.ndarra
         except KpopError as error:
             report(f"left out {path.parent.name}/{path.name}: {error}")
     n_samples = int(np.median([len(samples) for samples in waveforms.values()] or [0]))
-    alike = [path for path, samples in waveforms.items() if abs(len(samples) - n_samples) <= LENGTH_TOLERANCE]
-    for path in [path for path in waveforms if path not in alike]:
-        report(f"left out {path.parent.name}/{path.name}: it is not as long as the other stems.")
-    if len(alike) < MIN_STEMS:
-        raise KpopError(f"it holds {len(alike)} stems of equal length, a song needs {MIN_STEMS} or more.")
-    groups = [group_of(" ".join(word for word in words[path] if word not in title)) for path in alike]
-    return np.array(groups), np.stack([zero_padded(waveforms[path], 0, n_samples) for path in alike])
+    for path, samples in list(waveforms.items()):
+        if abs(len(samples) - n_samples) > LENGTH_TOLERANCE:
+            report(f"left out {path.parent.name}/{path.name}: it is not as long as the other stems.")
+            del waveforms[path]
+    if len(waveforms) < MIN_STEMS:
+        raise KpopError(f"it holds {len(waveforms)} stems of equal length, a song needs {MIN_STEMS} or more.")
+    groups = [group_of(" ".join(word for word in words[path] if word not in title)) for path in waveforms]
+    return np.array(groups), np.stack([zero_padded(samples, 0, n_samples) for samples in waveforms.values()])
 
 
 def group_of(name: str) -> str:
@@ -249,14 +263,6 @@ def render(remix: Remix, song: StemSong) -> np.ndarray:
     return percussion + tonal
 
 
-def song_on_grid(name: str, remix: Remix, song: StemSong) -> TrainingSong:
-    """The remix as a training song. KpopError when it is silent."""
-    waveform, tempo_bpm = normalised(render(remix, song)), song.beats.tempo_bpm * song.speed
-    n_steps = len(waveform) // STEP_SAMPLES
-    positions = BeatTrack(np.arange(2) * 60 / tempo_bpm, tempo_bpm, True).metre_positions(n_steps)
-    return TrainingSong(name, to_int16(waveform), positions, no_labels(n_steps))
-
-
 def varispeed(waveform: np.ndarray, speed: float) -> np.ndarray:
     """The waveform (n_samples,) resampled to n_samples / speed: faster and higher by that factor."""
     import soxr  # imported here because training on composed songs does without it
@@ -277,37 +283,20 @@ def transpose(waveform: np.ndarray, semitones: float) -> np.ndarray:
     return zero_padded(varispeed(reconstruct(magnitude, n_stretched), ratio), 0, len(waveform))
 
 
-def _versions(
-    stem_folder: Path, paths: list[Path], mixes: list[Path], folder: Path, n: int, cache_folder: Path, report: Report
-) -> Iterator[TrainingSong]:
-    """n remixes of a song, and its own mixes; what is left out is reported with the reason."""
-    title = str(stem_folder.relative_to(folder))
-    song = cache(lambda: read_stem_song(paths, report))  # read only if something is missing from the cache
-    makers = {f"{title}/remix-{i:02d}": lambda name, i=i: _remix(song(), name, i / max(n - 1, 1)) for i in range(n)}
-    makers |= {str(path.relative_to(folder)): lambda name, path=path: _own_mix(song(), name, path) for path in mixes}
-    content = [VERSION, n, [(path.name, content_key(path)) for path in paths + mixes]]
-    key = hashlib.sha256(repr(content).encode()).hexdigest()[:24]
-    for number, (name, make) in enumerate(makers.items()):
-        try:
-            version = cached_song(cache_folder / f"{key}-{number:02d}.npz", lambda name=name, make=make: make(name))
-        except (KpopError, OSError) as error:
-            report(f"left out {name}: {error}")
-            return  # the others would fail for the same reason
-        report(f"ready: {name} ({len(version.waveform) / SAMPLE_RATE_HZ:.0f} s)")
-        yield version
-
-
-def _remix(song: StemSong, name: str, share: float) -> TrainingSong:
-    rng = np.random.default_rng([*hashlib.sha256(name.encode()).digest()])
-    return song_on_grid(name, draw_remix(song.sounding, song.groups, share, rng), song)
-
-
-def _own_mix(song: StemSong, name: str, path: Path) -> TrainingSong:
-    mix = to_int16(read_audio(path))
-    if abs(len(mix) - song.samples.shape[1]) > LENGTH_TOLERANCE:
-        raise KpopError("it is not as long as its stems, so they don't tell where its beats are.")
-    whole = Remix(0, 0, np.ones((1, song.sounding.shape[1])))
-    return song_on_grid(name, whole, replace(song, groups=np.array(["others"]), samples=mix[None]))
+def _version(read: Callable[[], StemSong], name: str, mix: Path | None, share: float) -> TrainingSong:
+    """A remix, drawn by its name, from about this share of the song on; or the song's own mix. KpopError if silent."""
+    song = read()
+    if mix is None:
+        rng = np.random.default_rng([*hashlib.sha256(name.encode()).digest()])
+        remix = draw_remix(song.sounding, song.groups, share, rng)
+    else:
+        samples = to_int16(read_audio(mix))
+        if abs(len(samples) - song.samples.shape[1]) > LENGTH_TOLERANCE:
+            raise KpopError("it is not as long as its stems, so they don't tell where its beats are.")
+        remix = Remix(0, 0, np.ones((1, song.sounding.shape[1])))
+        song = replace(song, groups=np.array(["others"]), samples=samples[None])
+    tempo_bpm = song.beats.tempo_bpm * song.speed
+    return unlabelled_song(name, render(remix, song), BeatTrack(np.arange(2) * 60 / tempo_bpm, tempo_bpm, True))
 
 
 def _entries_s(samples: np.ndarray) -> np.ndarray:

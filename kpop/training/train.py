@@ -5,8 +5,6 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from kpop.checkpoint import load_checkpoint, load_codec, save_checkpoint
 from kpop.codec.model import Codec, CodecConfig
 from kpop.constants import LABEL_SIZES
@@ -16,7 +14,7 @@ from kpop.lstm.model import LstmConfig, TokenLstm
 from kpop.training.codec import CodecTrainer
 from kpop.training.data import Songs, corpus_songs, encode_song, folder_songs, metre_rate, songs_id, split
 from kpop.training.loop import Budget, Curve, Report, best_device
-from kpop.training.lstm import LstmTrainer, Snapshots
+from kpop.training.lstm import SNAPSHOT_STEPS, LstmTrainer, add_snapshot
 from kpop.training.remixes import remixed_songs, work_of
 
 CODEC_SHARE = 0.25  # of the minutes; the LSTM gets the rest
@@ -75,8 +73,9 @@ def run(plan: Plan, report: Report = print) -> None:
     _prepare_work(plan)
     songs, held_out = _songs(plan, report)
     report(f"{len(songs)} songs to train on, {len(held_out)} held out")
-    start = load_checkpoint(plan.start)[:2] if plan.start else (None, None)
-    codec, codec_curve = _train_codec(plan, songs, held_out, start[0], report)
+    start_codec, start = load_checkpoint(plan.start)[:2] if plan.start else (None, None)
+    codec, codec_curve = _train_codec(plan, songs, held_out, start_codec, report)
+    trainer = _lstm_trainer(plan, songs, held_out, codec, start)
     info = {
         "data": str(plan.folder.name) if plan.folder else f"own corpus, version {CORPUS_VERSION}",
         "title": plan.title,
@@ -87,22 +86,23 @@ def run(plan: Plan, report: Report = print) -> None:
         "knows_labels": any(song.labels.any() for song in songs),
         "codec_curve": codec_curve,
     }
-    trainer = _lstm_trainer(plan, songs, held_out, codec, start[1])
-    snapshots = Snapshots(plan.work / "snapshots.safetensors", plan.resume)
-    curve = trainer.train(
-        plan.budget(plan.lstm_steps, 1 - CODEC_SHARE),
-        plan.work / "lstm.state",
-        songs_id(songs, held_out),
-        plan.resume,
-        report,
-        publish=lambda curve: save_checkpoint(plan.out, codec, trainer.model, info | {"lstm_curve": curve}),
-        on_step=lambda step: snapshots.take(step, trainer.model),
-    )
-    if start[1]:
-        _average(trainer.model, start[1].to(trainer.device), plan.keep)
+    snapshots = plan.work / "snapshots.safetensors"
+
+    def publish(curve: Curve, **figures: dict) -> None:
+        save_checkpoint(plan.out, codec, trainer.model, info | {"lstm_curve": curve} | figures)
+
+    def on_step(step: int) -> None:
+        if step in SNAPSHOT_STEPS:
+            add_snapshot(snapshots, snapshots, step, trainer.model)
+
+    budget = plan.budget(plan.lstm_steps, 1 - CODEC_SHARE)
+    curve = trainer.train(budget, plan.work / "lstm.state", songs_id(songs, held_out), report, publish, on_step)
+    if start:
+        for trained, earlier in zip(trainer.model.parameters(), start.parameters(), strict=True):
+            trained.data.lerp_(earlier.to(trained.device), plan.keep)
     bits = trainer.bits_per_step()
-    save_checkpoint(plan.out, codec, trainer.model, info | {"lstm_curve": curve, "bits_per_step": bits})
-    snapshots.finish(plan.out.with_suffix(".snapshots.safetensors"), curve[-1]["step"], trainer.model)
+    publish(curve, bits_per_step=bits)
+    add_snapshot(snapshots, plan.out.with_suffix(".snapshots.safetensors"), curve[-1]["step"], trainer.model)
     report(json.dumps(bits))
     report(f"wrote {plan.out}")
 
@@ -112,7 +112,7 @@ def _prepare_work(plan: Plan) -> None:
     try:
         plan.work.mkdir(parents=True, exist_ok=True)
         if not plan.resume:
-            for name in ("codec.state", "codec.safetensors", "lstm.state"):
+            for name in ("codec.state", "codec.safetensors", "lstm.state", "snapshots.safetensors"):
                 (plan.work / name).unlink(missing_ok=True)
     except OSError as error:
         raise KpopError(f"{plan.work} cannot be written ({error.strerror}): choose another --out.") from error
@@ -131,12 +131,12 @@ def _songs(plan: Plan, report: Report) -> tuple[Songs, Songs]:
 def _train_codec(plan: Plan, songs: Songs, held_out: Songs, start: Codec | None, report: Report) -> tuple[Codec, Curve]:
     """The codec, rounded as in the checkpoint so that the LSTM is trained on the same tokens, and its curve."""
     done = plan.work / "codec.safetensors"
-    if not (plan.resume and done.exists()):
+    if not done.exists():
         trainer = CodecTrainer(songs, held_out, start.config if start else plan.codec_config)
         if start:
             trainer.fine_tune(start)
-        budget, state_path = plan.budget(plan.codec_steps, CODEC_SHARE), plan.work / "codec.state"
-        curve = trainer.train(budget, state_path, songs_id(songs, held_out), plan.resume, report)
+        budget = plan.budget(plan.codec_steps, CODEC_SHARE)
+        curve = trainer.train(budget, plan.work / "codec.state", songs_id(songs, held_out), report)
         save_checkpoint(done, trainer.model, None, {"codec_curve": curve})
     codec, info = load_codec(done)
     return codec.to(best_device()), info["codec_curve"]
@@ -150,9 +150,3 @@ def _lstm_trainer(plan: Plan, songs: Songs, held_out: Songs, codec: Codec, start
     if start:
         trainer.model.load_state_dict(start.state_dict())
     return trainer
-
-
-@torch.no_grad()
-def _average(model: TokenLstm, start: TokenLstm, start_weight: float) -> None:
-    for parameter, earlier in zip(model.parameters(), start.parameters(), strict=True):
-        parameter.lerp_(earlier, start_weight)
