@@ -71,18 +71,6 @@ class TokenLstm(nn.Module):
         for table in (self.token_embedding, self.metre_embedding):
             nn.init.normal_(table.weight, std=0.05)
 
-    @torch.no_grad()
-    def fused_layers(self) -> list[nn.Linear]:
-        """Each LSTM layer as one product for stepping: [x; h] -> gates (input, forget, cell, output)."""
-        fused = []
-        for layer in range(self.config.n_layers):
-            weights = [getattr(self.lstm, f"weight_{part}_l{layer}") for part in ("ih", "hh")]
-            linear = nn.Linear(sum(weight.shape[1] for weight in weights), len(weights[0]))
-            linear.weight.copy_(torch.cat(weights, 1))
-            linear.bias.copy_(getattr(self.lstm, f"bias_ih_l{layer}") + getattr(self.lstm, f"bias_hh_l{layer}"))
-            fused.append(linear)
-        return fused
-
     def inputs(self, previous: torch.Tensor, lagged: list[torch.Tensor], positions: torch.Tensor) -> torch.Tensor:
         """The LSTM's input (batch, n_steps, embed).
 
