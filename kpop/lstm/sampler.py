@@ -242,7 +242,7 @@ def _quantised(weights: list[torch.Tensor], biases: torch.Tensor | None = None) 
     return _Matrix(*(t.numpy() for t in ((rows / scales[:, None]).round().to(torch.int8), scales, biases)))
 
 
-# Counting the references in a named tuple takes longer than a short loop: compiled functions take arrays, or are inlined.
+# Counting the references in a named tuple takes longer than a short loop: functions take arrays, or are inlined.
 
 
 def _helper(**options):
