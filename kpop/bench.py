@@ -245,20 +245,17 @@ def serving(module: tuple[str, ...], health: str, **environment: str) -> Iterato
         command, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | {"TWICE4LIFE_FEEDBACK": "off"} | environment
     )
     try:
-        _wait_until_healthy(process, f"http://127.0.0.1:{port}{health}")
+        while True:
+            with suppress(OSError):
+                urlopen(f"http://127.0.0.1:{port}{health}", timeout=1).close()
+                break
+            if process.poll() is not None or time.perf_counter() > started_s + TIMEOUT_S:
+                raise KpopError(f"`{' '.join(command[1:])}` did not start: run it and see why.")
+            time.sleep(POLL_S)
         yield port, process, started_s
     finally:
         process.terminate()
         process.wait()
-
-
-def _wait_until_healthy(process: subprocess.Popen, url: str) -> None:
-    deadline_s = time.perf_counter() + TIMEOUT_S
-    while process.poll() is None and time.perf_counter() < deadline_s:
-        with suppress(OSError):
-            return urlopen(url, timeout=1).close()
-        time.sleep(POLL_S)
-    raise KpopError(f"`{' '.join(process.args[1:])}` did not start: run it and see why.")
 
 
 def memory_mb(pid: int) -> float:
