@@ -37,7 +37,7 @@ def sampled(slot: int, n_steps: int, seed: int, **options) -> Chunk:
 def logits_of(network: TokenLstm, tokens: np.ndarray) -> list[torch.Tensor]:
     """Of each codebook (1, n_steps, size), by one pass of the torch module in float32."""
     sequence = TokenSequence(tokens.astype(np.int16), (np.arange(len(tokens)) % 256).astype(np.int16))
-    return network(**make_batch([(sequence, 0)], len(tokens), CONFIG, torch.device("cpu")))[0]
+    return network(**make_batch([(sequence, 0)], len(tokens), CONFIG, torch.device("cpu")))
 
 
 def exact_log_probs(network: TokenLstm, tokens: np.ndarray) -> np.ndarray:

@@ -222,7 +222,7 @@ def _pack(model: TokenLstm) -> _Weights:
         output_layers=_stacked([(layer.weight, layer.bias) for layer in heads.output_layers]),
         lags=np.array([1, *config.lag_steps]),
         sizes=np.array(config.codebook_sizes),
-        offsets=np.array([*config.codebook_offsets, config.n_rows]),
+        offsets=np.array(config.codebook_offsets),
         prefix_offsets=np.cumsum([0, *(len(table) for table in prefixes)]),
     )
 
