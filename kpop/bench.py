@@ -4,7 +4,6 @@ Load is measured from outside: this process plays N listeners, each of whom subm
 its own, reads it over HTTP like a browser, and would begin to play it when Chromium does.
 """
 
-import asyncio
 import importlib
 import json
 import math
@@ -16,17 +15,20 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import numpy as np
+from starlette import requests
 from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
@@ -157,7 +159,7 @@ def load_app() -> Starlette:
     """The server under load: POST /songs?clip=...&seed_number=... submits a song, and answers with its URL as JSON."""
     engine, files = get_engine(), []  # a song's URL works as long as its file is referred to
 
-    def submit(request: Request) -> JSONResponse:
+    def submit(request: requests.Request) -> JSONResponse:
         query = request.query_params
         settings = Settings(length_s=SONG_S, clip=query["clip"], seed_number=int(query["seed_number"]))
         job = engine.submit(settings, built_in_clip(settings.clip))
@@ -193,9 +195,9 @@ def load_rows(listener_counts: list[int], n_rounds: int) -> Iterator[Row]:
     """First sound, underruns and memory with so many listeners at once, who all press Generate in the same moment."""
     command = ("uvicorn", "kpop.bench:load_app", "--factory", "--log-level=warning", "--port={port}")
     with serving(command, "/songs/state") as (port, process, _):
-        asyncio.run(listen(port, 1, -1))  # loads the model
+        listen(port, 1, 0)  # loads the model
         for n in listener_counts:
-            heard = [each for number in range(n_rounds) for each in asyncio.run(listen(port, n, n * number))]
+            heard = [each for number in range(n_rounds) for each in listen(port, n, 1 + n * number)]
             median_s, p95_s = np.percentile([each.first_sound_s for each in heard], [50, 95])
             crowd, is_target = f"{n} listener{'s' * (n > 1)}", n == TARGET_LISTENERS
             yield Row(f"{crowd}: first sound, median", float(median_s), "s")
@@ -205,39 +207,27 @@ def load_rows(listener_counts: list[int], n_rounds: int) -> Iterator[Row]:
             yield Row("- memory of the server without the page", memory_mb(process.pid), "MB")
 
 
-async def listen(port: int, n_listeners: int, first_number: int) -> list[Playback]:
+def listen(port: int, n_listeners: int, first_number: int) -> list[Playback]:
     """n_listeners at once, each with a song of its own."""
-    return await asyncio.gather(*(_listener(port, first_number + 1 + each) for each in range(n_listeners)))
+    with ThreadPoolExecutor(n_listeners) as threads:
+        return list(threads.map(partial(_listener, port), range(first_number, first_number + n_listeners)))
 
 
-async def _listener(port: int, number: int) -> Playback:
-    clips, started_s = built_in_clips(), time.perf_counter()
-    path = f"/songs?clip={clips[number % len(clips)].name}&seed_number={number}"
-    answer = b"".join([part async for part in _http(port, "POST", path)])
-    n_bytes, arrivals = 0, []
-    async for part in _http(port, "GET", json.loads(answer)["url"]):
-        n_bytes += len(part)
-        arrivals.append((time.perf_counter() - started_s, n_bytes))
-    return playback(arrivals)
-
-
-async def _http(port: int, method: str, path: str) -> AsyncIterator[bytes]:
-    """The parts of a response's body as they arrive. KpopError unless all of it comes."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+def _listener(port: int, number: int) -> Playback:
+    clips, arrivals, started_s = built_in_clips(), [(0.0, 0)], time.perf_counter()
+    server = f"http://127.0.0.1:{port}"
+    submission = f"{server}/songs?clip={clips[number % len(clips)].name}&seed_number={number}"
     try:
-        writer.write(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-        length = re.search(r"content-length: (\d+)", head)
-        if " 200 " not in head:
-            raise KpopError(f"A song was refused ({head.splitlines()[0]}): measure with fewer --listeners.")
-        n_left = int(length[1])
-        while n_left and (part := await reader.read(1 << 16)):
-            n_left -= len(part)
-            yield part
-        if n_left:
-            raise KpopError(f"The server closed {path} before its end: run `streamlit run app.py` and see why.")
-    finally:
-        writer.close()
+        with urlopen(Request(submission, method="POST"), timeout=TIMEOUT_S) as answer:
+            url = json.load(answer)["url"]
+    except HTTPError as error:
+        raise KpopError(f"A song was refused ({error}): measure with fewer --listeners.") from error
+    with urlopen(server + url, timeout=TIMEOUT_S) as song:
+        while part := song.read1(1 << 16):
+            arrivals.append((time.perf_counter() - started_s, arrivals[-1][1] + len(part)))
+        if arrivals[-1][1] < int(song.headers["Content-Length"]):
+            raise KpopError(f"The server closed {url} before its end: run `streamlit run app.py` and see why.")
+    return playback(arrivals[1:])
 
 
 @contextmanager
@@ -255,27 +245,25 @@ def serving(module: tuple[str, ...], health: str, **environment: str) -> Iterato
         command, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | {"TWICE4LIFE_FEEDBACK": "off"} | environment
     )
     try:
-        _wait_until_healthy(process, f"http://127.0.0.1:{port}{health}")
+        while True:
+            with suppress(OSError):
+                urlopen(f"http://127.0.0.1:{port}{health}", timeout=1).close()
+                break
+            if process.poll() is not None or time.perf_counter() > started_s + TIMEOUT_S:
+                raise KpopError(f"`{' '.join(command[1:])}` did not start: run it and see why.")
+            time.sleep(POLL_S)
         yield port, process, started_s
     finally:
         process.terminate()
         process.wait()
 
 
-def _wait_until_healthy(process: subprocess.Popen, url: str) -> None:
-    deadline_s = time.perf_counter() + TIMEOUT_S
-    while process.poll() is None and time.perf_counter() < deadline_s:
-        with suppress(OSError):
-            return urllib.request.urlopen(url, timeout=1).close()
-        time.sleep(POLL_S)
-    raise KpopError(f"`{' '.join(process.args[1:])}` did not start: run it and see why.")
-
-
 def memory_mb(pid: int) -> float:
     """Resident memory of a process in MB (Linux); NaN elsewhere."""
-    status = Path(f"/proc/{pid}/status")
-    found = re.search(r"VmRSS:\s+(\d+) kB", status.read_text(encoding="utf-8")) if status.exists() else None
-    return int(found[1]) / 1024 if found else math.nan
+    with suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
+    return math.nan
 
 
 def page_rows(n_clicks: int) -> Iterator[Row]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import maximum_filter1d
+from test_lstm import CONFIG, SIZES, forced, model, sampled, song
 from test_phase import band
 
 from kpop.audio.loudness import StreamingLimiter
@@ -18,6 +19,7 @@ from kpop.codec.streaming import StreamingDecoder
 from kpop.constants import FRAMES_PER_STEP, HOP_LENGTH, N_BINS, SAMPLE_RATE_HZ, STEP_SAMPLES
 from kpop.evaluation.fidelity import spectral_convergence_db
 from kpop.generation.session import Renderer
+from kpop.lstm.sampler import BatchState, Chunk, Sampler
 
 N_ITERATIONS = 8
 
@@ -43,6 +45,22 @@ def some_tokens(n_steps: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(0).integers(0, 32, (n_steps, 3)))
 
 
+class SampledSong:
+    """Uniforms in, tokens out: a song in the last slot of a batch, beside songs with forced and with sampled tokens."""
+
+    def __init__(self, sampler: Sampler, n_others: int = 0) -> None:
+        self.sampler, self.state, self.n_others = sampler, BatchState(CONFIG, n_others + 1), n_others
+
+    def push(self, uniforms: np.ndarray, last: bool = False) -> np.ndarray:
+        n = len(uniforms)
+        others = [forced(i, song(n, i)) if i % 3 == 0 else sampled(i, n, i) for i in range(self.n_others)]
+        own = Chunk(self.n_others, self.state.n_steps[-1] + np.arange(n), uniforms=uniforms)
+        *theirs, tokens = self.sampler.run(self.state, [*others, own])
+        for chunk, given in zip(others[::3], theirs[::3], strict=True):
+            assert np.array_equal(given, chunk.forced_tokens), "forced tokens are given back, in the order of chunks"
+        return tokens
+
+
 def pushed(part, content, cuts=()) -> np.ndarray:
     """All that a streaming part gives for content that is cut at these indices."""
     pieces = [part.push(content[i:j], last=j == len(content)) for i, j in pairwise([0, *cuts, len(content)])]
@@ -50,9 +68,10 @@ def pushed(part, content, cuts=()) -> np.ndarray:
 
 
 @pytest.mark.parametrize("cut", ["one by one", 1, 2, 3])
-@pytest.mark.parametrize("name", ["decoder", "phase", "phase at another hop", "limiter"])
+@pytest.mark.parametrize("name", ["sampler", "decoder", "phase", "phase at another hop", "limiter"])
 def test_piece_by_piece_equals_the_whole(name, cut, codec, magnitude):
     make, content, tolerance = {
+        "sampler": (lambda: SampledSong(Sampler(model())), np.random.default_rng(1).random((80, len(SIZES))), 0),
         "decoder": (lambda: StreamingDecoder(codec), some_tokens(80), 1e-4),  # other shapes round otherwise
         "phase": (lambda: StreamingPhase(7, N_ITERATIONS), magnitude[:200], 0),
         "phase at another hop": (lambda: StreamingPhase(7, N_ITERATIONS, hop=339), magnitude[:150], 0),
@@ -65,6 +84,18 @@ def test_piece_by_piece_equals_the_whole(name, cut, codec, magnitude):
     whole, pieces = pushed(make(), content), pushed(make(), content, cuts[: np.searchsorted(cuts, len(content))])
     assert pieces.shape == whole.shape
     assert np.abs(pieces - whole).max() <= tolerance
+
+
+@pytest.mark.parametrize("n_others", [1, 2, 3, 4, 7, 12])
+def test_a_song_never_depends_on_its_neighbours_or_on_the_song_before_it_in_its_slot(n_others):
+    sampler, uniforms = Sampler(model()), np.random.default_rng(0).random((30, len(SIZES)))
+    alone, crowd = SampledSong(sampler), SampledSong(sampler, n_others)
+    crowd.push(uniforms[20:])
+    others = crowd.state.hidden[:-1].copy()
+    crowd.state.reset(n_others)
+    assert np.array_equal(crowd.state.hidden[:-1], others)
+    assert np.array_equal(pushed(crowd, uniforms, (1, 8, 8)), pushed(alone, uniforms))
+    assert np.array_equal(crowd.state.cell[-1], alone.state.cell[0])
 
 
 @pytest.mark.parametrize("hop", [170, HOP_LENGTH, 339])

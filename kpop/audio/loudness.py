@@ -17,12 +17,8 @@ CEILING_DB = -1.0
 
 # The analogue prototype behind the standard's 48 kHz coefficients, recovered by De Man (2014), "Evaluation of
 # implementations of the EBU R128 loudness measurement": a shelf for the head, a high-pass for the ear.
-SHELF_HZ, SHELF_Q, SHELF_GAIN_DB, SHELF_MIDDLE = (
-    1681.974450955533,
-    0.7071752369554196,
-    3.999843853973347,
-    0.4996667741545416,
-)
+SHELF_HZ, SHELF_Q = 1681.974450955533, 0.7071752369554196
+SHELF_GAIN_DB, SHELF_MIDDLE = 3.999843853973347, 0.4996667741545416
 HIGH_PASS_HZ, HIGH_PASS_Q = 38.13547087602444, 0.5003270373238773
 POWER_TO_LUFS_DB = -0.691  # makes a 997 Hz sine at full scale read -3.01 LUFS
 ABSOLUTE_GATE_LUFS, RELATIVE_GATE_LU = -70.0, -10.0
@@ -225,13 +221,11 @@ class _Meter:
             n_missing = (FILTER_REACH - len(samples)) % CHUNK_SAMPLES
             samples = np.pad(samples, (0, n_missing + FILTER_REACH))
         n_chunks = max(len(samples) - 2 * FILTER_REACH, 0) // CHUNK_SAMPLES
-        used, self._samples = (
-            samples[: n_chunks * CHUNK_SAMPLES + 2 * FILTER_REACH],
-            samples[n_chunks * CHUNK_SAMPLES :],
-        )
-        fine = upfirdn(INTERPOLATION, used, OVERSAMPLING)[2 * FILTER_REACH * OVERSAMPLING :]
-        n_fine = CHUNK_SAMPLES * OVERSAMPLING
-        return np.abs(fine[: n_chunks * n_fine]).reshape(n_chunks, n_fine).max(axis=1).astype(np.float64)
+        n_used, n_fine = n_chunks * CHUNK_SAMPLES, CHUNK_SAMPLES * OVERSAMPLING
+        fine = upfirdn(INTERPOLATION, samples[: n_used + 2 * FILTER_REACH], OVERSAMPLING)
+        fine = fine[2 * FILTER_REACH * OVERSAMPLING :][: n_chunks * n_fine]
+        self._samples = samples[n_used:]
+        return np.abs(fine).reshape(n_chunks, n_fine).max(axis=1).astype(np.float64)
 
 
 class _Reduction:
@@ -277,20 +271,17 @@ def _loudness(chunk_powers: np.ndarray) -> float:
     return float(POWER_TO_LUFS_DB + 10 * np.log10(blocks.mean()))
 
 
-def _second_order(corner_hz: float, q: float, gains: tuple[float, float, float]) -> np.ndarray:
-    """Section (6,) of (high s^2 + band s/Q + low) / (s^2 + s/Q + 1), s in units of the corner frequency."""
-    w = 2 * SAMPLE_RATE_HZ * math.tan(math.pi * corner_hz / SAMPLE_RATE_HZ)
-    scale = np.array([1, w / q, w * w])
-    return np.concatenate(bilinear(gains * scale, scale, SAMPLE_RATE_HZ))
-
-
 def _k_weighting() -> np.ndarray:
-    """Second-order sections (2, 6) at our rate."""
-    top = 10 ** (SHELF_GAIN_DB / 20)
-    shelf = _second_order(SHELF_HZ, SHELF_Q, (top, top**SHELF_MIDDLE, 1.0))
-    high_pass = _second_order(HIGH_PASS_HZ, HIGH_PASS_Q, (1.0, 0.0, 0.0))
-    high_pass[:3] = 1.0, -2.0, 1.0  # the standard's numerator, a little more than unit gain
-    return np.stack([shelf, high_pass])
+    """Second-order sections (2, 6) at our rate, of (high s^2 + band s/Q + low) / (s^2 + s/Q + 1), s in units of the
+    corner frequency."""
+    top, sections = 10 ** (SHELF_GAIN_DB / 20), []
+    shelf_gains, high_pass_gains = (top, top**SHELF_MIDDLE, 1.0), (1.0, 0.0, 0.0)
+    for hz, q, gains in ((SHELF_HZ, SHELF_Q, shelf_gains), (HIGH_PASS_HZ, HIGH_PASS_Q, high_pass_gains)):
+        w = 2 * SAMPLE_RATE_HZ * math.tan(math.pi * hz / SAMPLE_RATE_HZ)
+        scale = np.array([1, w / q, w * w])
+        sections.append(np.concatenate(bilinear(gains * scale, scale, SAMPLE_RATE_HZ)))
+    sections[1][:3] = 1.0, -2.0, 1.0  # the standard's numerator, a little more than unit gain
+    return np.stack(sections)
 
 
 K_WEIGHTING = _k_weighting()

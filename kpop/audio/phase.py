@@ -65,7 +65,12 @@ class StreamingPhase:
         Over all pushes, of which one is the `last`, one hop of samples a frame. ValueError for magnitudes that are not
         finite or negative.
         """
-        pending = np.concatenate([self._pending, _checked(magnitude)])
+        magnitude = np.asarray(magnitude, np.float32)
+        if magnitude.ndim != 2 or magnitude.shape[1] != N_BINS:
+            raise ValueError(f"magnitudes have {N_BINS} bins a frame, these have shape {magnitude.shape}")
+        if magnitude.size and not (magnitude.min() >= 0 and magnitude.max() < np.inf):  # false for NaN, too
+            raise ValueError("magnitudes must be finite and not negative")
+        pending = np.concatenate([self._pending, magnitude])
         samples = [np.zeros(0, np.float32)]
         while len(pending) >= BLOCK_FRAMES + LOOK_AHEAD_FRAMES:
             samples.append(self._finish(pending[: BLOCK_FRAMES + LOOK_AHEAD_FRAMES], BLOCK_FRAMES, last=False))
@@ -104,16 +109,6 @@ class StreamingPhase:
         np.multiply(signed, np.cos(phase[n_context:]), out=spectrum.real)
         np.multiply(signed, np.sin(phase[n_context:]), out=spectrum.imag)
         return spectrum
-
-
-def _checked(magnitude: np.ndarray) -> np.ndarray:
-    """Magnitudes as contiguous float32 (n_frames, N_BINS); ValueError unless they are finite and not negative."""
-    magnitude = np.ascontiguousarray(magnitude, np.float32)
-    if magnitude.ndim != 2 or magnitude.shape[1] != N_BINS:
-        raise ValueError(f"magnitudes have {N_BINS} bins a frame, these have shape {magnitude.shape}")
-    if magnitude.size and not (magnitude.min() >= 0 and magnitude.max() < np.inf):  # false for NaN, too
-        raise ValueError("magnitudes must be finite and not negative")
-    return magnitude
 
 
 # PGHI

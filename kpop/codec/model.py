@@ -154,5 +154,9 @@ class Codec(nn.Module):
     @torch.inference_mode()
     def decode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens (batch, n_steps, n_codebooks) int64 -> log-magnitude (batch, n_frames, N_BINS)."""
-        by_band = tokens.split([len(sizes) for sizes in self.config.codebook_sizes], dim=2)
-        return self.decode_vectors([q.vectors(band) for q, band in zip(self.quantizers, by_band, strict=True)])
+        return self.decode_vectors(self.vectors(tokens))
+
+    def vectors(self, tokens: torch.Tensor) -> list[torch.Tensor]:
+        """Tokens (..., n_codebooks) int64 -> quantized vectors, per band (..., code_dim)."""
+        by_band = tokens.split([len(sizes) for sizes in self.config.codebook_sizes], dim=-1)
+        return [quantizer.vectors(band) for quantizer, band in zip(self.quantizers, by_band, strict=True)]

@@ -31,9 +31,7 @@ class StreamingDecoder:
 
         Possibly none; over all pushes up to the `last` there are FRAMES_PER_STEP frames for each step.
         """
-        by_band = tokens.split([len(sizes) for sizes in self._codec.config.codebook_sizes], dim=1)
-        vectors = [q.vectors(c) for q, c in zip(self._codec.quantizers, by_band, strict=True)]
-        x = self._decoder.enter(torch.cat(vectors, 1))
+        x = self._decoder.enter(torch.cat(self._codec.vectors(tokens), 1))
         for block in self._step_blocks:
             x = block.push(x, last)
         x = self._decoder.split(x).unflatten(1, (FRAMES_PER_STEP, -1)).flatten(0, 1)

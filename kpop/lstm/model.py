@@ -7,6 +7,7 @@ generation"). Music repeats after one bar and after four, so the tokens of then 
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import nn
@@ -43,13 +44,9 @@ class LstmConfig:
 
     @property
     def codebook_offsets(self) -> tuple[int, ...]:
-        """First row of each codebook in an embedding table of all; each has one more row, for its mask token."""
-        return tuple(sum(size + 1 for size in self.codebook_sizes[:i]) for i in range(self.n_codebooks))
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of an embedding table of all codebooks' tokens and mask tokens."""
-        return sum(size + 1 for size in self.codebook_sizes)
+        """First row of each codebook in an embedding table of all, then its number of rows: each codebook has one row
+        more than tokens, for its mask token."""
+        return tuple(accumulate((size + 1 for size in self.codebook_sizes), initial=0))
 
 
 class TokenLstm(nn.Module):
@@ -58,7 +55,7 @@ class TokenLstm(nn.Module):
     def __init__(self, config: LstmConfig) -> None:
         super().__init__()
         self.config = config
-        self.token_embedding = nn.Embedding(config.n_rows, config.embed)
+        self.token_embedding = nn.Embedding(config.codebook_offsets[-1], config.embed)
         self.metre_embedding = nn.Embedding(N_METRE_POSITIONS, config.embed)
         self.lag_projections = nn.ModuleList(
             nn.Linear(config.embed, config.embed, bias=False) for _ in config.lag_steps
@@ -66,25 +63,15 @@ class TokenLstm(nn.Module):
         self.lstm = nn.LSTM(config.embed, config.hidden, config.n_layers, batch_first=True, dropout=config.dropout)
         self.drop = nn.Dropout(config.dropout)
         self.heads = TokenHeads(config)
-        self.register_buffer("offsets", torch.tensor(config.codebook_offsets), persistent=False)
+        self.register_buffer("offsets", torch.tensor(config.codebook_offsets[:-1]), persistent=False)
         self.register_buffer("mask_tokens", torch.tensor(config.codebook_sizes), persistent=False)
         for table in (self.token_embedding, self.metre_embedding):
             nn.init.normal_(table.weight, std=0.05)
 
-    @torch.no_grad()
-    def fused_layers(self) -> list[nn.Linear]:
-        """Each LSTM layer as one product for stepping: [x; h] -> gates (input, forget, cell, output)."""
-        fused = []
-        for layer in range(self.config.n_layers):
-            weights = [getattr(self.lstm, f"weight_{part}_l{layer}") for part in ("ih", "hh")]
-            linear = nn.Linear(sum(weight.shape[1] for weight in weights), len(weights[0]))
-            linear.weight.copy_(torch.cat(weights, 1))
-            linear.bias.copy_(getattr(self.lstm, f"bias_ih_l{layer}") + getattr(self.lstm, f"bias_hh_l{layer}"))
-            fused.append(linear)
-        return fused
-
-    def inputs(self, previous: torch.Tensor, lagged: list[torch.Tensor], positions: torch.Tensor) -> torch.Tensor:
-        """The LSTM's input (batch, n_steps, embed).
+    def forward(
+        self, previous: torch.Tensor, lagged: list[torch.Tensor], positions: torch.Tensor, targets: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """Logits of each codebook (batch, n_steps, size) by teacher forcing with the targets.
 
         previous: tokens one step earlier; lagged: tokens lag_steps earlier; positions: in the metre, int64
         (batch, n_steps), 0 to N_METRE_POSITIONS - 1.
@@ -92,19 +79,8 @@ class TokenLstm(nn.Module):
         x = self._embed(previous) + self.metre_embedding(positions)
         for projection, tokens in zip(self.lag_projections, lagged, strict=True):
             x = x + projection(self._embed(tokens))
-        return x
-
-    def forward(
-        self,
-        previous: torch.Tensor,
-        lagged: list[torch.Tensor],
-        positions: torch.Tensor,
-        targets: torch.Tensor,
-        state: tuple[torch.Tensor, torch.Tensor] | None = None,
-    ) -> tuple[list[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-        """Logits of each codebook (batch, n_steps, size) by teacher forcing with the targets, and the new state."""
-        hidden, state = self.lstm(self.drop(self.inputs(previous, lagged, positions)), state)
-        return self.heads(self.drop(hidden), [rows + self.offsets for rows in lagged], targets + self.offsets), state
+        hidden = self.lstm(self.drop(x))[0]
+        return self.heads(self.drop(hidden), [tokens + self.offsets for tokens in lagged], targets + self.offsets)
 
     def _embed(self, tokens: torch.Tensor) -> torch.Tensor:
         rows = (tokens + self.offsets).flatten(0, 1)
@@ -118,9 +94,9 @@ class TokenHeads(nn.Module):
         super().__init__()
         width, n_codebooks = config.head_width, config.n_codebooks
         self.hidden_projection = nn.Linear(config.hidden, n_codebooks * width)
-        self.prefix_embedding = nn.Embedding(config.n_rows, width)
+        self.prefix_embedding = nn.Embedding(config.codebook_offsets[-1], width)
         self.prefix_projections = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(n_codebooks - 1))
-        self.lag_embeddings = nn.ModuleList(nn.Embedding(config.n_rows, width) for _ in config.lag_steps)
+        self.lag_embeddings = nn.ModuleList(nn.Embedding(config.codebook_offsets[-1], width) for _ in config.lag_steps)
         self.output_layers = nn.ModuleList(nn.Linear(width, size) for size in config.codebook_sizes)
         for table in (self.prefix_embedding, *self.lag_embeddings):
             nn.init.normal_(table.weight, std=0.1)

@@ -12,14 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numba import njit
-from torch import nn
 from torch.nn import functional as F
 
 from kpop.lstm.model import LstmConfig, TokenLstm
 
 LABEL_TEMPERATURE = 0.5  # times the chunk's temperature, for label codebooks
 MIN_TEMPERATURE = 1e-9  # lower ones, except 0, give the same tokens
-SAMPLE, SCORE, PREFILL = 0, 1, 2  # what to do with a song's tokens; PREFILL skips the heads
 WEIGHT_MAX, EXACT_MAX = 127, 2**24  # float32 represents all whole numbers up to EXACT_MAX
 ROWS_PER_BLOCK, TILE = 32, 4  # of a matrix product, see _linear
 LINE = 16  # floats in a cache line; rows are one line longer, lest all begin in the same set of the cache
@@ -103,8 +101,7 @@ class Sampler:
 
         Returns each chunk's tokens, int64 (n_steps, n_codebooks), sampled or forced.
         """
-        modes = [SAMPLE if chunk.forced_tokens is None else PREFILL for chunk in chunks]
-        return self._run(state, chunks, modes)[0]
+        return self._run(state, chunks)
 
     def log_probs(self, state: BatchState, chunk: Chunk) -> np.ndarray:
         """Step a chunk of forced tokens, none of them a mask token.
@@ -113,41 +110,39 @@ class Sampler:
         """
         if chunk.forced_tokens is None or (chunk.forced_tokens >= self._sizes).any():
             raise ValueError("only forced tokens other than mask tokens have a probability")
-        return self._run(state, [chunk], [SCORE])[1][0]
+        return self._run(state, [chunk], is_scored=True)[0]
 
-    def _run(self, state: BatchState, chunks: list[Chunk], modes: list[int]) -> tuple[list, list]:
-        if not chunks or not len(chunks[0].metre_positions):
-            nothing = [np.empty((0, len(self._sizes)), np.int64) for _ in chunks]
-            return nothing, nothing
+    def _run(self, state: BatchState, chunks: list[Chunk], is_scored: bool = False) -> list[np.ndarray]:
         slots = [chunk.slot for chunk in chunks]
         if len(set(slots)) < len(slots) or min(slots) < 0 or max(slots) >= state.n_slots:
             raise ValueError(f"each chunk needs a slot of its own below {state.n_slots}: {slots}")
-        order = np.argsort(modes, kind="stable")  # songs that need the heads come first
-        batch = self._batch([chunks[i] for i in order], [modes[i] for i in order])
-        work, n_heads = _workspace(self._weights, len(chunks)), len(chunks) - modes.count(PREFILL)
-        _run_steps(self._weights, batch, work, n_heads, state.n_steps, state.hidden, state.cell, state.history)
-        back = np.argsort(order)
-        return list(batch.tokens[back]), list(batch.log_probs[back])
+        is_forced = [chunk.uniforms is None for chunk in chunks]
+        order = np.argsort(is_forced, kind="stable")  # songs that need the heads come first
+        n_heads = len(chunks) if is_scored else len(chunks) - sum(is_forced)
+        batch, work = self._batch([chunks[i] for i in order]), _workspace(self._weights, len(chunks))
+        arrays = state.n_steps, state.hidden, state.cell, state.history
+        _run_steps(self._weights, batch, arrays, work, n_heads, is_scored)
+        return list((batch.log_probs if is_scored else batch.tokens)[np.argsort(order)])
 
-    def _batch(self, chunks: list[Chunk], modes: list[int]) -> "_Batch":
-        positions = np.stack([chunk.metre_positions for chunk in chunks]).astype(np.int64)
+    def _batch(self, chunks: list[Chunk]) -> "_Batch":
+        positions = np.array([chunk.metre_positions for chunk in chunks], np.int64)
         shape = (*positions.shape, len(self._sizes))
+
+        def filled(name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+            values = (getattr(chunk, name) for chunk in chunks)
+            return np.array([np.broadcast_to(0 if value is None else value, shape[1:]) for value in values], dtype)
+
         batch = _Batch(
-            slots=np.array([chunk.slot for chunk in chunks], np.int64),
-            modes=np.array(modes, np.int64),
+            slots=np.array([chunk.slot for chunk in chunks]),
             metre_positions=positions % len(self._weights.metre_table),
-            tokens=np.zeros(shape, np.int64),
-            uniforms=np.zeros(shape),
+            tokens=filled("forced_tokens", shape, np.int64),
+            uniforms=filled("uniforms", shape, np.float64),
             temperatures=np.array([[chunk.temperature] for chunk in chunks]) * self._temperature_factors,
             log_min_p=np.array([math.log(chunk.min_p) if chunk.min_p else -math.inf for chunk in chunks]),
-            constraint_ids=np.zeros(positions.shape, np.int64),
+            constraint_ids=filled("constraint_ids", positions.shape, np.int64),
             constraints=self._constraints,
             log_probs=np.zeros(shape),
         )
-        for song, chunk in enumerate(chunks):
-            batch.tokens[song] = 0 if chunk.forced_tokens is None else chunk.forced_tokens
-            batch.uniforms[song] = 0 if chunk.uniforms is None else chunk.uniforms
-            batch.constraint_ids[song] = 0 if chunk.constraint_ids is None else chunk.constraint_ids
         if ((batch.tokens < 0) | (batch.tokens > self._sizes)).any():
             raise ValueError("a forced token is outside its codebook")
         if ((batch.constraint_ids < 0) | (batch.constraint_ids >= len(self._constraints))).any():
@@ -180,10 +175,9 @@ class _Weights(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Chunks of one length, those of mode PREFILL last."""
+    """Chunks of one length, those with forced tokens last."""
 
     slots: np.ndarray  # int64 (n_songs,)
-    modes: np.ndarray  # int64 (n_songs,)
     metre_positions: np.ndarray  # int64 (n_songs, n_steps)
     tokens: np.ndarray  # int64 (n_songs, n_steps, n_codebooks), read or written
     uniforms: np.ndarray  # float64 (n_songs, n_steps, n_codebooks)
@@ -191,7 +185,7 @@ class _Batch(NamedTuple):
     log_min_p: np.ndarray  # float64 (n_songs,)
     constraint_ids: np.ndarray  # int64 (n_songs, n_steps)
     constraints: np.ndarray  # bool (n_constraints, size + 1, size)
-    log_probs: np.ndarray  # float64 (n_songs, n_steps, n_codebooks), written in mode SCORE
+    log_probs: np.ndarray  # float64 (n_songs, n_steps, n_codebooks), written if the batch is scored
 
 
 def _workspace(weights: _Weights, n_songs: int) -> tuple[np.ndarray, ...]:
@@ -209,36 +203,34 @@ def _workspace(weights: _Weights, n_songs: int) -> tuple[np.ndarray, ...]:
 def _pack(model: TokenLstm) -> _Weights:
     """A linear layer of a sum of embeddings is a sum of rows of another table: such layers are folded into tables."""
     heads, config, inputs = model.heads, model.config, model.token_embedding.weight
-    prefixes = _prefix_tables(model)
+    prefix_tables = heads.prefix_embedding.weight.split([size + 1 for size in config.codebook_sizes])
+    later = [layer.weight for layer in heads.prefix_projections]
+    # of each codebook but the last (n_tokens, n_later * width): what tokens add to later codebooks' features
+    prefixes = [prefix_tables[codebook] @ torch.cat(later[codebook:]).T for codebook in range(len(later))]
+    prefixes = [product.reshape(-1, config.head_width) for product in prefixes]
+    lstm = (
+        (torch.cat([w_input, w_hidden], 1), b_input + b_hidden)
+        for w_input, w_hidden, b_input, b_hidden in model.lstm.all_weights
+    )
     return _Weights(
         input_tables=_quantised([inputs, *(inputs @ linear.weight.T for linear in model.lag_projections)]),
         metre_table=model.metre_embedding.weight.float().cpu().clone().numpy(),
-        layers=tuple(_linear_matrix([layer]) for layer in model.fused_layers()),
-        hidden_projection=_linear_matrix([heads.hidden_projection]),
+        layers=tuple(_stacked([layer]) for layer in lstm),
+        hidden_projection=_stacked([(heads.hidden_projection.weight, heads.hidden_projection.bias)]),
         lag_embeddings=_quantised([table.weight for table in heads.lag_embeddings]),
         prefix_tables=_quantised(prefixes),
-        output_layers=_linear_matrix(list(heads.output_layers)),
+        output_layers=_stacked([(layer.weight, layer.bias) for layer in heads.output_layers]),
         lags=np.array([1, *config.lag_steps]),
         sizes=np.array(config.codebook_sizes),
-        offsets=np.array([*config.codebook_offsets, config.n_rows]),
+        offsets=np.array(config.codebook_offsets),
         prefix_offsets=np.cumsum([0, *(len(table) for table in prefixes)]),
     )
 
 
-def _prefix_tables(model: TokenLstm) -> list[torch.Tensor]:
-    """Of each codebook but the last (n_tokens * n_later, width): what tokens add to later codebooks' features."""
-    tables = model.heads.prefix_embedding.weight.split([size + 1 for size in model.config.codebook_sizes])
-    layers = [layer.weight for layer in model.heads.prefix_projections]
-    products = [tables[codebook] @ torch.cat(layers[codebook:]).T for codebook in range(len(layers))]
-    return [product.reshape(-1, model.config.head_width) for product in products]
-
-
-def _linear_matrix(linears: list[nn.Linear]) -> _Matrix:
-    """Layers below each other, each filled up with rows of zeros to a multiple of TILE."""
-    weights, biases = [linear.weight for linear in linears], [linear.bias for linear in linears]
-    fill = [-len(bias) % TILE for bias in biases]
-    weights = [F.pad(weight, (0, 0, 0, n)) for weight, n in zip(weights, fill, strict=True)]
-    return _quantised(weights, torch.cat([F.pad(bias, (0, n)) for bias, n in zip(biases, fill, strict=True)]))
+def _stacked(layers: list[tuple[torch.Tensor, torch.Tensor]]) -> _Matrix:
+    """Weights and biases of layers below each other, each filled up with rows of zeros to a multiple of TILE."""
+    rows = [F.pad(torch.cat([weight, bias[:, None]], 1), (0, 0, 0, -len(bias) % TILE)) for weight, bias in layers]
+    return _quantised([layer[:, :-1] for layer in rows], torch.cat([layer[:, -1] for layer in rows]))
 
 
 def _quantised(weights: list[torch.Tensor], biases: torch.Tensor | None = None) -> _Matrix:
@@ -250,7 +242,7 @@ def _quantised(weights: list[torch.Tensor], biases: torch.Tensor | None = None) 
     return _Matrix(*(t.numpy() for t in ((rows / scales[:, None]).round().to(torch.int8), scales, biases)))
 
 
-# Compiled functions take arrays, not named tuples: counting the references in a tuple takes longer than a short loop.
+# Counting the references in a named tuple takes longer than a short loop: functions take arrays, or are inlined.
 
 
 def _helper(**options):
@@ -258,21 +250,17 @@ def _helper(**options):
 
 
 @_helper()
-def _peak_bits(bits):
-    """The bits of the largest magnitude: without their signs, floats are in the order of their bits, and a maximum of
-    whole numbers, unlike one of floats, compiles to vector code."""
-    peak = np.int32(0)
+def _quantise(x):
+    """Round x in place to as many levels as keep sums of products exact; returns what 1 stands for.
+
+    Without their signs, floats are in the order of their bits, and a maximum of whole numbers, unlike one of floats,
+    compiles to vector code.
+    """
+    bits, peak_bits = x.view(np.int32), np.int32(0)
     for i in range(len(bits)):
         size = np.int32(bits[i] & SIGN_MASK)
-        peak = size if size > peak else peak
-    return peak
-
-
-@_helper()
-def _quantise(x):
-    """Round x in place to as many levels as keep sums of products exact; returns what 1 stands for."""
-    levels = np.float32(EXACT_MAX // (WEIGHT_MAX * len(x)))
-    peak = np.int32(_peak_bits(x.view(np.int32))).view(np.float32) + TINY
+        peak_bits = size if size > peak_bits else peak_bits
+    peak, levels = np.int32(peak_bits).view(np.float32) + TINY, np.float32(EXACT_MAX // (WEIGHT_MAX * len(x)))
     per_unit = levels / peak
     for i in range(len(x)):
         x[i] = np.rint(x[i] * per_unit)
@@ -309,12 +297,6 @@ def _dot_tile(values, row, x, song):
 
 
 @_helper()
-def _rescale(sums, scales, x_scale, biases):
-    for row in range(len(scales)):
-        sums[row] = sums[row] * (scales[row] * x_scale) + biases[row]
-
-
-@_helper()
 def _linear(values, scales, biases, x, n_songs, out):
     """out[:n_songs] = the layer's output for x[:n_songs], which is quantised in place.
 
@@ -335,7 +317,8 @@ def _linear(values, scales, biases, x, n_songs, out):
             for row in range(block, end, TILE):
                 out[i, row], out[i, row + 1], out[i, row + 2], out[i, row + 3] = _dot_rows(values, row, x, i)
     for song in range(n_songs):
-        _rescale(out[song], scales, x_scales[song], biases)
+        for row in range(n_rows):
+            out[song, row] = out[song, row] * (scales[row] * x_scales[song]) + biases[row]
 
 
 @_helper()
@@ -418,77 +401,88 @@ def _log_probability(logits, token):
     return np.float64(logits[token] - peak) - math.log(total)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _run_steps(weights, batch, work, n_heads, n_steps, hidden, cell, history):
-    """All steps of a batch whose first n_heads songs need the heads."""
-    slots, modes, positions, tokens, uniforms, temperatures, log_min_p, constraint_ids, constraints, log_probs = batch
-    x, out, features, cumulative = work
-    metre_table, layers, lags, sizes = weights.metre_table, weights.layers, weights.lags, weights.sizes
-    offsets, prefix_offsets, n_table_rows = weights.offsets, weights.prefix_offsets, weights.offsets[-1]
-    in_values, in_scales, _ = weights.input_tables
-    back_values, back_scales, _ = weights.lag_embeddings
-    prefix_values, prefix_scales, _ = weights.prefix_tables
-    hidden_values, hidden_scales, hidden_biases = weights.hidden_projection
-    logit_values, logit_scales, logit_biases = weights.output_layers
-    (n_songs, n_chunk_steps, n_codebooks), n_hidden, n_history = tokens.shape, hidden.shape[2], history.shape[1]
-    embed, width = metre_table.shape[1], logit_values.shape[1]
-    for step in range(n_chunk_steps):
-        for song in range(n_songs):
-            inputs, slot, position = x[song, :embed], slots[song], positions[song, step]
-            _copy(metre_table[position], inputs)
-            for i in range(len(lags)):
-                then = (n_steps[slot] - lags[i]) % n_history
-                for codebook in range(n_codebooks):
-                    row = i * n_table_rows + offsets[codebook] + history[slot, then, codebook]
-                    _add_embedding(in_values, in_scales, row, inputs)
-        for layer in range(len(layers)):
-            values, scales, biases = layers[layer]
-            for song in range(n_songs):
-                _copy(hidden[slots[song], layer], x[song, values.shape[1] - n_hidden :])
-            _linear(values, scales, biases, x, n_songs, out)
-            for song in range(n_songs):
-                slot = slots[song]
-                _lstm_cell(out[song], hidden[slot, layer], cell[slot, layer])
-                _copy(hidden[slot, layer], x[song])
-        if n_heads:
-            _linear(hidden_values, hidden_scales, hidden_biases, x, n_heads, features)
+@_helper()
+def _add_tokens(values, scales, first_row, offsets, tokens, out, stride):
+    """Add the embeddings of a step's tokens, each codebook's `stride` further on than the one's before."""
+    for codebook in range(len(tokens)):
+        _add_embedding(values, scales, first_row + offsets[codebook] + tokens[codebook], out[codebook * stride :])
+
+
+@_helper(inline="always")
+def _run_lstm(weights, batch, state, work, step):
+    """Leaves the last layer's output in the first columns of x."""
+    (n_steps, hidden, cell, history), (x, out, _, _) = state, work
+    tables, table_scales, _ = weights.input_tables
+    for song, slot in enumerate(batch.slots):
+        inputs = x[song, : tables.shape[1]]
+        _copy(weights.metre_table[batch.metre_positions[song, step]], inputs)
+        for i, lag in enumerate(weights.lags):
+            tokens = history[slot, (n_steps[slot] - lag) % history.shape[1]]
+            _add_tokens(tables, table_scales, i * weights.offsets[-1], weights.offsets, tokens, inputs, 0)
+    for layer, (values, scales, biases) in enumerate(weights.layers):
+        for song, slot in enumerate(batch.slots):
+            _copy(hidden[slot, layer], x[song, values.shape[1] - hidden.shape[2] :])
+        _linear(values, scales, biases, x, len(batch.slots), out)
+        for song, slot in enumerate(batch.slots):
+            _lstm_cell(out[song], hidden[slot, layer], cell[slot, layer])
+            _copy(hidden[slot, layer], x[song])
+
+
+@_helper(inline="always")
+def _predict(batch, state, song, step, codebook, logits, cumulative, is_scored):
+    """Score a song's token of this codebook, or sample it."""
+    (n_steps, _, _, history), slot = state, batch.slots[song]
+    if is_scored:
+        token = batch.tokens[song, step, codebook]
+        batch.log_probs[song, step, codebook] = _log_probability(logits, token)
+        return
+    constraint = batch.constraint_ids[song, step]
+    if codebook == 0 and constraint:
+        previous = history[slot, (n_steps[slot] - 1) % history.shape[1], 0]
+        for token in range(len(logits)):
+            if not batch.constraints[constraint, previous, token]:
+                logits[token] = -np.inf
+    temperature, uniform = batch.temperatures[song, codebook], batch.uniforms[song, step, codebook]
+    token = _sample(logits, temperature, batch.log_min_p[song], uniform, cumulative)
+    batch.tokens[song, step, codebook] = token
+
+
+@_helper(inline="always")
+def _run_heads(weights, batch, state, work, step, n_heads, is_scored):
+    """Token or log-probability of each codebook in turn, for the first n_heads songs."""
+    (n_steps, _, _, history), (x, out, features, cumulative) = state, work
+    values, scales, biases = weights.hidden_projection
+    _linear(values, scales, biases, x, n_heads, features)
+    values, scales, biases = weights.output_layers
+    width, n_codebooks = values.shape[1], len(weights.sizes)
+    tables, table_scales, _ = weights.lag_embeddings
+    prefixes, prefix_scales, _ = weights.prefix_tables
+    for song in range(n_heads):
+        slot = batch.slots[song]
+        for i, lag in enumerate(weights.lags[1:]):
+            tokens = history[slot, (n_steps[slot] - lag) % history.shape[1]]
+            _add_tokens(tables, table_scales, i * weights.offsets[-1], weights.offsets, tokens, features[song], width)
+    first, last = 0, 0
+    for codebook, size in enumerate(weights.sizes):
+        first, last = last, last + size + -size % TILE
         for song in range(n_heads):
-            slot = slots[song]
-            for i in range(1, len(lags)):
-                then = (n_steps[slot] - lags[i]) % n_history
-                for codebook in range(n_codebooks):
-                    row = (i - 1) * n_table_rows + offsets[codebook] + history[slot, then, codebook]
-                    _add_embedding(back_values, back_scales, row, features[song, codebook * width :])
-        first, last = 0, 0
-        for codebook in range(n_codebooks if n_heads else 0):
-            first, last = last, last + sizes[codebook] + -sizes[codebook] % TILE
-            for song in range(n_heads):
-                _gelu(features[song, codebook * width : (codebook + 1) * width], x[song])
-            _linear(logit_values[first:last], logit_scales[first:last], logit_biases[first:last], x, n_heads, out)
-            for song in range(n_heads):
-                logits = out[song, : sizes[codebook]]
-                if modes[song] == SCORE:
-                    log_probs[song, step, codebook] = _log_probability(logits, tokens[song, step, codebook])
-                else:
-                    if codebook == 0 and constraint_ids[song, step]:
-                        before = history[slots[song], (n_steps[slots[song]] - 1) % n_history, 0]
-                        for token in range(len(logits)):
-                            if not constraints[constraint_ids[song, step], before, token]:
-                                logits[token] = -np.inf
-                    tokens[song, step, codebook] = _sample(
-                        logits,
-                        temperatures[song, codebook],
-                        log_min_p[song],
-                        uniforms[song, step, codebook],
-                        cumulative,
-                    )
-                n_later = n_codebooks - 1 - codebook
-                row = prefix_offsets[codebook] + tokens[song, step, codebook] * n_later
-                for later in range(n_later):
-                    start = (codebook + 1 + later) * width
-                    _add_embedding(prefix_values, prefix_scales, row + later, features[song, start:])
-        for song in range(n_songs):
-            slot = slots[song]
-            for codebook in range(n_codebooks):
-                history[slot, n_steps[slot] % n_history, codebook] = tokens[song, step, codebook]
+            _gelu(features[song, codebook * width : (codebook + 1) * width], x[song])
+        _linear(values[first:last], scales[first:last], biases[first:last], x, n_heads, out)
+        for song in range(n_heads):
+            _predict(batch, state, song, step, codebook, out[song, :size], cumulative, is_scored)
+            row = weights.prefix_offsets[codebook] + batch.tokens[song, step, codebook] * (n_codebooks - 1 - codebook)
+            for later in range(codebook + 1, n_codebooks):
+                _add_embedding(prefixes, prefix_scales, row + later - codebook - 1, features[song, later * width :])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _run_steps(weights, batch, state, work, n_heads, is_scored):
+    """All steps of a batch. Only its first n_heads songs need the heads: to be sampled, or all of them to be scored."""
+    n_steps, _, _, history = state
+    for step in range(batch.tokens.shape[1]):
+        _run_lstm(weights, batch, state, work, step)
+        if n_heads:
+            _run_heads(weights, batch, state, work, step, n_heads, is_scored)
+        for song, slot in enumerate(batch.slots):
+            _copy(batch.tokens[song, step], history[slot, n_steps[slot] % history.shape[1]])
             n_steps[slot] += 1

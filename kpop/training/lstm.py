@@ -54,7 +54,7 @@ class LstmTrainer(Trainer):
         """Cross-entropy, weighted by codebook; inputs are corrupted, so that the LSTM learns to recover from errors."""
         batch = self._corrupted(self._batch(np.random.default_rng([2, step])))
         with mixed_precision(self.device):
-            logits, _ = self.model(**batch)
+            logits = self.model(**batch)
         nats = _nats(logits, batch["targets"])
         return sum(weight * each for weight, each in zip(self._loss_weights, nats, strict=True))
 
@@ -123,7 +123,7 @@ def bits_by_codebook(model: TokenLstm, songs: Sequences, n_steps: int, device: t
     """Bits per step (n_codebooks,) of the first n_steps of songs, or as many as the shortest one has."""
     n_steps = min(n_steps, *(len(song.tokens) for song in songs))
     batch = make_batch([(song, 0) for song in songs], n_steps, model.config, device)
-    return np.array([nats.item() / np.log(2) for nats in _nats(model(**batch)[0], batch["targets"])])
+    return np.array([nats.item() / np.log(2) for nats in _nats(model(**batch), batch["targets"])])
 
 
 def unigram_bits(train: Sequences, held_out: Sequences, sizes: tuple[int, ...]) -> np.ndarray:
