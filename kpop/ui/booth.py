@@ -4,7 +4,6 @@ Query parameters, in seconds: length_s of the songs that play by themselves; idl
 """
 
 import html
-import math
 import random
 import secrets
 from contextlib import suppress
@@ -18,13 +17,14 @@ from kpop.errors import KpopError
 from kpop.feedback import KEPT, MADE, Vote, open_store, start_of_today, vote_now
 from kpop.generation.clips import built_in_clips
 from kpop.generation.titles import song_title
-from kpop.settings import LENGTH_RANGE_S, Settings
+from kpop.settings import Settings
 from kpop.ui.assets import STATIC_DIR, cover_style, cover_uri, style
 from kpop.ui.feedback import ID_BITS, TIMEOUT_S, random_generator, sample_settings
 from kpop.ui.player import LETTERS, REDRAW_S, STILL, player_data, show_player
 from kpop.ui.session_state import SessionState
+from kpop.ui.sharing import settings_from_query
 
-SONG_S, DUEL_S, IDLE_S, IDLE_RANGE_S = 40.0, 20.0, 60.0, (5.0, 600.0)
+SONG_S, DUEL_S, IDLE_S, IDLE_RANGE_S = 40.0, 20.0, 60, (5, 600)
 TAME, WILD = 0.81, 1.31  # temperatures that no slider gives: they mark the votes of duels in the store
 N_SAMPLES = 8  # of settings, until the clip is another one than the last song's
 WORDS = '<div class="booth-words" role="status"><h1>{}</h1><p>{}</p></div>'
@@ -40,6 +40,10 @@ KEYS = {
     DUEL: "[1] [2] hear [←] [→] vote [Esc] start over",
     VERDICT: "[Space] another round [R] radio [Esc] start over",
     RADIO: "[Space] start [Esc] back",
+}
+QUESTIONS = {
+    CHOOSE: ("Pick a beginning", "The machine dreams it on, twice. You say which one is better."),
+    DUEL: ("Which one is better?", "The same beginning, two moods. Hear both, then vote."),
 }
 attend = st.components.v2.component(
     "booth",
@@ -146,8 +150,11 @@ def is_booth() -> bool:
 def booth(base_path: str) -> None:
     """Draw the whole page. base_path: of the page on its server, "" for the root."""
     if "booth" not in st.session_state:
-        st.session_state.booth = Booth(_number("length_s", SONG_S, LENGTH_RANGE_S), random_generator())
-    state = st.session_state.booth
+        requested = settings_from_query(st.query_params, Settings(length_s=SONG_S))
+        st.session_state.booth = Booth(requested.length_s, random_generator())
+    state, idle_s = st.session_state.booth, IDLE_S
+    with suppress(KeyError, ValueError):
+        idle_s = min(max(int(st.query_params["idle"]), IDLE_RANGE_S[0]), IDLE_RANGE_S[1])
     for session in state.sessions:
         if session.submit(get_engine(), base_path) and session.rendering:
             session.rendering.cancel()  # the player draws the song as it grows: no finished figure is needed
@@ -164,7 +171,7 @@ def booth(base_path: str) -> None:
         st.html(f'<p class="booth-keys">{KEYS[state.scene].replace("[", "<kbd>").replace("]", "</kbd>")}</p>')
     with st.container(key="booth-players"):
         _button("next", "Another song", state.next_song)
-        attend(key="attendant", data={"idle_s": _number("idle", IDLE_S, IDLE_RANGE_S)})
+        attend(key="attendant", data={"idle_s": idle_s})
         draw_player(state, base_path)
     if state.error:
         st.error(state.error)
@@ -188,10 +195,8 @@ def draw_player(state: Booth, base_path: str) -> None:
 def headline(state: Booth) -> str:
     """The largest words, as HTML."""
     tame, wild = score()
-    if state.scene == CHOOSE:
-        return WORDS.format("Pick a beginning", "The machine dreams it on, twice. You say which one is better.")
-    if state.scene == DUEL:
-        return WORDS.format("Which one is better?", "The same beginning, two moods. Hear both, then vote.")
+    if state.scene in QUESTIONS:
+        return WORDS.format(*QUESTIONS[state.scene])
     if state.scene == VERDICT:
         kind = "wild" if state.winner == state.wild else "tame"
         chosen = f"You chose <b>{LETTERS[state.winner]}</b>, the {kind} one."
@@ -239,12 +244,3 @@ def show_buttons(state: Booth) -> None:
 
 def _button(name: str, label: str, callback, *args, **options) -> None:
     st.button(label, key=f"booth-{name}", on_click=callback, args=args, **options)
-
-
-def _number(name: str, default: float, span: tuple[float, float]) -> float:
-    """A number from the query, limited to the span; the default instead of nonsense."""
-    try:
-        number = float(st.query_params.get(name, default))
-    except ValueError:
-        return default
-    return min(max(number, span[0]), span[1]) if math.isfinite(number) else default
