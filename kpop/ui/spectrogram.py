@@ -2,12 +2,13 @@
 
 import base64
 import io
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
-from PIL import Image, ImageColor
+from PIL import Image
+from plotly.colors import sample_colorscale
 
 from kpop.audio.io import SAMPLE_WIDTH_BYTES, from_pcm
 from kpop.audio.stft import log_mel_spectrogram, mel_centres_hz
@@ -22,6 +23,11 @@ N_BANDS = 128
 FLOOR_DB = -80
 TICKS_HZ = (100, 500, 1000, 2000, 4000, 7000)
 COLOURS = ("#150d1f", "#3b1d5c", "#8a1f73", "#e0428c", "#ffa07a", "#fff1d6")  # of FLOOR_DB to 0 dB, at even distances
+PALETTE = [  # red, green, blue, 0 to 255, of every dB in turn
+    int(255 * share + 1e-6)
+    for colour in sample_colorscale(list(COLOURS), 1 - FLOOR_DB, colortype="tuple")
+    for share in colour
+]
 SEED_COLOUR = "#ffa07a"
 GENERATED_COLOUR = "#e0428c"
 HOVER = {"zsmooth": "fast", "hovertemplate": "%{x:.1f} s<br>%{y} Hz<br>%{z} dB<extra></extra>"}
@@ -167,16 +173,7 @@ class GrowingSpectrogram:
 def png_uri(columns: np.ndarray) -> str:
     """data: URI of a PNG in the figure's colours. columns: (n_columns, n_bands) int8 dB, FLOOR_DB to 0."""
     image = Image.fromarray((columns.T[::-1] - FLOOR_DB).astype(np.uint8), "P")
-    image.putpalette(_palette())
+    image.putpalette(PALETTE)
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-@cache
-def _palette() -> bytes:
-    """RGB of FLOOR_DB to 0, one colour a dB."""
-    rgb = np.array([ImageColor.getrgb(colour) for colour in COLOURS])
-    positions = np.linspace(0, len(COLOURS) - 1, 1 - FLOOR_DB)
-    channels = [np.interp(positions, range(len(COLOURS)), channel) for channel in rgb.T]
-    return np.stack(channels, 1).astype(np.uint8).tobytes()
