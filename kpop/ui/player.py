@@ -20,10 +20,8 @@ REDRAW_S = 0.5
 STILL = {"displayModeBar": False, "scrollZoom": False}  # a finger scrolls past the figure
 HEIGHTS_PX = {1: 360, 2: 260, N_VARIATIONS: 200}  # of a figure, by their number
 LETTERS = "ABCD"
-WELCOME = (
-    '<section class="welcome"><h2>{}</h2><p>{}</p><div class="bars" aria-hidden="true">{}</div></section>',
-    '<i style="height:{:.0f}%;--d:-{:.1f}s"></i>',
-)
+WELCOME = '<section class="welcome"><h2>{}</h2><p>{}</p><div class="bars" aria-hidden="true">{}</div></section>'
+BAR = '<i style="height:{:.0f}%;--d:-{:.1f}s"></i>'
 INVITATION = (
     "He knows every real one by heart. Pick the first few seconds, decide how much of them the machine may forget,"
     " press <b>Generate</b> – and it dreams up the rest of a song that nobody has ever heard."
@@ -127,10 +125,9 @@ def show_sent(session: SessionState) -> None:
 def show_welcome(sent: str | None) -> None:
     """sent: title of a song whose link brought the listener here."""
     title, text = (f"Somebody sent you “{html.escape(sent)}”", SENT) if sent else ("Kevin needs new songs.", INVITATION)
-    rng, (page, bar) = random.Random(4), WELCOME
-    st.html(
-        page.format(title, text, "".join(bar.format(rng.uniform(15, 95), rng.uniform(0, 5)) for _ in range(N_BARS)))
-    )
+    rng = random.Random(4)
+    bars = "".join(BAR.format(rng.uniform(15, 95), rng.uniform(0, 5)) for _ in range(N_BARS))
+    st.html(WELCOME.format(title, text, bars))
 
 
 def show_song(session: SessionState, songs: tuple[SongPreview, ...], index: int) -> None:
