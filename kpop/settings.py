@@ -69,7 +69,6 @@ class GeneratedSong:
 
     waveform: (n_samples,) float32, 16 kHz mono, about -14 LUFS, true peak below -1 dBFS
     log_mel_db: (n_frames, n_mels) float32, dB relative to the loudest cell
-    mel_centres_hz: (n_mels,) centre frequency of each mel band
     seed_end_s: where the seed ends and generation begins
     settings: what it was generated with
     seconds_taken: wall-clock seconds of each stage; stages overlap, and sampler passes are shared with other songs
@@ -79,7 +78,6 @@ class GeneratedSong:
 
     waveform: np.ndarray
     log_mel_db: np.ndarray
-    mel_centres_hz: np.ndarray
     seed_end_s: float
     settings: Settings
     seconds_taken: dict[str, float] = field(default_factory=dict)

@@ -1,103 +1,52 @@
 """The page in a process of its own and a real Chromium that visits it, for the browser tests."""
 
 import os
-import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+from kpop import bench
+from kpop.errors import KpopError
 
-ROOT = Path(__file__).parents[1]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox"]
 BUSY_FACTOR = 3  # what a machine that is busy with other tests may take on top of a promise
-START_S = 60
 SONG_MS = 120_000
 LAPTOP = {"viewport": {"width": 1280, "height": 900}}
-AUDIO = "document.querySelector('.player-audio:not([hidden])')"
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+AUDIO = "document.querySelector('.player-audio:not([hidden])')"
 
 
-def skip_or_fail(reason: str) -> None:
-    """A developer may do without a browser; continuous integration may not."""
-    pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-
-
-def launched() -> Iterator["Browser"]:
-    """A headless Chromium; ends it afterwards."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not program:
-        skip_or_fail("No Chromium: install one of " + ", ".join(BROWSERS))
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        skip_or_fail("No playwright: pip install playwright")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_until_healthy(address: str) -> None:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
+@contextmanager
+def launched() -> Iterator:
+    """A headless Chromium. Without one the test is skipped, or fails where continuous integration runs it."""
+    with ExitStack() as stack:
         try:
-            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    pytest.fail("streamlit did not start")
+            browser = stack.enter_context(bench.chromium())
+        except KpopError as error:
+            pytest.fail(f"{error}") if os.environ.get("CI") == "true" else pytest.skip(f"{error}")
+        yield browser
 
 
-def serve(**environment: str) -> Iterator[str]:
-    """The page in a process of its own; ends it afterwards."""
-    port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}", "--server.headless=true"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | environment)
-    try:
-        wait_until_healthy(f"http://localhost:{port}")
+@contextmanager
+def serve(script: str = "app.py", **environment: str) -> Iterator[str]:
+    """A page in a process of its own; yields its address."""
+    command = ("streamlit", "run", script, "--server.port={port}", "--server.headless=true")
+    with bench.serving(command, "/_stcore/health", **environment) as (port, *_):
         yield f"http://localhost:{port}"
-    finally:
-        process.terminate()
-        process.wait(START_S)
 
 
 class Visit:
-    """One visitor's tab, which notes complaints and requests to strangers."""
+    """One visitor's tab. complaints: errors logged in it; strangers: requests to other servers."""
 
     def __init__(self, browser, address: str, **device) -> None:
-        self.address = address
+        self.address, self.complaints, self.strangers = address, [], []
         self.context = browser.new_context(**device)
         self.tab = self.context.new_page()
-        self.complaints: list[str] = []
-        self.strangers: list[str] = []
-        self.tab.on("console", self._note_console)
-        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.tab.on("request", self._note_request)
-
-    def _note_console(self, message) -> None:
-        if message.type == "error":
-            self.complaints.append(message.text)
-
-    def _note_request(self, request) -> None:
-        if not request.url.startswith((self.address, "data:", "blob:")):
-            self.strangers.append(request.url)
+        self.tab.set_default_timeout(SONG_MS)
+        self.tab.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
+        self.tab.on("pageerror", lambda error: self.complaints.append(f"{error}"))
+        own = address, "data:", "blob:"
+        self.tab.on("request", lambda request: request.url.startswith(own) or self.strangers.append(request.url))
 
     @property
     def generate_button(self):
@@ -110,9 +59,9 @@ class Visit:
 
     def generate(self) -> None:
         """Press Generate, and wait until the song has been made."""
-        self.tab.evaluate("window.former = document.querySelector('.player-audio:not([hidden])')?.src")
+        former = self.tab.evaluate(f"{AUDIO}?.src ?? ''")
         self.generate_button.click()
-        self.wait_for_js(f"{AUDIO}?.src && {AUDIO}.src !== window.former")
+        self.wait_for_js(f"{AUDIO}?.src && {AUDIO}.src !== '{former}'")
         self.rest()
 
     def rest(self) -> "Visit":
@@ -122,9 +71,8 @@ class Visit:
         return self
 
     def slide(self, label: str, *keys: str) -> None:
-        thumb = self.tab.get_by_role("slider", name=label)
         for key in keys:
-            thumb.press(key)
+            self.tab.get_by_role("slider", name=label).press(key)
 
     def roll_dice(self) -> None:
         dice = self.tab.get_by_role("button", name="Roll")
@@ -141,18 +89,10 @@ class Visit:
         self.wait_for_js(f"{AUDIO}?.{condition}")
 
     def wait_for_js(self, condition: str) -> None:
-        self.tab.wait_for_function(condition, timeout=SONG_MS)
-
-
-def brightness(page: Visit) -> float:
-    """Of the page's paper, 0 to 1."""
-    colour = page.tab.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
-    return sum(map(int, re.findall(r"\d+", colour)[:3])) / (3 * 255)
+        self.tab.wait_for_function(condition)
 
 
 def sticks_out(page: Visit) -> bool:
     """Whether anything that can scroll sideways does."""
-    return page.tab.evaluate(
-        "[document.documentElement, ...document.querySelectorAll('.stApp, .stMain')]"
-        ".some(box => box.scrollWidth > box.clientWidth)"
-    )
+    boxes = "[document.documentElement, ...document.querySelectorAll('.stApp, .stMain')]"
+    return page.tab.evaluate(f"{boxes}.some(box => box.scrollWidth > box.clientWidth)")

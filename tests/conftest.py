@@ -88,14 +88,15 @@ def jobs(monkeypatch) -> list[Job]:
 
 @pytest.fixture(scope="module")
 def chromium():
-    """A headless Chromium. Without one the test is skipped, or fails where continuous integration runs it."""
-    yield from launched()
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """A server of the page with the shipped weights."""
-    yield from serve()
+    with serve() as address:
+        yield address
 
 
 @pytest.fixture

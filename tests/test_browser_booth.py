@@ -1,25 +1,21 @@
 """The booth in a real Chromium: it plays by itself, obeys a keyboard, and starts over when everybody has left."""
 
 import pytest
+from chromium import AUDIO, LAPTOP, Visit
 
 pytestmark = pytest.mark.browser
-AUDIO = "document.querySelector('.player-audio:not([hidden])')"
 SECOND = "document.querySelector('.st-key-booth-track-1 .track-active')"
-TIMEOUT_MS = 60_000
 
 
 @pytest.fixture
 def booth(chromium, address):
     """Opens the booth with short songs; no error may have been logged in the end."""
-    page, errors = chromium.new_page(viewport={"width": 1280, "height": 800}), []
-    page.set_default_timeout(TIMEOUT_MS)
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(f"{error}"))
-    page.goto(f"{address}/?booth=1&length_s=10&idle=5")
-    page.wait_for_function(f"{AUDIO}?.currentTime > 1")
-    yield page
-    page.close()
-    assert errors == []
+    visit = Visit(chromium, address, **LAPTOP)
+    visit.tab.goto(f"{address}/?booth=1&length_s=10&idle=5")
+    visit.wait_for_audio("currentTime > 1")
+    yield visit.tab
+    visit.context.close()
+    assert visit.complaints == []
 
 
 def show(page, button: str) -> None:

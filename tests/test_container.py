@@ -11,8 +11,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
-from chromium import ROOT
 
+ROOT = Path(__file__).parents[1]
 DOCKERFILE = ROOT / ".streamlit" / "Dockerfile"
 SKIPPED_FOLDERS = (".git", ".venv", ".pytest_cache", ".ruff_cache")
 ALLOWED = (

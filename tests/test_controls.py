@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import rhythms
 import soundfile
-from chromium import BROWSERS, FLAGS, LAPTOP, PHONE, Visit, sticks_out
+from chromium import LAPTOP, PHONE, Visit, sticks_out
 from streamlit.testing.v1 import AppTest
 
 from kpop.audio.io import wav_bytes
+from kpop.bench import BROWSERS
 from kpop.constants import SAMPLE_RATE_HZ
 from kpop.generation import clips
 from kpop.generation.metadata import read_metadata, song_wav
@@ -215,7 +216,7 @@ def clapping(tmp_path, chromium) -> Iterator:
     """A browser whose microphone records claps at 100 BPM."""
     soundfile.write(tmp_path / "claps.wav", np.repeat(rhythms.claps(100, np.random.default_rng(0), 30.0), 3), 48_000)
     fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    args = [*FLAGS, *fake, f"--use-file-for-fake-audio-capture={tmp_path}/claps.wav"]
+    args = ["--no-sandbox", *fake, f"--use-file-for-fake-audio-capture={tmp_path}/claps.wav"]
     browser = chromium.browser_type.launch(executable_path=next(filter(None, map(shutil.which, BROWSERS))), args=args)
     yield browser
     browser.close()

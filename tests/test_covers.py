@@ -8,8 +8,7 @@ from urllib.parse import unquote
 import pytest
 
 from kpop.generation.clips import ClipInfo, built_in_clips
-from kpop.ui.assets import STATIC_DIR, style
-from kpop.ui.covers import cover_uri
+from kpop.ui.assets import STATIC_DIR, cover_uri, style
 
 ROOT = Path(__file__).parents[1]
 STRANGER = ClipInfo('<b>"&x', "Their Clip", "")

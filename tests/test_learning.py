@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -20,40 +21,39 @@ from kpop.constants import STEP_SAMPLES
 from kpop.errors import KpopError
 from kpop.model_info import checkpoint_path, header, snapshots_path
 from kpop.ui import learning
-from kpop.ui.growth import png_uri
 from kpop.ui.learning import Training, curve_points, decode_training, read_snapshots
-from kpop.ui.spectrogram import N_BANDS
-from kpop.ui.tasks import BackgroundTask
+from kpop.ui.spectrogram import N_BANDS, png_uri
 
 N_STEPS = 64
+SIZES = TINY_CODEC.flat_codebook_sizes
 CURVE = [{"step": 10, "minutes": 2.0, "held_out": 120.0}, {"step": 30, "minutes": 4.0, "held_out": 80.0}]
 
 
 def tokens(seed: int) -> torch.Tensor:
-    sizes = TINY_CODEC.flat_codebook_sizes
-    return torch.from_numpy(np.random.default_rng(seed).integers(0, sizes, (N_STEPS, len(sizes)))).to(torch.int16)
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, SIZES, (N_STEPS, len(SIZES)))).to(torch.int16)
 
 
-def write(path: Path, snapshots: dict[int, torch.Tensor]) -> Path:
+def write(folder: Path, snapshots: dict[int, torch.Tensor]) -> Path:
+    path = folder / "s.safetensors"
     write_tensors(path, {f"codes.{step}": t for step, t in snapshots.items()}, {"steps": json.dumps(list(snapshots))})
     return path
 
 
 @pytest.fixture(scope="module")
-def pipeline() -> SimpleNamespace:
+def codec() -> Codec:
     torch.manual_seed(0)
     codec = Codec(TINY_CODEC).eval()
     for name, values in codec.named_buffers():
         if name.endswith("vectors"):  # untrained: let different tokens mean different sounds
             values.normal_()
-    return SimpleNamespace(codec=codec, info={"lstm_curve": CURVE})
+    return codec
 
 
 @pytest.fixture(scope="module")
-def made(pipeline, tmp_path_factory) -> Training:
+def made(codec, tmp_path_factory) -> Training:
     """Of three snapshots, the last with the tokens of the first."""
-    path = write(tmp_path_factory.mktemp("models") / "s.safetensors", {0: tokens(1), 20: tokens(2), 30: tokens(1)})
-    return decode_training(pipeline, path, lambda fraction, status: None)
+    path = write(tmp_path_factory.mktemp("models"), {0: tokens(1), 20: tokens(2), 30: tokens(1)})
+    return decode_training(SimpleNamespace(codec=codec, info={"lstm_curve": CURVE}), path, lambda *_: None)
 
 
 def test_all_moments_have_one_length_so_that_one_can_be_left_for_another(made):
@@ -64,24 +64,19 @@ def test_all_moments_have_one_length_so_that_one_can_be_left_for_another(made):
 
 
 def test_minutes_count_from_the_start_and_bits_stand_where_they_were_measured(made):
-    assert [(moment.step, moment.minutes, moment.bits) for moment in made.moments] == [
-        (0, 0.0, None),
-        (20, 3.0, 100.0),
-        (30, 4.0, 80.0),
-    ]
-    assert [moment.facts for moment in made.moments[:2]] == [
-        "before the first lesson",
-        "after 3 minutes of training · 100 bits of surprise",
-    ]
+    assert {moment.step: moment.facts for moment in made.moments} == {
+        0: "before the first lesson",
+        20: "after 3 minutes of training · 100 bits of surprise",
+        30: "after 4 minutes of training · 80 bits of surprise",
+    }
     assert curve_points(made) == "25.0% 100%, 25.0% 6.0%, 100.0% 94.0%"  # step 10: half way to the second of three
 
 
-def test_a_model_that_does_not_remember_its_training_has_no_facts(pipeline, tmp_path):
-    forgetful = SimpleNamespace(codec=pipeline.codec, info={})
-    path = write(tmp_path / "s.safetensors", {0: tokens(1), 9: tokens(2)})
-    training = decode_training(forgetful, path, lambda *_: None)
-    assert training.curve == ()
+def test_a_model_that_does_not_remember_its_training_has_no_facts(codec, tmp_path):
+    path = write(tmp_path, {0: tokens(1), 9: tokens(2)})
+    training = decode_training(SimpleNamespace(codec=codec, info={}), path, lambda *_: None)
     assert [moment.facts for moment in training.moments] == ["", ""]
+    assert not training.curve
 
 
 @pytest.mark.parametrize(
@@ -91,21 +86,20 @@ def test_a_model_that_does_not_remember_its_training_has_no_facts(pipeline, tmp_
 )
 def test_snapshots_of_another_model_are_refused_in_a_sentence(tmp_path, snapshots):
     with pytest.raises(KpopError, match="does not belong to this voice"):
-        read_snapshots(write(tmp_path / "s.safetensors", snapshots), TINY_CODEC.flat_codebook_sizes)
+        read_snapshots(write(tmp_path, snapshots), SIZES)
 
 
 def test_damaged_snapshots_are_refused_in_a_sentence(tmp_path):
-    path = write(tmp_path / "s.safetensors", {0: tokens(1)})
+    path = write(tmp_path, {0: tokens(1)})
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(KpopError, match="damaged"):
-        read_snapshots(path, TINY_CODEC.flat_codebook_sizes)
+        read_snapshots(path, SIZES)
 
 
 def test_the_shipped_snapshots_belong_to_the_shipped_model():
     lstm = header(checkpoint_path("twice4life"))["lstm"]
     snapshots = read_snapshots(snapshots_path("twice4life"), tuple(lstm["codebook_sizes"][lstm["n_labels"] :]))
-    assert len(snapshots) == 10
-    assert next(iter(snapshots)) == 0
+    assert (len(snapshots), min(snapshots)) == (10, 0)
 
 
 def test_an_image_is_dark_where_it_is_silent_bright_where_it_is_loud_and_has_high_notes_on_top():
@@ -116,55 +110,51 @@ def test_an_image_is_dark_where_it_is_silent_bright_where_it_is_loud_and_has_hig
     assert image.getpixel((0, 0)) < 40 < image.getpixel((1, 0)) < 200 < image.getpixel((2, 0))
 
 
-def page(model: str) -> None:
-    from kpop.ui.learning import hear_it_learn
+def page(model: str) -> AppTest:
+    def section(model: str) -> None:
+        from kpop.ui.learning import hear_it_learn
 
-    hear_it_learn(model, "/base")
+        hear_it_learn(model, "/base")
+
+    return AppTest.from_function(section, args=(model,)).run()
 
 
 @pytest.fixture
-def outcomes(monkeypatch, made) -> list:
-    """What the next decodings end in; the training if there is nothing left."""
+def decoded(monkeypatch, made) -> MagicMock:
     monkeypatch.setattr(learning, "_trainings", {})
-    results: list = []
-
-    def decode(model, report):
-        result = results.pop(0) if results else made
-        if isinstance(result, KpopError):
-            raise result
-        return result
-
-    monkeypatch.setattr(learning, "_decode", decode)
-    return results
+    monkeypatch.setattr(learning, "get_engine", MagicMock())
+    monkeypatch.setattr(learning, "decode_training", MagicMock(return_value=made))
+    return learning.decode_training
 
 
 def press(visited: AppTest) -> AppTest:
     visited.button[0].click().run()
-    tasks: dict[str, BackgroundTask] = visited.session_state[learning.REQUESTED]
-    assert tasks["twice4life"].wait(10)
+    assert learning.training("twice4life").wait(10)
     return visited.run()
 
 
-def test_nothing_is_decoded_before_the_listener_asks_and_then_once_for_all(outcomes, made):
+def test_nothing_is_decoded_before_the_listener_asks_and_then_once_for_all(decoded, made):
     for _ in range(2):
-        visited = AppTest.from_function(page, args=("twice4life",)).run()
+        visited = page("twice4life")
         assert not visited.get("bidi_component")
-        press(visited)
-        outcomes.append(KpopError("A second decoding."))
-        shown = player(visited)
+        shown = player(press(visited))
         assert shown["play"] == made.moments[0].file.url("/base") == shown["tracks"][0]["url"]
         assert [track["title"] for track in shown["tracks"]] == ["Step 0", "Step 20", "Step 30"]
         assert not visited.button
+    decoded.assert_called_once()
 
 
-def test_a_failure_is_told_and_can_be_tried_again(outcomes):
-    outcomes.append(KpopError("The snapshots are damaged."))
-    visited = press(AppTest.from_function(page, args=("twice4life",)).run())
-    assert [error.value for error in visited.error] == ["The snapshots are damaged."]
+def test_a_failure_is_told_and_can_be_tried_again(decoded, made):
+    decoded.side_effect = [KpopError("The snapshots are damaged."), made]
+    visited = page("twice4life")
+    visited.button[0].click().run()
+    (task,) = learning._trainings.values()
+    assert task.wait(10)
+    assert [error.value for error in visited.run().error] == ["The snapshots are damaged."]
     assert player(press(visited))["tracks"]
 
 
-def test_a_model_without_snapshots_shows_nothing(outcomes):
-    visited = AppTest.from_function(page, args=("everything-is-free",)).run()
+def test_a_model_without_snapshots_shows_nothing(decoded):
+    visited = page("everything-is-free")
     assert not visited.exception
     assert len(visited.expander) == len(visited.button) == 0

@@ -20,9 +20,8 @@ from kpop.generation import clips
 from kpop.generation.titles import song_title
 from kpop.settings import Settings
 from kpop.ui import session_state
-from kpop.ui.growth import ENDLESS_COLUMNS, GrowingSpectrogram
 from kpop.ui.player import difference
-from kpop.ui.spectrogram import N_BANDS
+from kpop.ui.spectrogram import ENDLESS_COLUMNS, N_BANDS, GrowingSpectrogram
 
 SHORT = Settings(length_s=4)
 BROKEN = KpopError("The strings broke: put on new ones.")

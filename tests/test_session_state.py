@@ -67,7 +67,7 @@ def finish(job: Job, error: KpopError | None = None) -> None:
         return
     waveform = sine(job.settings.length_s)
     job.pcm.append(pcm_bytes(waveform), last=True)
-    job._end(GeneratedSong(waveform, np.zeros((100, 128), "f4"), np.geomspace(40, 7800, 128), 2.0, job.settings))
+    job._end(GeneratedSong(waveform, np.zeros((100, 128), "f4"), 2.0, job.settings))
 
 
 def show(session: SessionState, engine: Engine, error: KpopError | None = None) -> None:

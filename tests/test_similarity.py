@@ -75,7 +75,7 @@ def index_file(index, tmp_path, monkeypatch):
 
 
 def song(waveform: np.ndarray, seed_end_s: float = 0.0, beat: Beat = GRID_BEAT) -> GeneratedSong:
-    return GeneratedSong(waveform, EMPTY, EMPTY, seed_end_s, Settings(), beat=beat)
+    return GeneratedSong(waveform, EMPTY, seed_end_s, Settings(), beat=beat)
 
 
 def with_copy() -> np.ndarray:

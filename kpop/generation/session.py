@@ -13,7 +13,7 @@ import torch
 from kpop.audio.io import from_pcm, pcm_bytes
 from kpop.audio.loudness import StreamingLimiter, opening_gain_db
 from kpop.audio.phase import StreamingPhase
-from kpop.audio.stft import frame_count, from_log_magnitude, log_mel_spectrogram, mel_centres_hz
+from kpop.audio.stft import frame_count, from_log_magnitude, log_mel_spectrogram
 from kpop.codec.model import Codec
 from kpop.codec.streaming import StreamingDecoder
 from kpop.constants import BEATS_PER_BAR, FRAMES_PER_STEP, HOP_LENGTH, SAMPLE_RATE_HZ, STEPS_PER_BAR, STEPS_PER_BEAT
@@ -154,7 +154,6 @@ class GenerationSession:
         return GeneratedSong(
             waveform=waveform,
             log_mel_db=level_db - level_db.max(),
-            mel_centres_hz=mel_centres_hz(N_DISPLAY_MELS),
             seed_end_s=min(self.seed_end_s, self.settings.length_s),
             settings=self.settings,
             seconds_taken=self.seconds,

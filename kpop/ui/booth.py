@@ -4,7 +4,6 @@ Query parameters, in seconds: length_s of the songs that play by themselves; idl
 """
 
 import html
-import math
 import random
 import secrets
 from contextlib import suppress
@@ -18,18 +17,16 @@ from kpop.errors import KpopError
 from kpop.feedback import KEPT, MADE, Vote, open_store, start_of_today, vote_now
 from kpop.generation.clips import built_in_clips
 from kpop.generation.titles import song_title
-from kpop.settings import LENGTH_RANGE_S, Settings
-from kpop.ui.assets import STATIC_DIR, style
-from kpop.ui.covers import cover_uri
+from kpop.settings import Settings
+from kpop.ui.assets import STATIC_DIR, cover_style, cover_uri, style
 from kpop.ui.feedback import ID_BITS, TIMEOUT_S, random_generator, sample_settings
 from kpop.ui.player import LETTERS, REDRAW_S, STILL, player_data, show_player
 from kpop.ui.session_state import SessionState
+from kpop.ui.sharing import settings_from_query
 
-SONG_S, DUEL_S, IDLE_S, IDLE_RANGE_S = 40.0, 20.0, 60.0, (5.0, 600.0)
+SONG_S, DUEL_S, IDLE_S, IDLE_RANGE_S = 40.0, 20.0, 60, (5, 600)
 TAME, WILD = 0.81, 1.31  # temperatures that no slider gives: they mark the votes of duels in the store
 N_SAMPLES = 8  # of settings, until the clip is another one than the last song's
-LAYOUT = {"height": None, "font_size": 16, "margin": {"l": 68, "r": 14, "t": 44, "b": 36}}  # the height is in the CSS
-NOTE = '<button type="button" class="booth-sound" hidden>Tap for sound</button>'
 WORDS = '<div class="booth-words" role="status"><h1>{}</h1><p>{}</p></div>'
 SONG = '<div class="booth-song">{}<div class="booth-words"><p class="kicker">{}</p><h1>{}</h1><p>{}</p></div></div>'
 SCORE = (
@@ -44,8 +41,16 @@ KEYS = {
     VERDICT: "[Space] another round [R] radio [Esc] start over",
     RADIO: "[Space] start [Esc] back",
 }
-SCRIPT = (STATIC_DIR / "booth.js").read_text(encoding="utf-8")
-attend = st.components.v2.component("booth", html=NOTE, js=SCRIPT, isolate_styles=False)
+QUESTIONS = {
+    CHOOSE: ("Pick a beginning", "The machine dreams it on, twice. You say which one is better."),
+    DUEL: ("Which one is better?", "The same beginning, two moods. Hear both, then vote."),
+}
+attend = st.components.v2.component(
+    "booth",
+    html='<button type="button" class="booth-sound" hidden>Tap for sound</button>',
+    js=(STATIC_DIR / "booth.js").read_text(encoding="utf-8"),
+    isolate_styles=False,
+)
 
 
 @cache
@@ -113,9 +118,8 @@ class Booth:
 
     def play_radio(self) -> None:
         """Play the winner, or another song, without an end."""
-        song = self._sample() if self.winner is None else self.songs[self.winner]
         self.scene = RADIO
-        self._request(song, endless=True)
+        self._request(self._sample() if self.winner is None else self.songs[self.winner], endless=True)
 
     @property
     def complete(self) -> bool:
@@ -146,69 +150,72 @@ def is_booth() -> bool:
 def booth(base_path: str) -> None:
     """Draw the whole page. base_path: of the page on its server, "" for the root."""
     if "booth" not in st.session_state:
-        st.session_state.booth = Booth(_number("length_s", SONG_S, LENGTH_RANGE_S), random_generator())
-    state = st.session_state.booth
+        requested = settings_from_query(st.query_params, Settings(length_s=SONG_S))
+        st.session_state.booth = Booth(requested.length_s, random_generator())
+    state, idle_s = st.session_state.booth, IDLE_S
+    with suppress(KeyError, ValueError):
+        idle_s = min(max(int(st.query_params["idle"]), IDLE_RANGE_S[0]), IDLE_RANGE_S[1])
     for session in state.sessions:
         if session.submit(get_engine(), base_path) and session.rendering:
             session.rendering.cancel()  # the player draws the song as it grows: no finished figure is needed
             session.rendering = None
-    st.html(style("booth") + _covers())
+    st.html(style("booth") + cover_style(".st-key-booth-clip-{} button::before", built_in_clips()))
     with st.container(key="booth-head"):
         st.html(headline(state))
     with st.container(key="booth-tracks"):
         for index, session in enumerate(state.sessions):
-            show_frame(state, index, session)
+            with st.container(key=f"booth-track-{index}"):
+                show_frame(state, index, session)
     with st.container(key="booth-foot"):
         show_buttons(state)
         st.html(f'<p class="booth-keys">{KEYS[state.scene].replace("[", "<kbd>").replace("]", "</kbd>")}</p>')
     with st.container(key="booth-players"):
         _button("next", "Another song", state.next_song)
-        attend(key="attendant", data=[{"idle_s": _number("idle", IDLE_S, IDLE_RANGE_S)}])
-        redraw_s = None if state.complete else REDRAW_S
-        st.fragment(run_every=redraw_s)(update_player)(state, (state.complete, state.error), base_path)
+        attend(key="attendant", data=[{"idle_s": idle_s}])
+        draw_player(state, base_path)
     if state.error:
         st.error(state.error)
 
 
-def update_player(state: Booth, shown: tuple, base_path: str) -> None:
-    """A fragment. shown: completeness and error when the page was drawn; once they differ, it is drawn again."""
-    if shown != (state.complete, state.error):
-        st.rerun()
-    data = [player_data(session, base_path) for session in state.sessions]
-    tracks = [track | {"plot": f"booth-track-{i}"} for i, each in enumerate(data) for track in each["tracks"]]
-    show_player(key="player", data=[data[0] | {"tracks": tracks}])
+def draw_player(state: Booth, base_path: str) -> None:
+    """A fragment: once completeness or error have changed, the whole page is drawn again."""
+    shown = state.complete, state.error
+
+    @st.fragment(run_every=None if state.complete else REDRAW_S)
+    def update() -> None:
+        if shown != (state.complete, state.error):
+            st.rerun()
+        data = [player_data(session, base_path) for session in state.sessions]
+        tracks = [track | {"plot": f"booth-track-{i}"} for i, each in enumerate(data) for track in each["tracks"]]
+        show_player(key="player", data=[data[0] | {"tracks": tracks}])
+
+    update()
 
 
 def headline(state: Booth) -> str:
     """The largest words, as HTML."""
     tame, wild = score()
-    if state.scene == CHOOSE:
-        return WORDS.format("Pick a beginning", "The machine dreams it on, twice. You say which one is better.")
-    if state.scene == DUEL:
-        return WORDS.format("Which one is better?", "The same beginning, two moods. Hear both, then vote.")
+    if state.scene in QUESTIONS:
+        return WORDS.format(*QUESTIONS[state.scene])
     if state.scene == VERDICT:
         kind = "wild" if state.winner == state.wild else "tame"
         chosen = f"You chose <b>{LETTERS[state.winner]}</b>, the {kind} one."
         return WORDS.format(f"{LETTERS[state.wild]} was the wild one", chosen) + SCORE.format(tame, wild)
     kicker = "Endless radio" if state.scene == RADIO else "This song never existed. It is being made right now."
-    clip = next((clip for clip in built_in_clips() if clip.name == state.songs[0].clip), None)
-    facts = [f"Grown from “{html.escape(clip.title)}”"] if clip else []
-    facts += [f"Today’s duels: Tame {tame} : {wild} Wild"] if tame or wild else []
-    cover = f'<img src="{cover_uri(clip)}" alt="">' if clip else ""
+    facts, cover = [f"Today’s duels: Tame {tame} : {wild} Wild"] if tame or wild else [], ""
+    for clip in (clip for clip in built_in_clips() if clip.name == state.songs[0].clip):
+        facts, cover = [f"Grown from “{html.escape(clip.title)}”", *facts], f'<img src="{cover_uri(clip)}" alt="">'
     return SONG.format(cover, kicker, html.escape(song_title(state.songs[0])), " · ".join(facts))
 
 
 def show_frame(state: Booth, index: int, session: SessionState) -> None:
     """The empty figure over which the player draws a song's spectrogram."""
-    with st.container(key=f"booth-track-{index}"):
-        if session.job:
-            from kpop.ui.spectrogram import empty_figure  # imports scipy, which the page must not wait for
+    if session.job:
+        from kpop.ui.spectrogram import empty_figure  # imports scipy, which the page must not wait for
 
-            length_s = None if session.job.endless else session.job.settings.length_s
-            figure = empty_figure(length_s, session.preview.seed_end_s)
-            figure = type(figure)(figure).update_layout(LAYOUT)  # a copy: the page shares the cached one
-            alt = f"Spectrogram of {LETTERS[index] if len(state.songs) > 1 else song_title(state.songs[0])}"
-            st.plotly_chart(figure, config=STILL, key=f"booth-plot-{index}", alt=alt, height="stretch")
+        figure = empty_figure(session.preview.length_s, session.preview.seed_end_s, booth=True)
+        alt = f"Spectrogram of {LETTERS[index] if len(state.songs) > 1 else session.preview.title}"
+        st.plotly_chart(figure, config=STILL, key=f"booth-plot-{index}", alt=alt, height="stretch")
 
 
 def show_buttons(state: Booth) -> None:
@@ -223,7 +230,7 @@ def show_buttons(state: Booth) -> None:
         if scene in (ATTRACT, RADIO):
             _button("touch", "**Touch anywhere** or press Space: make your own song", state.choose)
         elif scene == CHOOSE:
-            for i, clip in enumerate(built_in_clips()):
+            for i, clip in enumerate(built_in_clips(), 1):
                 _button(f"clip-{i}", clip.title, state.pick, clip.name)
             _button("surprise", "Surprise me", state.pick, None)
         elif scene == DUEL:
@@ -237,18 +244,3 @@ def show_buttons(state: Booth) -> None:
 
 def _button(name: str, label: str, callback, *args, **options) -> None:
     st.button(label, key=f"booth-{name}", on_click=callback, args=args, **options)
-
-
-def _number(name: str, default: float, span: tuple[float, float]) -> float:
-    """A number from the query, limited to the span; the default instead of nonsense."""
-    try:
-        number = float(st.query_params.get(name, default))
-    except ValueError:
-        return default
-    return min(max(number, span[0]), span[1]) if math.isfinite(number) else default
-
-
-@cache
-def _covers() -> str:
-    rule = '.st-key-booth-clip-{} button::before {{ background-image: url("{}"); }}'
-    return f"<style>{''.join(rule.format(i, cover_uri(clip)) for i, clip in enumerate(built_in_clips()))}</style>"

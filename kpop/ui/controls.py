@@ -5,7 +5,6 @@ Widgets are bound to query parameters, so that the page's address holds the sett
 
 import secrets
 from dataclasses import asdict, fields
-from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -19,8 +18,7 @@ from kpop.generation.clips import SeedClip, clip_from_file
 from kpop.generation.titles import song_title
 from kpop.model_info import available_models, model_info
 from kpop.settings import LENGTH_RANGE_S, RANDOMNESS_RANGE, TEMPERATURE_RANGE, Settings
-from kpop.ui.assets import escape_markdown
-from kpop.ui.covers import cover_uri
+from kpop.ui.assets import cover_style, escape_markdown
 from kpop.ui.metadata import restore, take_restored
 from kpop.ui.requests import get_session
 from kpop.ui.sharing import arrived_by_link, settings_from_query
@@ -130,7 +128,7 @@ def choose_clip() -> None:
         st.session_state["clip"] = offered[0].name if offered else Settings().clip
     if not offered:
         return
-    st.html(_covers(offered))
+    st.html(cover_style('.st-key-clip [role="radiogroup"] > :nth-child({}) label::before', offered))
     st.radio(
         "Seed clip",
         titles,
@@ -143,13 +141,6 @@ def choose_clip() -> None:
         width="stretch",
         **BOUND,
     )
-
-
-@lru_cache(maxsize=1)
-def _covers(offered: tuple[clips.ClipInfo, ...]) -> str:
-    rule = '.st-key-clip [role="radiogroup"] > :nth-child({}) label::before {{ background-image: url("{}"); }}'
-    rules = "\n".join(rule.format(i, cover_uri(clip)) for i, clip in enumerate(offered, 1))
-    return f"<style>{rules}</style>"
 
 
 def choose_own_clip() -> SeedClip | None:

@@ -1,7 +1,6 @@
 """How does it work: the stages of synthesis, with the figures of the song on the page."""
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -29,70 +28,46 @@ TIMED_STAGES = {"seed": "seed", "sampler": "LSTM", "render": "codec and phase", 
 INVITATION = "Press Generate, and the figures of your own song will stand here."
 
 
-@dataclass(frozen=True)
-class SongFigures:
-    """Measurements of a song, kept without its samples.
-
-    step_s: duration of an LSTM step; taken_s: wall-clock time of the whole song; stages_s: wall-clock time by stage,
-    keys as in GeneratedSong.seconds_taken. Stages overlap.
-    """
-
-    settings: Settings
-    length_s: float
-    seed_end_s: float
-    tempo_bpm: float
-    step_s: float
-    taken_s: float
-    stages_s: dict[str, float]
-
-
-def figures_of(song: "RenderedSong") -> SongFigures:
-    info = header(checkpoint_path(song.settings.model)).get("info", {})
-    step_s = song.beat.beat_s / STEPS_PER_BEAT * info.get("metronome_rate", 1)
-    tempo_bpm = song.beat.tempo_bpm
-    return SongFigures(song.settings, song.length_s, song.seed_end_s, tempo_bpm, step_s, song.taken_s, song.stages_s)
-
-
 def how_it_works(song: "RenderedSong | None", settings: Settings) -> None:
     """Cards with the figures of the song; before there is one, with those of the settings."""
-    figures = figures_of(song) if song else None
-    settings = figures.settings if figures else settings
+    settings = song.settings if song else settings
     with st.container(key="how"), st.expander("How does it work?", icon=":material/route:"):
-        times = _times(figures.stages_s) if figures else f'<p class="how-invitation">{INVITATION}</p>'
+        times = _times(song.stages_s) if song else f'<p class="how-invitation">{INVITATION}</p>'
         temperature = f'<p class="how-knobs">{temperature_in_words(settings.temperature)}</p>'
-        st.html(f'<div class="how-room"><ol class="how">{_cards(figures, settings)}</ol>{times}{temperature}</div>')
+        cards = _cards(song, settings)
+        st.html(f'<div class="how-room"><ol class="how">{cards}</ol>{times}{temperature}</div>')
 
 
-def _cards(figures: SongFigures | None, settings: Settings) -> str:
-    lstm = header(checkpoint_path(settings.model)).get("lstm")
+def _cards(song: "RenderedSong | None", settings: Settings) -> str:
+    checkpoint = header(checkpoint_path(settings.model))
+    lstm, rate = checkpoint.get("lstm"), checkpoint.get("info", {}).get("metronome_rate", 1)
+    step_s = song.beat.beat_s / STEPS_PER_BEAT * rate if song else 1 / STEPS_PER_S
     n_codes = len(lstm["codebook_sizes"]) - lstm["n_labels"] if lstm else 0
     size = f"{lstm['n_layers']} layers of {lstm['hidden']} cells" if lstm else ""
-    step_ms = 1000 * (figures.step_s if figures else 1 / STEPS_PER_S)
-    numbers = _measured(figures, n_codes, size) if figures else _expected(settings, size)
+    figures = _measured(song, step_s, n_codes, size) if song else _expected(settings, size)
     cards = ""
-    for (icon, name, text), number in zip(STAGES, numbers, strict=True):
-        text = text.format(n_codes=n_codes or "a few", step_ms=step_ms)
-        number = f'<p class="how-figure">{number}</p>' if number else ""
-        icon = f'<span class="how-icon" aria-hidden="true">{icon}</span>'
-        cards += f"<li>{icon}<h4>{name}</h4><p>{text}</p>{number}</li>"
+    for (icon, name, text), figure in zip(STAGES, figures, strict=True):
+        text = text.format(n_codes=n_codes or "a few", step_ms=1000 * step_s)
+        figure = f'<p class="how-figure">{figure}</p>' if figure else ""
+        cards += f'<li><span class="how-icon" aria-hidden="true">{icon}</span><h4>{name}</h4><p>{text}</p>{figure}</li>'
     return cards
 
 
 def _expected(settings: Settings, size: str) -> tuple[str, ...]:
-    lstm = _join(f"{count_steps(settings.length_s):,} steps", size)
+    lstm = _join(f"{_count_steps(settings.length_s, 1 / STEPS_PER_S):,} steps", size)
     return _chance(settings), "", lstm, f"{N_BINS} frequencies", "", f"{settings.length_s:.0f} s of it"
 
 
-def _measured(figures: SongFigures, n_codes: int, size: str) -> tuple[str, ...]:
-    n_steps, n_seed_steps = (count_steps(end_s, figures.step_s) for end_s in (figures.length_s, figures.seed_end_s))
-    lstm_s, sound_s = (figures.stages_s.get(stage, 0) for stage in ("sampler", "render"))
+def _measured(song: "RenderedSong", step_s: float, n_codes: int, size: str) -> tuple[str, ...]:
+    n_steps, n_seed_steps = (_count_steps(end_s, step_s) for end_s in (song.length_s, song.seed_end_s))
+    lstm_s, sound_s = (song.stages_s.get(stage, 0) for stage in ("sampler", "render"))
+    made = f"{song.length_s:.0f} s of it"
+    if song.taken_s:
+        speed = f"{song.length_s / song.taken_s:,.0f} times as fast as it plays"
+        made = f"{song.length_s:.0f} s made in {song.taken_s:.2f} s: {speed}"
     pace = f"{n_steps / lstm_s:,.0f} a second" if lstm_s else ""
-    made = f"{figures.length_s:.0f} s of it"
-    if figures.taken_s:
-        speed = f"{figures.length_s / figures.taken_s:,.0f} times as fast as it plays"
-        made = f"{figures.length_s:.0f} s made in {figures.taken_s:.2f} s: {speed}"
     return (
-        f"{figures.seed_end_s:.1f} s at {figures.tempo_bpm:.0f} BPM · {_chance(figures.settings)}",
+        f"{song.seed_end_s:.1f} s at {song.beat.tempo_bpm:.0f} BPM · {_chance(song.settings)}",
         f"{n_seed_steps * n_codes:,} codes for the seed" if n_codes else "",
         _join(f"{n_steps:,} steps", f"{n_steps - n_seed_steps:,} of them its own", pace, size),
         f"{n_steps * FRAMES_PER_STEP:,} pictures of {N_BINS} frequencies",
@@ -101,8 +76,8 @@ def _measured(figures: SongFigures, n_codes: int, size: str) -> tuple[str, ...]:
     )
 
 
-def count_steps(length_s: float, step_s: float = 1 / STEPS_PER_S) -> int:
-    """LSTM steps in so many seconds; a step that has begun counts."""
+def _count_steps(length_s: float, step_s: float) -> int:
+    """A step that has begun counts."""
     return math.ceil(length_s / step_s - 1e-6)
 
 

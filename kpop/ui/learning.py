@@ -1,10 +1,8 @@
 """Hear it learn: the same seed continued by a model at ten moments of its training, as tracks of one player."""
 
 import json
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import streamlit as st
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 TOKENS = "codes."  # name of a snapshot's tensor, followed by the training step
 N_COLUMNS = 384  # of each picture
 TOUR_S = 3.84  # two bars of each moment
-REQUESTED = "learning_requested"  # key of session state: task by model
 INVITATION = (
     "The same dream at ten moments of the training. At first it knows nothing, and you hear noise; an hour later it "
     "plays in time and in tune. Move the slider while it plays."
@@ -32,37 +29,23 @@ INVITATION = (
 CURVE = """<p class="facts">How much new songs surprise it</p>
 <div class="learning-curve" style="clip-path: polygon({points}, 100% 100%)"></div>"""
 
+Curve = list[tuple[int, float]]  # (training step, value), earliest first
 
-@dataclass(frozen=True, eq=False)
-class Moment:
-    """A moment of the training. minutes: of training until then, None if unknown; bits: cross-entropy of a step of
-    held-out songs, None if unknown; file: the sound; image: its spectrogram, a data: URI."""
+
+class Moment(NamedTuple):
+    """A moment of the training. facts: a line for the listener; image: spectrogram of the sound, a data: URI."""
 
     step: int
-    minutes: float | None
-    bits: float | None
+    facts: str
     file: SongFile
     image: str
 
-    @property
-    def facts(self) -> str:
-        """A line for the listener."""
-        facts = []
-        if self.minutes is not None:
-            n = round(self.minutes)
-            spent = "less than a minute" if n < 1 else f"{n} minute{'s' if n > 1 else ''}"
-            facts.append("before the first lesson" if self.step == 0 else f"after {spent} of training")
-        if self.bits is not None:
-            facts.append(f"{self.bits:.0f} bits of surprise")
-        return " · ".join(facts)
 
+class Training(NamedTuple):
+    """moments: earliest first; curve: cross-entropy of a step of held-out songs in bits, empty if unknown."""
 
-@dataclass(frozen=True, eq=False)
-class Training:
-    """moments: earliest first; curve: (training step, bits as in Moment), empty if unknown."""
-
-    moments: tuple[Moment, ...]
-    curve: tuple[tuple[int, float], ...]
+    moments: list[Moment]
+    curve: Curve
 
 
 _trainings: dict[tuple[Path, int], BackgroundTask[Training]] = {}
@@ -71,31 +54,31 @@ _trainings: dict[tuple[Path, int], BackgroundTask[Training]] = {}
 def training(model: str) -> BackgroundTask[Training]:
     """The model's training, decoded once a process when the processor is idle, and again if that has failed."""
     path = snapshots_path(model)
-    key = path, path.stat().st_mtime_ns if path.exists() else 0
+    key = path, path.stat().st_mtime_ns
+
+    def work(report: Report) -> Training:
+        report(0.0, "Waiting for the voice")
+        return decode_training(get_engine().pipelines.get(model).result(), path, report)
+
     if key not in _trainings or _trainings[key].error:
-        _trainings[key] = BackgroundTask(partial(_decode, model), idle=True)
+        _trainings[key] = BackgroundTask(work, idle=True)
     return _trainings[key]
-
-
-def _decode(model: str, report: Report) -> Training:
-    report(0.0, "Waiting for the voice")
-    return decode_training(get_engine().pipelines.get(model).result(), snapshots_path(model), report)
 
 
 def decode_training(pipeline: "Pipeline", path: Path, report: Report) -> Training:
     """Decode every snapshot. Raises KpopError if the file is missing, damaged or another model's."""
     snapshots = read_snapshots(path, pipeline.codec.config.flat_codebook_sizes)
-    curves = {
-        key: [(point["step"], point[key]) for point in pipeline.info.get("lstm_curve", ()) if key in point]
-        for key in ("minutes", "held_out")
-    }
-    minutes = [(0, 0.0), *curves["minutes"]] if curves["minutes"] else []
+    points = pipeline.info.get("lstm_curve", ())
+    minutes, bits = (
+        [(point["step"], point[key]) for point in points if key in point] for key in ("minutes", "held_out")
+    )
+    minutes = [(0, 0.0), *minutes] if minutes else []
     moments = []
     for step, tokens in snapshots.items():
         report(len(moments) / len(snapshots), "Bringing back how it sounded then")
-        known = _interpolate(minutes, step), _interpolate(curves["held_out"], step)
-        moments.append(Moment(step, *known, *_sound_and_image(pipeline, step, tokens)))
-    return Training(tuple(moments), tuple(curves["held_out"]))
+        facts = _facts(step, _interpolate(minutes, step), _interpolate(bits, step))
+        moments.append(Moment(step, facts, *_sound_and_image(pipeline, step, tokens)))
+    return Training(moments, bits)
 
 
 def read_snapshots(path: Path, codebook_sizes: tuple[int, ...]) -> dict[int, np.ndarray]:
@@ -105,13 +88,12 @@ def read_snapshots(path: Path, codebook_sizes: tuple[int, ...]) -> dict[int, np.
     tensors, metadata = read_tensors(path)
     try:
         steps = sorted(json.loads(metadata["steps"]))
-        snapshots = {step: tensors[f"{TOKENS}{step}"].numpy().astype(np.int64) for step in steps}
-        tokens = np.stack(list(snapshots.values()))  # ValueError if they differ in length
+        tokens = np.stack([tensors[f"{TOKENS}{step}"].numpy() for step in steps]).astype(np.int64)
         if tokens.shape[2] != len(codebook_sizes) or (tokens < 0).any() or (tokens >= codebook_sizes).any():
             raise ValueError("tokens of another model")
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError) as error:  # also if they differ in length
         raise KpopError(f"{path.name} does not belong to this voice: train it again to hear it learn.") from error
-    return snapshots
+    return dict(zip(steps, tokens, strict=True))
 
 
 def _sound_and_image(pipeline: "Pipeline", step: int, tokens: np.ndarray) -> tuple[SongFile, str]:
@@ -121,12 +103,10 @@ def _sound_and_image(pipeline: "Pipeline", step: int, tokens: np.ndarray) -> tup
     from kpop.audio.stft import log_mel_spectrogram
     from kpop.generation.pipeline import decode, invert
     from kpop.generation.session import single_thread
-    from kpop.ui.growth import png_uri
-    from kpop.ui.spectrogram import N_BANDS, shrink
+    from kpop.ui.spectrogram import N_BANDS, png_uri, shrink
 
     with torch.inference_mode(), single_thread():
-        waveform = invert(decode(pipeline.codec, tokens), len(tokens) * STEP_SAMPLES, seed=0)
-        waveform = normalise(waveform)
+        waveform = normalise(invert(decode(pipeline.codec, tokens), len(tokens) * STEP_SAMPLES, seed=0))
     pcm = PcmBuffer(len(waveform))
     pcm.append(pcm_bytes(waveform), last=True)
     level_db = log_mel_spectrogram(waveform, N_BANDS)
@@ -134,33 +114,42 @@ def _sound_and_image(pipeline: "Pipeline", step: int, tokens: np.ndarray) -> tup
     return SongFile(pcm, f"twice4life-step-{step}.wav", {"INAM": f"Step {step:,}"}, lambda: None), image
 
 
-def _interpolate(curve: list[tuple[int, float]], step: int) -> float | None:
+def _interpolate(curve: Curve, step: int) -> float | None:
     """The curve's value at a step; None outside its range."""
     if not curve or not curve[0][0] <= step <= curve[-1][0]:
         return None
     return float(np.interp(step, *zip(*curve, strict=True)))
 
 
+def _facts(step: int, minutes: float | None, bits: float | None) -> str:
+    facts = []
+    if minutes is not None:
+        n = round(minutes)
+        spent = "less than a minute" if n < 1 else f"{n} minute{'s' if n > 1 else ''}"
+        facts.append(f"after {spent} of training" if step else "before the first lesson")
+    if bits is not None:
+        facts.append(f"{bits:.0f} bits of surprise")
+    return " · ".join(facts)
+
+
 def hear_it_learn(model: str, base_path: str) -> None:
     """The training of a model, decoded when the listener requests it; nothing for a model without snapshots."""
     if not snapshots_path(model).exists():
         return
+    requested = st.session_state.setdefault("learning_requested", {})  # tasks by model
     with st.expander("Hear it learn", icon=":material/school:"), st.container(key="learning"):
         st.markdown(INVITATION)
-        task = st.session_state.get(REQUESTED, {}).get(model)
-        if task is None or task.error:
-            if task:
-                st.error(f"{task.error}", icon=":material/music_off:")
-            label, icon = "Play it from the beginning", ":material/play_arrow:"
-            st.button(label, icon=icon, on_click=_request, args=(model,))
+        task = requested.get(model)
+        if task and task.error:
+            st.error(f"{task.error}", icon=":material/music_off:")
+        if not task or task.error:
+            if st.button("Play it from the beginning", icon=":material/play_arrow:"):
+                requested[model] = training(model)
+                st.rerun()
         elif not task.finished:
             _wait(task)
         else:
             show_training(task.result(), base_path)
-
-
-def _request(model: str) -> None:
-    st.session_state.setdefault(REQUESTED, {})[model] = training(model)
 
 
 @st.fragment(run_every=POLL_S)
@@ -175,13 +164,8 @@ def show_training(shown: Training, base_path: str) -> None:
     if shown.curve:
         st.html(CURVE.format(points=curve_points(shown)))
     tracks = [
-        {
-            "url": moment.file.url(base_path),
-            "title": f"Step {moment.step:,}",
-            "facts": moment.facts,
-            "length_s": moment.file.pcm.n_samples / SAMPLE_RATE_HZ,
-            "image": moment.image,
-        }
+        {"url": moment.file.url(base_path), "title": f"Step {moment.step:,}", "facts": moment.facts}
+        | {"length_s": moment.file.pcm.n_samples / SAMPLE_RATE_HZ, "image": moment.image}
         for moment in shown.moments
     ]
     show_player(key="learning-player", data=[{"tracks": tracks, "play": tracks[0]["url"], "tour_s": TOUR_S}])

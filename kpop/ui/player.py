@@ -9,19 +9,19 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from kpop.engine import get_engine
-from kpop.generation.titles import song_title
-from kpop.server import SongFile
-from kpop.settings import RANDOMNESS_RANGE, TEMPERATURE_RANGE, Beat, Settings
+from kpop.settings import RANDOMNESS_RANGE, TEMPERATURE_RANGE, Settings
 from kpop.ui.assets import STATIC_DIR
 from kpop.ui.feedback import record_kept
 from kpop.ui.requests import set_controls
 from kpop.ui.session_state import N_VARIATIONS, SessionState
-from kpop.ui.song import RenderedSong
+from kpop.ui.song import SongPreview
 
 REDRAW_S = 0.5
 STILL = {"displayModeBar": False, "scrollZoom": False}  # a finger scrolls past the figure
 HEIGHTS_PX = {1: 360, 2: 260, N_VARIATIONS: 200}  # of a figure, by their number
 LETTERS = "ABCD"
+WELCOME = '<section class="welcome"><h2>{}</h2><p>{}</p><div class="bars" aria-hidden="true">{}</div></section>'
+BAR = '<i style="height:{:.0f}%;--d:-{:.1f}s"></i>'
 INVITATION = (
     "He knows every real one by heart. Pick the first few seconds, decide how much of them the machine may forget,"
     " press <b>Generate</b> – and it dreams up the rest of a song that nobody has ever heard."
@@ -30,7 +30,8 @@ SENT = (
     "Everything is set as it was for that song: press <b>Generate</b>, and the machine dreams it again, note for note."
 )
 N_BARS = 36
-LABELS = {"randomness": "seed randomness", "temperature": "temperature", "seed_number": "seed number"}
+HEADING = '<h2 class="now"{}>{}</h2><p class="facts">{}</p>'
+LABELS = {"randomness": "seed randomness", "seed_number": "seed number"}  # other fields: their names
 FAR = 0.5  # a difference in settings that everybody hears
 CHANGES = {"Temperature": ("temperature", TEMPERATURE_RANGE), "Seed randomness": ("randomness", RANDOMNESS_RANGE)}
 
@@ -58,44 +59,40 @@ def make_layout() -> Layout:
 
 
 def draw_player(session: SessionState, layout: Layout, base_path: str) -> None:
-    """A fragment, at the same place on every run: elsewhere the player would be made anew, and fall silent."""
+    """A fragment, at the same place on every run: elsewhere the player would be made anew, and fall silent.
+
+    Once the session is no longer busy, or its songs have been rendered, the whole page is drawn again.
+    """
+    was_busy = session.busy
+
+    @st.fragment(run_every=REDRAW_S if was_busy else None)
+    def update() -> None:
+        if (session.rendering and session.rendering.finished) or (was_busy and not session.busy):
+            st.rerun()
+        show_player(key="player", data=[player_data(session, base_path)])  # a dict would make Streamlit load pandas
+
     with layout.player:
-        st.fragment(run_every=REDRAW_S if session.busy else None)(_update_player)(session, session.busy, base_path)
-
-
-def _update_player(session: SessionState, busy: bool, base_path: str) -> None:
-    """busy: when the page was drawn; once the session no longer is, the page is drawn again."""
-    if (session.rendering and session.rendering.finished) or (busy and not session.busy):
-        st.rerun()
-    show_player(key="player", data=[player_data(session, base_path)])  # a list: to look into a dict, pandas is loaded
+        update()
 
 
 def player_data(session: SessionState, base_path: str) -> dict:
     """For player.js: the songs on the page, or the one in the making; which of them is to start; status and error."""
-    if job := session.job:
-        length_s, known = None if job.endless else job.settings.length_s, session.preview
-        track = _track(0, session.files[0], song_title(job.settings), length_s, known.seed_end_s, known.beat, base_path)
-        tracks = [track | {"growth": _growth(session)}]
-    else:
-        tracks = [
-            _track(i, song.file, song.title, song.length_s, song.seed_end_s, song.beat, base_path)
-            for i, song in enumerate(session.songs)
-        ]
+    songs = [(session.files[0], session.preview)] if session.job else [(song.file, song) for song in session.songs]
+    tracks = [
+        {"url": file.url(base_path), "title": song.title, "length_s": song.length_s, "beat": asdict(song.beat)}
+        | {"plot": f"track-{i}"}
+        for i, (file, song) in enumerate(songs)
+    ]
+    if session.job:
+        tracks[0]["growth"] = _growth(session)
     return {"tracks": tracks, "play": session.play, "status": session.status, "error": session.error}
-
-
-def _track(
-    index: int, file: SongFile, title: str, length_s: float | None, seed_end_s: float, beat: Beat, base_path: str
-) -> dict:
-    track = {"url": file.url(base_path), "title": title, "length_s": length_s, "seed_end_s": seed_end_s}
-    return track | {"plot": f"track-{index}", "beat": asdict(beat)}
 
 
 def _growth(session: SessionState) -> dict | None:
     """The image of the song in the making, and the seconds that it covers."""
     if not session.job.pcm.n_bytes:
         return None
-    from kpop.ui.growth import GrowingSpectrogram, png_uri  # imports scipy, which the page must not wait for
+    from kpop.ui.spectrogram import GrowingSpectrogram, png_uri  # imports scipy, which the page must not wait for
 
     session.growing = session.growing or GrowingSpectrogram(session.job.pcm)
     session.growing.update()
@@ -107,18 +104,15 @@ def _growth(session: SessionState) -> dict | None:
 
 def show_songs(session: SessionState, layout: Layout) -> None:
     """The song in the making, if it plays; else the finished ones, or a welcome."""
-    songs = session.songs
+    songs = (session.preview,) if session.job else session.songs
     with layout.first.container(key="track-0"):
-        if session.job:
-            show_frame(session)
-        elif songs:
-            show_song(songs[0], 0, session)
+        if songs:
+            show_song(session, songs, 0)
         else:
             show_welcome(session.sent)
-    if not session.job:
-        for i, song in enumerate(songs[1:], 1):
-            with layout.others.container(key=f"track-{i}"):
-                show_song(song, i, session)
+    for i in range(1, len(songs)):
+        with layout.others.container(key=f"track-{i}"):
+            show_song(session, songs, i)
 
 
 def show_sent(session: SessionState) -> None:
@@ -130,45 +124,29 @@ def show_sent(session: SessionState) -> None:
 
 def show_welcome(sent: str | None) -> None:
     """sent: title of a song whose link brought the listener here."""
-    title, text = ("Kevin needs new songs.", INVITATION)
-    if sent:
-        title, text = f"Somebody sent you “{html.escape(sent)}”", SENT
-    rng, bar = random.Random(4), '<i style="height:{:.0f}%;--d:-{:.1f}s"></i>'
-    bars = "".join(bar.format(rng.uniform(15, 95), rng.uniform(0, 5)) for _ in range(N_BARS))
-    welcome = (STATIC_DIR / "welcome.html").read_text(encoding="utf-8")
-    st.html(welcome.format(title=title, words=text, bars=bars))
+    title, text = (f"Somebody sent you “{html.escape(sent)}”", SENT) if sent else ("Kevin needs new songs.", INVITATION)
+    rng = random.Random(4)
+    bars = "".join(BAR.format(rng.uniform(15, 95), rng.uniform(0, 5)) for _ in range(N_BARS))
+    st.html(WELCOME.format(title, text, bars))
 
 
-def show_frame(session: SessionState) -> None:
-    """The frame in which the player lets the picture of a song in the making grow."""
+def show_song(session: SessionState, songs: tuple[SongPreview, ...], index: int) -> None:
+    """One of several has a heading that says how it differs from the first, and a button that removes the others."""
+    song, first, anchor = songs[index], songs[0].settings, "" if index else ' id="song"'
+    if len(songs) == 1:
+        st.html(HEADING.format(anchor, html.escape(song.title), song.facts))
+    else:
+        facts = f"temperature {first.temperature:.2f} · seed randomness {first.randomness:.2f}"
+        facts = difference(first, song.settings) if index else facts
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.html(HEADING.format(anchor, f"{LETTERS[index]} · {html.escape(song.title)}", facts))
+            st.button("Keep this one", key=f"keep-{index}", on_click=keep, args=(session, index))
     from kpop.ui.spectrogram import empty_figure  # imports scipy, which the page must not wait for
 
-    job = session.job
-    title, length_s = song_title(job.settings), None if job.endless else job.settings.length_s
-    show_title(title, "Endless: until you leave or make another song" if job.endless else "Being made…")
-    show_figure(empty_figure(length_s, session.preview.seed_end_s), 0, 1, title)
-
-
-def show_song(song: RenderedSong, index: int, session: SessionState) -> None:
-    if len(session.songs) == 1:
-        show_title(song.title, song.facts)
-    else:
-        show_version(song, index, session)
-    show_figure(song.figure, index, len(session.songs), song.title)
-
-
-def show_title(title: str, facts: str) -> None:
-    st.html(f'<h2 class="now" id="song">{html.escape(title)}</h2><p class="facts">{html.escape(facts)}</p>')
-
-
-def show_version(song: RenderedSong, index: int, session: SessionState) -> None:
-    """The heading of one of several songs: how it differs from the first, and a button that removes the others."""
-    first, settings = session.songs[0].settings, song.settings
-    text = f"temperature {settings.temperature:.2f} · seed randomness {settings.randomness:.2f}"
-    text = difference(first, settings) if index else text
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.html(f'<h2 class="now">{LETTERS[index]} · {html.escape(song.title)}</h2><p class="facts">{text}</p>')
-        st.button("Keep this one", key=f"keep-{index}", on_click=keep, args=(session, index))
+    figure, height_px = song.figure or empty_figure(song.length_s, song.seed_end_s), HEIGHTS_PX[len(songs)]
+    if figure.layout.height != height_px:
+        figure.update_layout(height=height_px)
+    st.plotly_chart(figure, config=STILL, key=f"spectrogram-{index}", alt=f"Spectrogram of {song.title}")
 
 
 def keep(session: SessionState, index: int) -> None:
@@ -177,12 +155,6 @@ def keep(session: SessionState, index: int) -> None:
     record_kept(song.settings, song.own_clip is not None, song.title)
     set_controls(song.settings)
     session.keep(index, get_engine())
-
-
-def show_figure(figure, index: int, n_songs: int, title: str) -> None:
-    if figure.layout.height != HEIGHTS_PX[n_songs]:
-        figure.update_layout(height=HEIGHTS_PX[n_songs])
-    st.plotly_chart(figure, config=STILL, key=f"spectrogram-{index}", alt=f"Spectrogram of {title}")
 
 
 def difference(one: Settings, other: Settings) -> str:

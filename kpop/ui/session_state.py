@@ -21,7 +21,7 @@ from kpop.ui.tasks import BackgroundTask
 if TYPE_CHECKING:
     from kpop.engine import Engine, Job
     from kpop.similarity.match import SimilarityResult
-    from kpop.ui.growth import GrowingSpectrogram
+    from kpop.ui.spectrogram import GrowingSpectrogram
 
 MAX_ENTRIES = 12
 MAX_OWN_CLIPS = 4  # up to 600 kB each

@@ -30,28 +30,13 @@ BUSY_PATIENCE_S = 20.0  # endless songs may keep the engine busy for ever
 
 @dataclass(frozen=True)
 class SongPreview:
-    """What is known of a song before it is made: where its seed ends, and its beat grid."""
-
-    seed_end_s: float
-    beat: Beat
-
-
-@dataclass(frozen=True)
-class RenderedSong:
-    """A finished song as the page shows it.
-
-    own_clip: the listener's own clip that it started from, None for a built-in one; stages_s, taken_s: see
-    GeneratedSong
-    """
+    """A song on the page, known as far as this before it is made. length_s: None if it is endless; figure: None yet."""
 
     settings: Settings
-    own_clip: SeedClip | None
-    file: SongFile | None
-    figure: "go.Figure"
+    length_s: float | None
     seed_end_s: float
     beat: Beat
-    stages_s: dict[str, float]
-    taken_s: float
+    figure: "go.Figure | None" = None
 
     @property
     def title(self) -> str:
@@ -59,9 +44,19 @@ class RenderedSong:
         return song_title(self.settings)
 
     @property
-    def length_s(self) -> float:
-        """Duration in seconds."""
-        return self.file.pcm.n_samples / SAMPLE_RATE_HZ
+    def facts(self) -> str:
+        """A line for the listener."""
+        return "Being made…" if self.length_s else "Endless: until you leave or make another song"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderedSong(SongPreview):
+    """A finished song. own_clip: the listener's, None for a built-in one; stages_s, taken_s: see GeneratedSong."""
+
+    own_clip: SeedClip | None
+    file: SongFile | None = None
+    stages_s: dict[str, float]
+    taken_s: float
 
     @property
     def facts(self) -> str:
@@ -95,7 +90,8 @@ def preview(job: "Job") -> SongPreview:
     position_s = step_s / positions_per_step
     first_slot = clip.first_slot if settings.randomness < 1 else 0
     beat = Beat(-first_slot % STEPS_PER_BAR * position_s, STEPS_PER_BEAT * position_s, BEATS_PER_BAR)
-    return SongPreview(seed_length(n_steps, n_clip_steps, settings.randomness) * step_s, beat)
+    seed_end_s = seed_length(n_steps, n_clip_steps, settings.randomness) * step_s
+    return SongPreview(settings, None if job.endless else settings.length_s, seed_end_s, beat)
 
 
 def render(jobs: "tuple[Job, ...]", own_clip: SeedClip | None, report: Report) -> tuple[RenderedSong, ...]:
@@ -105,14 +101,21 @@ def render(jobs: "tuple[Job, ...]", own_clip: SeedClip | None, report: Report) -
     """
     songs = [job.result() for job in jobs]
     report(1.0, "")  # ends here if nobody needs the figures any more
-    return tuple(_render(song, own_clip) for song in songs)
-
-
-def _render(song: GeneratedSong, own_clip: SeedClip | None) -> RenderedSong:
     from kpop.ui.spectrogram import spectrogram_figure  # imports scipy, which the page must not wait for
 
-    times = song.seconds_taken, song.taken_s
-    return RenderedSong(song.settings, own_clip, None, spectrogram_figure(song), song.seed_end_s, song.beat, *times)
+    return tuple(
+        RenderedSong(
+            settings=song.settings,
+            length_s=song.settings.length_s,
+            seed_end_s=song.seed_end_s,
+            beat=song.beat,
+            figure=spectrogram_figure(song),
+            own_clip=own_clip,
+            stages_s=song.seconds_taken,
+            taken_s=song.taken_s,
+        )
+        for song in songs
+    )
 
 
 def start_comparing(engine: "Engine", song: RenderedSong) -> "BackgroundTask[SimilarityResult | None] | None":
@@ -131,7 +134,5 @@ def _compare(engine: "Engine", song: RenderedSong, data: str, report: Report) ->
     while engine.state()["running"] and time.monotonic() < patient_until_s:
         report(0.0, "Waiting for others' songs")  # low priority does not keep this from taking Python's lock from them
         time.sleep(POLL_S)
-    pcm, empty = song.file.pcm, np.zeros(0, np.float32)
-    waveform = from_pcm(pcm.read(0, pcm.n_bytes))
-    compared = GeneratedSong(waveform, empty, empty, song.seed_end_s, song.settings, beat=song.beat)
-    return closest_moment(compared, data)
+    waveform, no_picture = from_pcm(song.file.pcm.read(0, song.file.pcm.n_bytes)), np.zeros(0, np.float32)
+    return closest_moment(GeneratedSong(waveform, no_picture, song.seed_end_s, song.settings, beat=song.beat), data)

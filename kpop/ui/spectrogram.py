@@ -1,61 +1,83 @@
-"""The mel spectrogram of a song as a Plotly heatmap with the seed shaded. Slow to import: plotly and scipy."""
+"""Mel spectrograms: Plotly heatmaps with the seed shaded, and images that grow. Slow to import: plotly and scipy."""
 
+import base64
+import io
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
+from PIL import Image
+from plotly.colors import sample_colorscale
 
-from kpop.audio.stft import mel_centres_hz
-from kpop.constants import SAMPLE_RATE_HZ
+from kpop.audio.io import SAMPLE_WIDTH_BYTES, from_pcm
+from kpop.audio.stft import log_mel_spectrogram, mel_centres_hz
+from kpop.constants import FRAMES_PER_S, HOP_LENGTH, SAMPLE_RATE_HZ
 from kpop.settings import GeneratedSong
+
+if TYPE_CHECKING:
+    from kpop.engine import PcmBuffer
 
 MAX_COLUMNS = 1000
 N_BANDS = 128
 FLOOR_DB = -80
-HEIGHT_PX = 360
 TICKS_HZ = (100, 500, 1000, 2000, 4000, 7000)
 COLOURS = ("#150d1f", "#3b1d5c", "#8a1f73", "#e0428c", "#ffa07a", "#fff1d6")  # of FLOOR_DB to 0 dB, at even distances
+PALETTE = [  # red, green, blue, 0 to 255, of every dB in turn
+    int(255 * share + 1e-6)
+    for colour in sample_colorscale(list(COLOURS), 1 - FLOOR_DB, colortype="tuple")
+    for share in colour
+]
 SEED_COLOUR = "#ffa07a"
 GENERATED_COLOUR = "#e0428c"
+HOVER = {"zsmooth": "fast", "hovertemplate": "%{x:.1f} s<br>%{y} Hz<br>%{z} dB<extra></extra>"}
+MARGINS_PX = {"l": 48, "r": 20, "t": 34, "b": 30}
+BOOTH = {"font_size": 16, "margin": {"l": 68, "r": 14, "t": 44, "b": 36}}
+
+LOUDEST_DB = -5.3  # usual level of the loudest cell of a song at -14 LUFS; a full-scale sine is 0 dB
+MARGIN_FRAMES = 2  # on either side of a frame's centre that its window covers
 ENDLESS_WINDOW_S = (-20.0, 10.0)  # around the playback position, as in the player's script
-HOVER = "%{x:.1f} s<br>%{y} Hz<br>%{z} dB<extra></extra>"
+ENDLESS_COLUMNS = 1000  # of two frames: 30 s
+ENDLESS_FRAMES_PER_COLUMN = 2
 
 
 def spectrogram_figure(song: GeneratedSong) -> go.Figure:
     """Heatmap of dB over seconds (x) and mel bands labelled with their centre in Hz (y)."""
     length_s = len(song.waveform) / SAMPLE_RATE_HZ
-    level_db = shrink(song.log_mel_db, MAX_COLUMNS)
-    texts = {"zsmooth": "fast", "hovertemplate": HOVER}
-    return _figure(level_db, song.mel_centres_hz, (0.0, length_s), song.seed_end_s, texts)
+    return _figure(shrink(song.log_mel_db, MAX_COLUMNS), (0.0, length_s), song.seed_end_s, HOVER, {})
 
 
 @lru_cache(maxsize=16)
-def empty_figure(length_s: float | None, seed_end_s: float) -> go.Figure:
-    """The same without a picture, for a song that is being generated. length_s: None for an endless song."""
+def empty_figure(length_s: float | None, seed_end_s: float, booth: bool = False) -> go.Figure:
+    """The same without a picture, for a song that is being generated.
+
+    length_s: None for an endless song, which shows no seed; booth: larger text
+    """
     span_s, seed_end_s = ((0.0, length_s), seed_end_s) if length_s else (ENDLESS_WINDOW_S, None)
     silence_db = np.full((1, N_BANDS), FLOOR_DB, np.int8)
-    return _figure(silence_db, mel_centres_hz(N_BANDS), span_s, seed_end_s, {"hoverinfo": "skip"})
+    return _figure(silence_db, span_s, seed_end_s, {"hoverinfo": "skip"}, BOOTH if booth else {})
 
 
 def shrink(level_db: np.ndarray, max_columns: int) -> np.ndarray:
-    """(n_frames, n_bands) dB -> int8 (at most max_columns, n_bands) within FLOOR_DB..0.
+    """(n_frames, n_bands) dB -> int8 (at most max_columns, n_bands) within FLOOR_DB..0."""
+    n_columns = min(len(level_db), max_columns)
+    return _columns(level_db, np.arange(n_columns) * len(level_db) // n_columns)
 
-    Each column is the maximum of its frames: a drum hit of one frame must survive in a song of five minutes.
-    """
-    n_frames = len(level_db)
-    n_columns = min(n_frames, max_columns)
-    loudest = np.maximum.reduceat(level_db, np.arange(n_columns) * n_frames // n_columns, axis=0)
-    return np.clip(np.rint(np.nan_to_num(loudest, nan=FLOOR_DB)), FLOOR_DB, 0).astype(np.int8)
+
+def _columns(level_db: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The maximum of the frames from each start to the next: a drum hit of one frame must survive in a long song."""
+    return np.clip(np.rint(np.maximum.reduceat(level_db, starts)), FLOOR_DB, 0).astype(np.int8)
 
 
 def _figure(
-    level_db: np.ndarray, centres_hz: np.ndarray, span_s: tuple[float, float], seed_end_s: float | None, texts: dict
+    level_db: np.ndarray, span_s: tuple[float, float], seed_end_s: float | None, hover: dict, options: dict
 ) -> go.Figure:
-    """Transparent and without text colours, for both themes. seed_end_s None: endless, without a seed."""
+    """Transparent and without text colours, for both themes. level_db: (n_columns, n_bands); options: of the layout."""
     start_s, end_s = span_s
     column_s = (end_s - start_s) / len(level_db)
+    centres_hz = mel_centres_hz(level_db.shape[1])
     heatmap = go.Heatmap(
-        z=level_db.T,  # (n_bands, n_columns)
+        z=level_db.T,
         x0=start_s + column_s / 2,
         dx=column_s,
         y=[f"{hz:.0f}" for hz in centres_hz],  # categories: the axis is spaced by bands, the hover text in Hz
@@ -63,33 +85,27 @@ def _figure(
         zmax=0,
         colorscale=list(COLOURS),
         showscale=False,
-        **texts,
+        **hover,
     )
+    axis = {"showgrid": False, "fixedrange": True}
     layout = {  # passed at once, since every later change of a figure costs milliseconds
-        "xaxis": {"range": span_s, "ticksuffix": " s", "nticks": 8, "ticklabeloverflow": "allow", "zeroline": False}
-        | {"showgrid": False, "fixedrange": True},
-        "yaxis": _frequency_axis(centres_hz),
+        "xaxis": axis
+        | {"range": span_s, "ticksuffix": " s", "nticks": 8, "ticklabeloverflow": "allow", "zeroline": False},
+        "yaxis": axis
+        | {
+            "type": "category",
+            "tickvals": [int(np.abs(centres_hz - hz).argmin()) for hz in TICKS_HZ],
+            "ticktext": [f"{hz / 1000:g} kHz" if hz >= 1000 else f"{hz} Hz" for hz in TICKS_HZ],
+        },
         "shapes": [] if seed_end_s is None else _seed_shapes(min(seed_end_s, end_s), end_s),
         "annotations": _labels(endless=seed_end_s is None),
-        "height": HEIGHT_PX,
-        "margin": {"l": 48, "r": 20, "t": 34, "b": 30},
+        "margin": MARGINS_PX,
         "hoverlabel": {"bgcolor": COLOURS[0], "bordercolor": SEED_COLOUR, "font": {"color": COLOURS[-1], "size": 13}},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "dragmode": False,
     }
-    return go.Figure(heatmap, layout)
-
-
-def _frequency_axis(centres_hz: np.ndarray) -> dict:
-    ticks_hz = [hz for hz in TICKS_HZ if centres_hz[0] <= hz <= centres_hz[-1]]
-    return {
-        "type": "category",
-        "tickvals": [int(np.abs(centres_hz - hz).argmin()) for hz in ticks_hz],
-        "ticktext": [f"{hz / 1000:g} kHz" if hz >= 1000 else f"{hz} Hz" for hz in ticks_hz],
-        "showgrid": False,
-        "fixedrange": True,
-    }
+    return go.Figure(heatmap, layout | options)
 
 
 def _seed_shapes(seed_end_s: float, length_s: float) -> list[dict]:
@@ -108,11 +124,56 @@ def _seed_shapes(seed_end_s: float, length_s: float) -> list[dict]:
 
 def _labels(endless: bool) -> list[dict]:
     """In opposite corners, where they cannot overlap however short the seed is."""
-    if endless:
-        return [_label("the machine dreams on", GENERATED_COLOUR, "right")]
-    return [_label("Kevin’s memory", SEED_COLOUR, "left"), _label("the machine dreams", GENERATED_COLOUR, "right")]
+    seed = ("Kevin’s memory", SEED_COLOUR, "left")
+    generated = ("the machine dreams on" if endless else "the machine dreams", GENERATED_COLOUR, "right")
+    place = {"xref": "paper", "y": 1.04, "yref": "paper", "yanchor": "bottom", "showarrow": False}
+    return [
+        {"text": f'<span style="color:{colour}">■</span> {text}', "x": float(side == "right"), "xanchor": side} | place
+        for text, colour, side in ([generated] if endless else [seed, generated])
+    ]
 
 
-def _label(text: str, colour: str, side: str) -> dict:
-    place = {"x": float(side == "right"), "xref": "paper", "xanchor": side, "y": 1.04, "yref": "paper"}
-    return {"text": f'<span style="color:{colour}">■</span> {text}', "yanchor": "bottom", "showarrow": False} | place
+class GrowingSpectrogram:
+    """Columns over a whole song, at most MAX_COLUMNS, or over the last 30 s of an endless one; each is computed once.
+
+    columns: (n_done, N_BANDS) int8 dB, each the maximum of the frames that it covers; n_dropped: of an endless song
+    """
+
+    def __init__(self, pcm: "PcmBuffer") -> None:
+        self.pcm = pcm
+        n_frames = pcm.n_samples // HOP_LENGTH + 1 if pcm.n_samples else 0
+        self.frames_per_column = -(-n_frames // MAX_COLUMNS) or ENDLESS_FRAMES_PER_COLUMN
+        self.columns, self.n_dropped = np.zeros((0, N_BANDS), np.int8), 0
+
+    @property
+    def span_s(self) -> tuple[float, float]:
+        """From where to where in the song the columns reach, in seconds."""
+        column_s = self.frames_per_column / FRAMES_PER_S
+        return self.n_dropped * column_s, (self.n_dropped + len(self.columns)) * column_s
+
+    def update(self) -> None:
+        """Add the columns that have become complete."""
+        n_samples = self.pcm.n_bytes // SAMPLE_WIDTH_BYTES
+        first = (self.n_dropped + len(self.columns)) * self.frames_per_column
+        n_new = n_samples // HOP_LENGTH + 1 - first
+        if n_samples != self.pcm.n_samples:
+            n_new = (n_new - MARGIN_FRAMES) // self.frames_per_column * self.frames_per_column
+        if n_new <= 0:
+            return
+        start, stop = max(first - MARGIN_FRAMES, 0), first + n_new + MARGIN_FRAMES
+        pcm = self.pcm.read(*(SAMPLE_WIDTH_BYTES * HOP_LENGTH * frame for frame in (start, stop)))
+        level_db = log_mel_spectrogram(from_pcm(pcm), N_BANDS)[first - start :][:n_new] - LOUDEST_DB
+        columns = _columns(level_db, np.arange(0, len(level_db), self.frames_per_column))
+        self.columns = np.concatenate([self.columns, columns])
+        if not self.pcm.n_samples:
+            n_old = max(len(self.columns) - ENDLESS_COLUMNS, 0)
+            self.columns, self.n_dropped = self.columns[n_old:], self.n_dropped + n_old
+
+
+def png_uri(columns: np.ndarray) -> str:
+    """data: URI of a PNG in the figure's colours. columns: (n_columns, n_bands) int8 dB, FLOOR_DB to 0."""
+    image = Image.fromarray((columns.T[::-1] - FLOOR_DB).astype(np.uint8), "P")
+    image.putpalette(PALETTE)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

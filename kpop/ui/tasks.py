@@ -107,7 +107,7 @@ def _preload(report: Report) -> None:
     loader = get_engine().pipelines.get(Settings().model)
     with suppress(KpopError):
         built_in_clip(Settings().clip)
-        from kpop.ui import growth, spectrogram  # noqa: F401  import scipy and Pillow
+        from kpop.ui import spectrogram  # noqa: F401  imports scipy, plotly and Pillow
 
         loader.result()
     gc_freeze()

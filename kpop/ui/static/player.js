@@ -1,9 +1,8 @@
 // The player: one ordinary <audio controls> for each song on the page, and over its spectrogram a playhead and a beat
 // grid. Python sends the same data on every rerun; only what has changed in it changes anything here.
 //
-// data: {tracks: [{url, title, label, facts, length_s (null: endless), seed_end_s, plot, image,
-//        beat: {first_downbeat_s, beat_s, beats_per_bar},
-//        growth: {image, from_s, to_s} while it is made}],
+// data: {tracks: [{url, title, facts, length_s (null: endless), plot, image,
+//        beat: {first_downbeat_s, beat_s, beats_per_bar}, growth: {image, from_s, to_s} while it is made}],
 //        play: url of the song to start, once; status, error: a line each, or empty; tour_s}
 // plot: key of the Streamlit container with the track's Plotly figure; image: URL of a picture instead, shown here
 
@@ -57,7 +56,7 @@ class Track {
     this.audio.title = song.title;
     this.audio.ariaLabel = song.title;
     this.head.ariaLabel = `Position in ${song.title}`;
-    this.letter.textContent = song.label ?? "ABCD"[index];
+    this.letter.textContent = "ABCD"[index];
     this.letter.ariaLabel = `Hear ${this.letter.textContent}: ${song.title}`;
     this.letter.hidden = nTracks < 2 || Boolean(song.image);
     this.growth.hidden = !song.growth;
