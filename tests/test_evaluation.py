@@ -65,12 +65,15 @@ def table(rows) -> Table:
     return table
 
 
+def pulse(waveform: np.ndarray) -> tuple[float, float]:
+    return measures.pulse(measures.onset_strength(measures.log_mel_spectrogram(waveform)))
+
+
 @pytest.mark.parametrize("bpm", [96.0, 125.0, 140.0])
 def test_the_tempo_of_clicks_is_measured(bpm):
-    clarity, measured_bpm = measures.pulse(measures.onset_strength(measures.log_mel_spectrogram(clicks(bpm))))
+    clarity, measured_bpm = pulse(clicks(bpm))
     assert measures.tempo_error_percent(measured_bpm, bpm) < 1.5
     assert clarity > 0.5
-    assert measures.onset_rate_hz(clicks(bpm)) == pytest.approx(bpm / 60, rel=0.05)
 
 
 def test_half_and_double_time_are_no_error_but_a_third_is():
@@ -80,8 +83,8 @@ def test_half_and_double_time_are_no_error_but_a_third_is():
 
 def test_noise_and_shuffled_clicks_have_less_pulse():
     steady = clicks(125)
-    assert measures.pulse_clarity(report.pink_noise(len(steady), rng())) < 0.3
-    assert measures.pulse_clarity(report.sixteenths_shuffled(steady, rng())) < 0.7 * measures.pulse_clarity(steady)
+    assert pulse(report.pink_noise(len(steady), rng()))[0] < 0.3
+    assert pulse(report.sixteenths_shuffled(steady, rng()))[0] < 0.7 * pulse(steady)[0]
 
 
 @pytest.mark.parametrize("tonic", [0, 3, 10])

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.signal import find_peaks
 
 from kpop.audio.loudness import integrated_loudness, true_peak_db
 from kpop.audio.stft import log_mel_spectrogram
 from kpop.checkpoint import read_tensors
-from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ, STEP_SAMPLES
+from kpop.constants import BAR_SAMPLES, FRAMES_PER_S, SAMPLE_RATE_HZ, STEP_SAMPLES
 from kpop.corpus.compose import song_name
 from kpop.evaluation.fidelity import compare_with_griffin_lim, crest_factor_db
-from kpop.evaluation.measures import SongFeatures, analyse_song, onset_rate_hz, pulse_clarity
+from kpop.evaluation.measures import SongFeatures, analyse_song, onset_strength, pulse
 from kpop.evaluation.report import codec_figures, excerpts, generated, unseen_songs
 from kpop.generation.clips import built_in_clip, built_in_clips
 from kpop.generation.pipeline import Pipeline, codec_copy, decode, invert
@@ -28,6 +29,15 @@ MODELS = Path(__file__).parents[1] / "models"
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
     return Pipeline.load(checkpoint_path(DEFAULT_MODEL))
+
+
+def pulse_clarity(waveform: np.ndarray) -> float:
+    return pulse(onset_strength(log_mel_spectrogram(waveform)))[0]
+
+
+def onset_rate_hz(waveform: np.ndarray) -> float:
+    strength = onset_strength(log_mel_spectrogram(waveform))
+    return len(find_peaks(strength, 3.0)[0]) / (len(strength) / FRAMES_PER_S)
 
 
 def after_seed(song: GeneratedSong) -> np.ndarray:

@@ -18,7 +18,6 @@ QUANTILES = np.linspace(0, 1, 41)
 N_WINDOWS = (1, 2, 4, 8, 16, 32, 64, 128, 160)  # the last: songs of five minutes
 ALL_KEYS = range(-5, 7)  # semitones
 WINDOW_BARS = 2
-INT8_MAX = 127
 _BLOCK_BARS, _BLOCK_WINDOWS = 2048, 8  # compared at a time: the products stay in the processor's cache
 
 
@@ -167,9 +166,3 @@ class SimilarityIndex:
                 best[better] = windows[better - first].max(1)
                 bars[better] = start + windows[better - first].argmax(1)
         return best, bars
-
-
-def quantised(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (n_bars, n_dimensions) as int8, each scaled to its own largest component."""
-    largest = np.maximum(np.abs(vectors).max(1, keepdims=True), 1e-9)
-    return np.round(vectors * (INT8_MAX / largest)).astype(np.int8)

@@ -1,6 +1,5 @@
 """The moment of the training music most similar to a generated song, for the page to show and to play."""
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +8,7 @@ from kpop.audio.io import wav_bytes
 from kpop.constants import BAR_SAMPLES, HOP_LENGTH, SAMPLE_RATE_HZ
 from kpop.errors import KpopError
 from kpop.model_info import index_path
-from kpop.settings import GRID_BEAT, Beat, GeneratedSong
+from kpop.settings import GRID_BEAT, GeneratedSong
 
 LOW, USUAL, HIGH = 0.05, 0.5, 0.95  # quantiles of unseen songs
 N_ITERATIONS = 8  # of Griffin-Lim, as for the song itself
@@ -20,8 +19,7 @@ FADE_S = 0.01
 class SimilarityResult:
     """The two bars of the training music most similar to any two of a song, and the similarities of unseen songs.
 
-    similarity: 0..1, 1 for the same two bars in whatever key; low, usual, high: quantiles 5, 50 and 95 % of unseen
-        songs of this length
+    similarity: 0..1, 1 for the same two bars in whatever key; low, usual, high: 5, 50, 95 % quantiles of unseen songs
     song, song_start_s: which training song, and where in it; start_s: where in the song itself
     here, there: WAV files of the two bars; there is None for songs that are not of the composed corpus
     """
@@ -48,7 +46,8 @@ def closest_moment(song: GeneratedSong, data: str) -> SimilarityResult | None:
     A song at another tempo is compared at the training music's. None if there is no index of those songs beside the
     model, the song is too short, or it has another number of beats per bar.
     """
-    from kpop.similarity.index import WINDOW_BARS, SimilarityIndex  # imports torch, which the page starts without
+    from kpop.corpus.compose import CORPUS_DATA  # here, as the page must not wait for scipy and torch
+    from kpop.similarity.index import WINDOW_BARS, SimilarityIndex
 
     try:
         index = SimilarityIndex.load(index_path(song.settings.model))
@@ -56,13 +55,14 @@ def closest_moment(song: GeneratedSong, data: str) -> SimilarityResult | None:
         return None
     if index.data != data or song.beat.beats_per_bar != GRID_BEAT.beats_per_bar:
         return None
-    hop = round(HOP_LENGTH * bar_s(song.beat) * SAMPLE_RATE_HZ / index.bar_samples)
+    bar_s = song.beat.beat_s * song.beat.beats_per_bar
+    hop = round(HOP_LENGTH * bar_s * SAMPLE_RATE_HZ / index.bar_samples)
     stretch = hop / HOP_LENGTH
     match = index.search(at_tempo(song.waveform, hop), round(first_bar_after_seed(song) / stretch))
     if match is None:
         return None
     start_s = match.start_s * stretch
-    start, length = (round(each_s * SAMPLE_RATE_HZ) for each_s in (start_s, WINDOW_BARS * bar_s(song.beat)))
+    start, length = (round(each_s * SAMPLE_RATE_HZ) for each_s in (start_s, WINDOW_BARS * bar_s))
     number = match.song.removeprefix("song-")
     return SimilarityResult(
         match.similarity,
@@ -71,7 +71,7 @@ def closest_moment(song: GeneratedSong, data: str) -> SimilarityResult | None:
         song_start_s=match.song_start_s,
         start_s=start_s,
         here=wav_bytes(faded(song.waveform[start : start + length])),
-        there=wav_bytes(training_excerpt(match.song, match.song_start_s)) if data == corpus_data() else None,
+        there=wav_bytes(training_excerpt(int(number), match.song_start_s)) if data == CORPUS_DATA else None,
     )
 
 
@@ -86,39 +86,21 @@ def at_tempo(waveform: np.ndarray, hop: int) -> np.ndarray:
     return reconstruct(magnitude, (len(magnitude) - 1) * HOP_LENGTH, n_iterations=N_ITERATIONS)
 
 
-def bar_s(beat: Beat) -> float:
-    """Length of a bar."""
-    return beat.beat_s * beat.beats_per_bar
-
-
 def first_bar_after_seed(song: GeneratedSong) -> int:
     """The sample at which the first wholly generated bar begins."""
-    bars_before = np.ceil((song.seed_end_s - song.beat.first_downbeat_s) / bar_s(song.beat) - 1e-6)
-    start_s = song.beat.first_downbeat_s + max(bars_before, 0) * bar_s(song.beat)
-    return round(start_s * SAMPLE_RATE_HZ)
+    bar_s = song.beat.beat_s * song.beat.beats_per_bar
+    bars_before = np.ceil((song.seed_end_s - song.beat.first_downbeat_s) / bar_s - 1e-6)
+    return round((song.beat.first_downbeat_s + max(bars_before, 0) * bar_s) * SAMPLE_RATE_HZ)
 
 
-def corpus_data() -> str:
-    """A checkpoint's info["data"] if it was trained on the composed corpus in its present version."""
-    from kpop.corpus.compose import CORPUS_VERSION
-
-    return f"own corpus, version {CORPUS_VERSION}"
-
-
-def training_excerpt(name: str, start_s: float, n_bars: int = 2) -> np.ndarray:
-    """Waveform float32 of n_bars of a song of the composed corpus from start_s on, with short fades.
-
-    KpopError for other songs' names.
-    """
-    from kpop.corpus.compose import compose, song_name
+def training_excerpt(number: int, start_s: float) -> np.ndarray:
+    """Waveform float32 of two bars of a song of the composed corpus from start_s on, with short fades."""
+    from kpop.corpus.compose import compose
     from kpop.corpus.mix import render
 
-    digits = re.fullmatch(r"song-(\d{5,})", name)
-    if not digits or song_name(int(digits[1])) != name:
-        raise KpopError(f"{name} is no song of our own corpus: play it from where you have it.")
-    waveform = render(compose(int(digits[1])))
-    start = min(round(start_s * SAMPLE_RATE_HZ), len(waveform) - n_bars * BAR_SAMPLES)
-    return faded(waveform[start : start + n_bars * BAR_SAMPLES])
+    waveform = render(compose(number))
+    start = min(round(start_s * SAMPLE_RATE_HZ), len(waveform) - 2 * BAR_SAMPLES)
+    return faded(waveform[start : start + 2 * BAR_SAMPLES])
 
 
 def faded(waveform: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 from kpop.checkpoint import load_checkpoint, load_codec, save_checkpoint
 from kpop.codec.model import Codec, CodecConfig
 from kpop.constants import LABEL_SIZES
-from kpop.corpus.compose import CORPUS_VERSION
+from kpop.corpus.compose import CORPUS_DATA, CORPUS_VERSION
 from kpop.errors import KpopError
 from kpop.lstm.model import LstmConfig, TokenLstm
 from kpop.training.codec import CodecTrainer
@@ -78,7 +78,7 @@ def run(plan: Plan, report: Report = print) -> None:
     start = load_checkpoint(plan.start)[:2] if plan.start else (None, None)
     codec, codec_curve = _train_codec(plan, songs, held_out, start[0], report)
     info = {
-        "data": str(plan.folder.name) if plan.folder else f"own corpus, version {CORPUS_VERSION}",
+        "data": str(plan.folder.name) if plan.folder else CORPUS_DATA,
         "title": plan.title,
         "about": plan.about,
         "n_songs": len(songs),
