@@ -18,8 +18,14 @@ from kpop.errors import KpopError
 from kpop.settings import GRID_BEAT, Beat, GeneratedSong, Settings
 from kpop.similarity.build import AnalysedSong, analyse_song, build
 from kpop.similarity.features import bar_edges
-from kpop.similarity.index import Reference, SimilarityIndex
-from kpop.similarity.match import SimilarityResult, closest_moment, first_bar_after_seed, training_excerpt
+from kpop.similarity.index import (
+    Reference,
+    SimilarityIndex,
+    SimilarityResult,
+    closest_moment,
+    first_bar_after_seed,
+    training_excerpt,
+)
 from kpop.training.data import TrainingSong, no_labels, to_int16
 from kpop.ui.similarity import meter
 
@@ -29,8 +35,8 @@ DATA = "my songs"
 SCALE = np.array([0, 2, 4, 5, 7, 9, 11])
 EMPTY = np.zeros(0, np.float32)
 WAV = wav_bytes(np.zeros(800, np.float32))
-FAR = SimilarityResult(0.64, 0.62, 0.75, 0.91, "song 214", 41.2, 23.7, WAV, WAV)
-NEAR = SimilarityResult(0.94, 0.62, 0.75, 0.91, "b.mp3", 41.2, 23.7, WAV, None)
+FAR = SimilarityResult(0.64, 23.7, "song 214", 41.2, 14, 0.62, 0.75, 0.91, WAV, WAV)
+NEAR = SimilarityResult(0.94, 23.7, "b.mp3", 41.2, 14, 0.62, 0.75, 0.91, WAV, None)
 
 
 def tune(number: int, semitones: int = 0, n_bars: int = N_BARS) -> np.ndarray:

@@ -166,16 +166,11 @@ WINDOW_BANDS = 20
 
 @dataclass(frozen=True)
 class SongFeatures:
-    """What the table needs of a song that begins with a bar.
+    """What the table needs of a song that begins with a bar."""
 
-    values: the measures that are one number per song
-    octaves_db: (7,) levels of the octave bands less their mean
-    windows: (n_bars - 1, 68) statistics of each two consecutive bars
-    """
-
-    values: dict[str, float]
-    octaves_db: np.ndarray
-    windows: np.ndarray
+    values: dict[str, float]  # the measures that are one number per song
+    octaves_db: np.ndarray  # (7,) levels of the octave bands less their mean
+    windows: np.ndarray  # (n_bars - 1, 68) statistics of each two consecutive bars
 
 
 def analyse_song(waveform: np.ndarray) -> SongFeatures:

@@ -9,8 +9,7 @@ import scipy.fft
 import torch
 
 from kpop.audio.loudness import normalise
-from kpop.audio.stft import from_log_magnitude, log_mel_db, stft
-from kpop.codec.model import Codec
+from kpop.audio.stft import stft
 from kpop.constants import (
     BAR_SAMPLES,
     SAMPLE_RATE_HZ,
@@ -20,17 +19,15 @@ from kpop.constants import (
     STEPS_PER_BAR,
     STEPS_PER_S,
 )
-from kpop.corpus.score import PALETTES
 from kpop.evaluation import fidelity, measures
 from kpop.evaluation.measures import SongFeatures
 from kpop.generation.clips import built_in_clip, built_in_clips
-from kpop.generation.pipeline import Pipeline, analyse, codec_copy, decode, encode, invert
+from kpop.generation.pipeline import Pipeline, codec_copy, decode, invert
 from kpop.generation.session import generate
 from kpop.lstm.sampler import Chunk
 from kpop.settings import LENGTH_RANGE_S, Settings
 from kpop.similarity.build import FIRST_UNSEEN, INT16_SCALE
 from kpop.similarity.index import SimilarityIndex
-from kpop.training.codec import perplexity_shares
 from kpop.training.data import Songs, TokenSequence, corpus_song, encode_song
 from kpop.training.loop import Report
 from kpop.training.lstm import Sequences, bar_ago_bits, bits_by_codebook, unigram_bits
@@ -60,7 +57,6 @@ SCALE = f"raw mean, (normalised: 0 as {REFERENCE}, 1 as the control *, with its 
 FIRST_BAR = 16  # of reference songs: past the intro, like what follows a seed
 N_LONG_SONGS, N_BITS_SONGS, N_FIGURE_SONGS = 4, 10, 4  # of the songs, for what takes long and varies little
 SCORED_STEPS = 1_000
-CHORDS = ((48, 60, 64, 67), (45, 57, 60, 64), (41, 57, 60, 65), (43, 59, 62, 67))  # MIDI: bass, then pad
 COLLAPSE_TEMPERATURES, COLLAPSE_SEEDS, COLLAPSE_LENGTH_S = (0.7, 1.0, 1.2), 3, 290.0
 N_BOOTSTRAP = 1_000
 CPU = torch.device("cpu")
@@ -203,17 +199,12 @@ def lstm_bits(pipeline: Pipeline, song: TokenSequence, n_steps: int | None = Non
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of one column.
+    """One row of one column."""
 
-    raw: mean over n_songs, in the column's unit
-    normalised: 0 is the reference songs' mean, 1 the control's; None without a control
-    low, high: its 95 % confidence interval
-    """
-
-    raw: float
+    raw: float  # mean over n_songs, in the column's unit
     n_songs: int
-    normalised: float | None = None
-    low: float | None = None
+    normalised: float | None = None  # 0 is the reference songs' mean, 1 the control's; None without a control
+    low: float | None = None  # its 95 % confidence interval
     high: float | None = None
 
     def __str__(self) -> str:
@@ -251,17 +242,12 @@ def normalised(value, reference, control):
 
 @dataclass
 class Table:
-    """What was measured.
-
-    cells: row -> column -> Cell, without columns that mean nothing for the row
-    octaves_db: row -> (7,) mean balance; similarity_percentiles: row -> (5th, 95th) of its songs
-    omitted: sentences on what could not be measured
-    """
+    """What was measured, by row; cells by column, too, without those that mean nothing for the row."""
 
     cells: dict[str, dict[str, Cell]] = field(default_factory=dict)
-    octaves_db: dict[str, np.ndarray] = field(default_factory=dict)
-    similarity_percentiles: dict[str, tuple[float, float]] = field(default_factory=dict)
-    omitted: list[str] = field(default_factory=list)
+    octaves_db: dict[str, np.ndarray] = field(default_factory=dict)  # (7,) mean balance
+    similarity_percentiles: dict[str, tuple[float, float]] = field(default_factory=dict)  # (5th, 95th)
+    omitted: list[str] = field(default_factory=list)  # sentences on what could not be measured
 
     def add(self, column: str, values: Values) -> None:
         """Fill a column."""
@@ -355,8 +341,8 @@ def part_figures(pipeline: Pipeline, songs: Songs, sequences: Sequences) -> dict
     sizes = pipeline.lstm_config.codebook_sizes
     bits = [lstm_bits(pipeline, song) for song in sequences]
     return {
-        "codec, on unheard songs": codec_figures(pipeline.codec, songs),
-        "codec, on held chords": tuning_figures(pipeline.codec),
+        "codec, on unheard songs": fidelity.codec_figures(pipeline.codec, songs),
+        "codec, on held chords": fidelity.tuning_figures(pipeline.codec),
         "bits per step, on unheard songs": {
             "lstm": float(np.average(bits, weights=[len(song.tokens) for song in sequences])),
             "same as one bar ago": float(bar_ago_bits(sequences, sequences, sizes).sum()),
@@ -366,44 +352,6 @@ def part_figures(pipeline: Pipeline, songs: Songs, sequences: Sequences) -> dict
             "whole pass in float32": float(np.mean([lstm_bits(pipeline, song, SCORED_STEPS) for song in sequences])),
             "stepping in int8": float(np.mean([sampler_bits(pipeline, song) for song in sequences])),
         },
-    }
-
-
-def codec_figures(codec: Codec, songs: Songs) -> dict[str, float]:
-    """Means over songs: log-mel error, and absolute differences in treble energy and crest factor, in dB; and the
-    smallest perplexity of a codebook's tokens, as a share of its size."""
-    rows, tokens = [], []
-    for waveform in (song.waveform / INT16_SCALE for song in songs):
-        log_magnitudes = analyse(waveform)
-        tokens.append(encode(codec, log_magnitudes))
-        levels = [log_mel_db(from_log_magnitude(each)) for each in (decode(codec, tokens[-1]), log_magnitudes)]
-        copy = codec_copy(waveform, codec)
-        treble = [fidelity.band_energy_db(each, 4_000, 8_000) for each in (waveform, copy)]
-        crest = [fidelity.crest_factor_db(each) for each in (waveform, copy)]
-        figures = {
-            "log_mel_error_db": np.abs(levels[0] - levels[1]).mean(),
-            "log_mel_error_after_inversion_db": fidelity.log_mel_error_db(waveform, copy),
-            "treble_difference_db": abs(treble[1] - treble[0]),
-            "crest_difference_db": abs(crest[1] - crest[0]),
-        }
-        rows.append(figures)
-    use = perplexity_shares(torch.from_numpy(np.concatenate(tokens)), codec.config.flat_codebook_sizes)
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} | {"least_codebook_use": min(use)}
-
-
-def tuning_figures(codec: Codec) -> dict[str, float]:
-    """Cents by which partials of held chords move (median and 95th percentile of the absolute, share within 5), and
-    their warble."""
-    cents, warble_db = [], []
-    for reference in (fidelity.held_chord(palette, chord) for palette in PALETTES for chord in CHORDS):
-        copy, partials_hz = codec_copy(reference, codec), fidelity.partials_hz(reference)
-        cents.extend(np.abs(fidelity.cents_off(reference, copy, partials_hz)))
-        warble_db.append(fidelity.warble_db(reference, copy, partials_hz))
-    return {
-        "median_cents_off": float(np.median(cents)),
-        "p95_cents_off": float(np.percentile(cents, 95)),
-        "share_within_5_cents": float(np.mean(np.array(cents) < 5)),
-        "warble_db": float(np.mean(warble_db)),
     }
 
 

@@ -105,17 +105,12 @@ def _rhythm(waveform: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Projection:
-    """Whitened principal components of bars in all twelve keys: what most songs share counts less.
+    """Whitened principal components of bars in all twelve keys: what most songs share counts less. All float32."""
 
-    rhythm_mean: (N_RHYTHM,) float32
-    norms: (3,) float32, usual norms of a bar's bass, melody and rhythm
-    mean: (N_FEATURES,) float32; matrix: (N_FEATURES, N_DIMENSIONS) float32
-    """
-
-    rhythm_mean: np.ndarray
-    norms: np.ndarray
-    mean: np.ndarray
-    matrix: np.ndarray
+    rhythm_mean: np.ndarray  # (N_RHYTHM,)
+    norms: np.ndarray  # (3,), usual norms of a bar's bass, melody and rhythm
+    mean: np.ndarray  # (N_FEATURES,)
+    matrix: np.ndarray  # (N_FEATURES, N_DIMENSIONS)
 
     @classmethod
     def fit(cls, bars: np.ndarray) -> "Projection":
