@@ -109,10 +109,9 @@ def _ratio_db(numerator: float, denominator: float) -> float:
 
 def held_chord(palette: str, chord: tuple[int, ...]) -> np.ndarray:
     """A bass note and a pad of a palette's instruments, MIDI notes, held for two bars, at -14 LUFS."""
-    parts = ("bass", chord[:1]), ("pad", chord[1:])
-    notes = {track: tuple(Note(0, 2 * SIXTEENTHS_PER_BAR, midi, 0.8) for midi in midis) for track, midis in parts}
-    stems = [stem(track, palette, held, 2 * BAR_SAMPLES) for track, held in notes.items()]
-    return normalise((0.3 * stems[0] + 0.3 * stems[1]).astype(np.float32))
+    notes = tuple(Note(0, 2 * SIXTEENTHS_PER_BAR, midi, 0.8) for midi in chord)
+    bass, pad = (stem(*part, 2 * BAR_SAMPLES) for part in (("bass", palette, notes[:1]), ("pad", palette, notes[1:])))
+    return normalise((0.3 * bass + 0.3 * pad).astype(np.float32))
 
 
 def partials_hz(waveform: np.ndarray) -> np.ndarray:
@@ -160,13 +159,12 @@ def codec_figures(codec: Codec, songs: Songs) -> dict[str, float]:
         tokens.append(encode(codec, log_magnitudes))
         levels = [log_mel_db(from_log_magnitude(each)) for each in (decode(codec, tokens[-1]), log_magnitudes)]
         copy = codec_copy(waveform, codec)
-        treble = [band_energy_db(each, 4_000, 8_000) for each in (waveform, copy)]
-        crest = [crest_factor_db(each) for each in (waveform, copy)]
+        treble, treble_of_copy = (band_energy_db(each, 4_000, 8_000) for each in (waveform, copy))
         figures = {
             "log_mel_error_db": np.abs(levels[0] - levels[1]).mean(),
             "log_mel_error_after_inversion_db": log_mel_error_db(waveform, copy),
-            "treble_difference_db": abs(treble[1] - treble[0]),
-            "crest_difference_db": abs(crest[1] - crest[0]),
+            "treble_difference_db": abs(treble_of_copy - treble),
+            "crest_difference_db": abs(crest_factor_db(copy) - crest_factor_db(waveform)),
         }
         rows.append(figures)
     use = perplexity_shares(torch.from_numpy(np.concatenate(tokens)), codec.config.flat_codebook_sizes)
