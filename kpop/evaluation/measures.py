@@ -80,8 +80,7 @@ def song_chroma(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     centres = np.arange(n_sixteenths) * SIXTEENTH_SAMPLES + SIXTEENTH_SAMPLES // 2
     whole = waveform[: n_sixteenths * SIXTEENTH_SAMPLES]
     ranges = CHORD_RANGE_HZ, BASS_RANGE_HZ
-    high, low = (chroma(whole, centres, CHROMA_FFT, each, _peaks, lambda off: 1 - 2 * np.abs(off)) for each in ranges)
-    return high, low
+    return tuple(chroma(whole, centres, CHROMA_FFT, each, _peaks, lambda off: 1 - 2 * np.abs(off)) for each in ranges)
 
 
 def _peaks(magnitude: np.ndarray) -> np.ndarray:

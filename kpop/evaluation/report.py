@@ -184,9 +184,10 @@ def bits_of_rows(pipeline: Pipeline, sequences: Sequences, seconds: float) -> Va
     those of the frequencies of the tokens in these very songs."""
     n_steps = max(round(seconds * STEPS_PER_S) // STEPS_PER_BAR, 1) * STEPS_PER_BAR
     first = [TokenSequence(song.tokens[:n_steps], song.metre_positions[:n_steps]) for song in sequences]
-    rngs = [np.random.default_rng([number, 8]) for number in range(len(first))]
-    pairs = zip(first, rngs, strict=True)
-    mixed = [replace(song, tokens=shuffled(song.tokens, STEPS_PER_BAR, rng)) for song, rng in pairs]
+    mixed = [
+        replace(song, tokens=shuffled(song.tokens, STEPS_PER_BAR, np.random.default_rng([number, 8])))
+        for number, song in enumerate(first)
+    ]
     sizes = pipeline.lstm_config.codebook_sizes
     unigram = per_song({UNIGRAM: first}, lambda song: unigram_bits(first, [song], sizes).sum())
     return per_song({REFERENCE: first, BARS: mixed}, lambda song: lstm_bits(pipeline, song)) | unigram

@@ -233,6 +233,5 @@ def training_excerpt(number: int, start_s: float) -> np.ndarray:
 
 def faded(waveform: np.ndarray) -> np.ndarray:
     """A copy with short linear fades."""
-    n = min(round(FADE_S * SAMPLE_RATE_HZ), len(waveform) // 2)
     from_end = np.minimum(np.arange(len(waveform)), np.arange(len(waveform))[::-1])
-    return waveform * np.minimum(from_end / max(n, 1), 1).astype(np.float32)
+    return waveform * np.minimum(from_end / (FADE_S * SAMPLE_RATE_HZ), 1).astype(np.float32)
