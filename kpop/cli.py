@@ -203,11 +203,11 @@ def index(options: argparse.Namespace) -> None:
     from kpop.similarity import build
 
     checkpoint, out = checkpoint_path(options.model), options.out or index_path(options.model)
-    plan = build.Plan(checkpoint, options.cache or checkpoint.with_suffix(".work"), options.jobs, _say)
+    cache = options.cache or checkpoint.with_suffix(".work")
     if options.folder:
-        songs = build.folder_index(plan, options.folder)
+        songs = build.folder_index(checkpoint, cache, options.folder, _say)
     else:
-        songs = build.corpus_index(plan, options.songs, options.unheard)
+        songs = build.corpus_index(checkpoint, cache, options.songs, options.unheard, options.jobs, _say)
     with writing(out):
         songs.save(out)
     low, median, high = (songs.reference.quantile(share, 14) for share in (0.05, 0.5, 0.95))

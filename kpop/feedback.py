@@ -87,18 +87,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Vote:
-    """One listener's vote on one song.
+    """One listener's vote on one song."""
 
-    kind: one of KINDS; "kept" is downloaded, shared, or chosen among variations; "made" is played without a vote
-    settings: of the song; its clip is OWN_CLIP where the seed was a listener's own sound
-    title: of the song, empty where the seed was a listener's own sound, because it would hold that file's name
-    minute: UTC time, not finer than a minute for privacy, for example "2026-11-22T17:23Z"
-    """
-
-    kind: str
-    settings: Settings
-    title: str
-    minute: str
+    kind: str  # one of KINDS; "kept" is downloaded, shared or chosen among variations, "made" played without a vote
+    settings: Settings  # with the clip OWN_CLIP where the seed was a listener's own sound
+    title: str  # empty where the seed was a listener's own sound, because it would hold that file's name
+    minute: str  # UTC, not finer for privacy, for example "2026-11-22T17:23Z"
 
 
 def vote_now(kind: str, settings: Settings, own_clip: bool, title: str) -> Vote:
@@ -131,6 +125,7 @@ class StoreBusy(KpopError):
     """Another writer held the file for longer than the timeout."""
 
 
+@dataclass(frozen=True)
 class Store:
     """Votes in the SQLite file at `path`, created when it is missing. Any thread and process may use it at any time.
 
@@ -138,9 +133,8 @@ class Store:
     after a timeout. A damaged file is renamed, with a warning in the log, and a new one is created.
     """
 
-    def __init__(self, path: Path, timeout_s: float = 10.0) -> None:
-        self.path = path
-        self.timeout_s = timeout_s
+    path: Path
+    timeout_s: float = 10.0
 
     def write(self, vote_id: int, vote: Vote) -> None:
         """Store the vote; of one that is stored under this id, only the kind changes."""
@@ -303,15 +297,12 @@ def report(store: Store) -> str:
         return f"There are no votes yet. They will be stored in {store.path}."
     n_of, learnt = Counter(vote.kind for vote in votes), Preferences.from_votes(store.votes(MAX_VOTES))
     lines = [f"{len(votes)} songs: " + ", ".join(f"{n_of[kind]} {title}" for kind, title in KIND_TITLES.items())]
-    lines += ["Seed clips by their estimated share of likes:"]
-    lines += _ranking({clip.title: learnt.clips[clip.name] for clip in built_in_clips()})
-    lines += ["Settings by their estimated share of likes:"]
-    lines += _ranking({"randomness {:g}, temperature {:g}".format(*arm): t for arm, t in learnt.settings.items()})
-    lines += ["Most liked songs of today:"]
+    clips = {clip.title: learnt.clips[clip.name] for clip in built_in_clips()}
+    settings = {"randomness {:g}, temperature {:g}".format(*arm): tally for arm, tally in learnt.settings.items()}
+    for title, tallies in (("Seed clips", clips), ("Settings", settings)):
+        means = {name: likes / (likes + dislikes) for name, (likes, dislikes) in posterior(tallies).items()}
+        lines.append(f"{title} by their estimated share of likes:")
+        for name in sorted(means, key=means.get, reverse=True):
+            lines.append(f"{means[name]:6.0%}  {name} ({tallies[name].n_votes} votes)")
+    lines.append("Most liked songs of today:")
     return "\n".join(lines + [f"{hit.hearts:6}  {hit.title}" for hit in store.top(start_of_today(), N_TOP)])
-
-
-def _ranking(tallies: dict[str, Tally]) -> list[str]:
-    means = {name: likes / (likes + dislikes) for name, (likes, dislikes) in posterior(tallies).items()}
-    ranked = sorted(means, key=means.get, reverse=True)
-    return [f"{means[name]:6.0%}  {name} ({tallies[name].n_votes} votes)" for name in ranked]

@@ -21,7 +21,7 @@ LOW_TO_HIGH = """
     generation.recording generation.clips generation.clip_maker generation.seed generation.titles generation.metadata
     generation.pipeline generation.session
     runtime engine server
-    similarity.features similarity.index similarity.match similarity.build
+    similarity.features similarity.index similarity.build
     evaluation.fidelity evaluation.measures evaluation.report
     feedback bench
     ui.assets ui.spectrogram ui.tasks ui.song ui.session_state ui.requests

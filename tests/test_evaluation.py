@@ -46,31 +46,30 @@ def tones(*hz: float) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def rows() -> dict[str, list[np.ndarray]]:
+def table() -> Table:
     """Eight bars per song: generated songs differ from the reference by their numbers alone; and three controls."""
     reference = [band(IV_V_III_VI, 8, number) for number in range(6)]
-    return {
+    rows = {
         GENERATED: [band(IV_V_III_VI, 8, 12 + number) for number in range(6)],
         REFERENCE: reference,
         BARS: [report.shuffled(song, BAR_SAMPLES, rng(1)) for song in reference],
         SIXTEENTHS: [report.sixteenths_shuffled(song, rng(n)) for n, song in enumerate(reference)],
         NOISE: [report.pink_noise(8 * BAR_SAMPLES, rng(n)) for n in range(6)],
     }
-
-
-@pytest.fixture(scope="module")
-def table(rows) -> Table:
     table = Table()
     table.add_features({row: [measures.analyse_song(song) for song in songs] for row, songs in rows.items()})
     return table
 
 
+def pulse(waveform: np.ndarray) -> tuple[float, float]:
+    return measures.pulse(measures.onset_strength(measures.log_mel_spectrogram(waveform)))
+
+
 @pytest.mark.parametrize("bpm", [96.0, 125.0, 140.0])
 def test_the_tempo_of_clicks_is_measured(bpm):
-    clarity, measured_bpm = measures.pulse(measures.onset_strength(measures.log_mel_spectrogram(clicks(bpm))))
+    clarity, measured_bpm = pulse(clicks(bpm))
     assert measures.tempo_error_percent(measured_bpm, bpm) < 1.5
     assert clarity > 0.5
-    assert measures.onset_rate_hz(clicks(bpm)) == pytest.approx(bpm / 60, rel=0.05)
 
 
 def test_half_and_double_time_are_no_error_but_a_third_is():
@@ -80,8 +79,8 @@ def test_half_and_double_time_are_no_error_but_a_third_is():
 
 def test_noise_and_shuffled_clicks_have_less_pulse():
     steady = clicks(125)
-    assert measures.pulse_clarity(report.pink_noise(len(steady), rng())) < 0.3
-    assert measures.pulse_clarity(report.sixteenths_shuffled(steady, rng())) < 0.7 * measures.pulse_clarity(steady)
+    assert pulse(report.pink_noise(len(steady), rng()))[0] < 0.3
+    assert pulse(report.sixteenths_shuffled(steady, rng()))[0] < 0.7 * pulse(steady)[0]
 
 
 @pytest.mark.parametrize("tonic", [0, 3, 10])
@@ -109,8 +108,8 @@ def test_a_song_in_one_key_is_clearer_and_agrees_more_than_one_that_modulates():
     assert measures.key_agreement(many) < 0.9
 
 
-def test_balance_depends_on_treble_but_not_on_level(rows):
-    song = rows[REFERENCE][0]
+def test_balance_depends_on_treble_but_not_on_level():
+    song = band(IV_V_III_VI, 8)
     plain, loud, bright = (
         measures.analyse_song(each).octaves_db for each in (song, song * 0.5, song + 4 * np.diff(song, prepend=0))
     )
@@ -130,18 +129,15 @@ def test_distances_are_zero_between_similar_sets_and_grow_with_the_difference():
 
 
 def test_sets_are_placed_between_the_reference_and_the_control():
-    def songs(shift: float) -> list[np.ndarray]:
-        return [generator.standard_normal((20, 30)) + shift for _ in range(12)]
-
     generator = rng()
-    sets = {"reference": songs(0), "similar": songs(0), "control": songs(2)}
+    sets = {
+        row: [generator.standard_normal((20, 30)) + shift for _ in range(12)]
+        for row, shift in (("reference", 0), ("similar", 0), ("control", 2))
+    }
     for draws in measures.set_distances(sets, "reference").values():
-        similar, control = (
-            cell_of_draws(draws[row], draws["reference"], draws["control"], 12) for row in ("similar", "control")
-        )
+        similar = cell_of_draws(draws["similar"], draws["reference"], draws["control"], 12)
         assert abs(similar.normalised) < 0.1
         assert similar.low <= similar.normalised <= similar.high
-        assert control.normalised == pytest.approx(1)
 
 
 def test_songs_of_one_kind_are_less_diverse():
@@ -264,7 +260,7 @@ def test_the_command_measures_a_tiny_model_from_end_to_end(tiny_model, tmp_path,
     for module, name, fewer in (
         (report, "N_FIGURE_SONGS", 1),
         (report, "N_BITS_SONGS", 1),
-        (report, "CHORDS", report.CHORDS[:1]),
+        (fidelity, "CHORDS", fidelity.CHORDS[:1]),
         (measures, "N_DRAWS", 4),
     ):
         monkeypatch.setattr(module, name, fewer)

@@ -35,6 +35,7 @@ from kpop.corpus.score import KINDS, PALETTES, Chord, Chords, Passage, Score, Se
 # Carried by caches, checkpoints and the similarity index. Change it whenever a number gives another song: then
 # tests/test_golden.py fails.
 CORPUS_VERSION = "3d8a4885"
+CORPUS_DATA = f"own corpus, version {CORPUS_VERSION}"  # the "data" in the info of a checkpoint trained on it
 # Kind and bars of each section. All start at a multiple of four bars, the period of the LSTM's metre positions.
 FORMS = (
     "intro 4, verse 8, prechorus 4, chorus 8, postchorus 4, verse 8, prechorus 4, chorus 8, postchorus 4, bridge 8, "

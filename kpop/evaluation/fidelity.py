@@ -1,21 +1,31 @@
-"""Fidelity of copies: spectra, peaks, and the tuning of held notes. Waveforms are (n_samples,) float32 at 16 kHz."""
+"""Fidelity of copies: spectra, peaks, the tuning of held notes; figures of an inversion and of a codec.
+
+Waveforms are (n_samples,) float32 at 16 kHz.
+"""
 
 import math
 import time
 
 import numpy as np
+import torch
 from scipy.signal import find_peaks
 
 from kpop.audio.loudness import normalise
 from kpop.audio.phase import reconstruct
-from kpop.audio.stft import BIN_WIDTH_HZ, WINDOW, log_mel_spectrogram, stft
+from kpop.audio.stft import BIN_WIDTH_HZ, WINDOW, from_log_magnitude, log_mel_db, log_mel_spectrogram, stft
+from kpop.codec.model import Codec
 from kpop.constants import BAR_SAMPLES, HOP_LENGTH, N_BINS, N_FFT, SAMPLE_RATE_HZ, SIXTEENTHS_PER_BAR
 from kpop.corpus.mix import stem
-from kpop.corpus.score import Note
+from kpop.corpus.score import PALETTES, Note
+from kpop.generation.pipeline import analyse, codec_copy, decode, encode
+from kpop.similarity.build import INT16_SCALE
+from kpop.training.codec import perplexity_shares
+from kpop.training.data import Songs
 
 BINS_HZ = np.arange(N_BINS) * BIN_WIDTH_HZ
 PARTIALS_HZ = 100.0, 3_000.0
 N_PARTIALS = 12
+CHORDS = ((48, 60, 64, 67), (45, 57, 60, 64), (41, 57, 60, 65), (43, 59, 62, 67))  # MIDI: bass, then pad
 PARTIAL_DISTANCE_HZ = 20.0
 PARTIAL_FLOOR = 10 ** (-45 / 20)  # of the strongest partial
 PARTIAL_CENTS = 45.0  # a partial's power lies this close to its peak
@@ -99,10 +109,9 @@ def _ratio_db(numerator: float, denominator: float) -> float:
 
 def held_chord(palette: str, chord: tuple[int, ...]) -> np.ndarray:
     """A bass note and a pad of a palette's instruments, MIDI notes, held for two bars, at -14 LUFS."""
-    parts = ("bass", chord[:1]), ("pad", chord[1:])
-    notes = {track: tuple(Note(0, 2 * SIXTEENTHS_PER_BAR, midi, 0.8) for midi in midis) for track, midis in parts}
-    stems = [stem(track, palette, held, 2 * BAR_SAMPLES) for track, held in notes.items()]
-    return normalise((0.3 * stems[0] + 0.3 * stems[1]).astype(np.float32))
+    notes = tuple(Note(0, 2 * SIXTEENTHS_PER_BAR, midi, 0.8) for midi in chord)
+    bass, pad = (stem(*part, 2 * BAR_SAMPLES) for part in (("bass", palette, notes[:1]), ("pad", palette, notes[1:])))
+    return normalise((0.3 * bass + 0.3 * pad).astype(np.float32))
 
 
 def partials_hz(waveform: np.ndarray) -> np.ndarray:
@@ -139,3 +148,40 @@ def _long_spectrum(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     middle = waveform[STEADY]
     spectrum = np.fft.rfft(middle * np.hanning(len(middle)), LONG_FFT)
     return np.fft.rfftfreq(LONG_FFT, 1 / SAMPLE_RATE_HZ), np.abs(spectrum)
+
+
+def codec_figures(codec: Codec, songs: Songs) -> dict[str, float]:
+    """Means over songs: log-mel error, and absolute differences in treble energy and crest factor, in dB; and the
+    smallest perplexity of a codebook's tokens, as a share of its size."""
+    rows, tokens = [], []
+    for waveform in (song.waveform / INT16_SCALE for song in songs):
+        log_magnitudes = analyse(waveform)
+        tokens.append(encode(codec, log_magnitudes))
+        levels = [log_mel_db(from_log_magnitude(each)) for each in (decode(codec, tokens[-1]), log_magnitudes)]
+        copy = codec_copy(waveform, codec)
+        treble, treble_of_copy = (band_energy_db(each, 4_000, 8_000) for each in (waveform, copy))
+        figures = {
+            "log_mel_error_db": np.abs(levels[0] - levels[1]).mean(),
+            "log_mel_error_after_inversion_db": log_mel_error_db(waveform, copy),
+            "treble_difference_db": abs(treble_of_copy - treble),
+            "crest_difference_db": abs(crest_factor_db(copy) - crest_factor_db(waveform)),
+        }
+        rows.append(figures)
+    use = perplexity_shares(torch.from_numpy(np.concatenate(tokens)), codec.config.flat_codebook_sizes)
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} | {"least_codebook_use": min(use)}
+
+
+def tuning_figures(codec: Codec) -> dict[str, float]:
+    """Cents by which partials of held chords move (median and 95th percentile of the absolute, share within 5), and
+    their warble."""
+    cents, warbles_db = [], []
+    for reference in (held_chord(palette, chord) for palette in PALETTES for chord in CHORDS):
+        copy, partials = codec_copy(reference, codec), partials_hz(reference)
+        cents.extend(np.abs(cents_off(reference, copy, partials)))
+        warbles_db.append(warble_db(reference, copy, partials))
+    return {
+        "median_cents_off": float(np.median(cents)),
+        "p95_cents_off": float(np.percentile(cents, 95)),
+        "share_within_5_cents": float(np.mean(np.array(cents) < 5)),
+        "warble_db": float(np.mean(warbles_db)),
+    }

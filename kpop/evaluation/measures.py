@@ -7,7 +7,6 @@ from itertools import product
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
-from scipy.signal import find_peaks
 from scipy.spatial.distance import cdist
 from scipy.stats import entropy
 
@@ -33,7 +32,6 @@ Project = Callable[[np.ndarray], np.ndarray]
 # --- Rhythm
 
 MIN_BPM, MAX_BPM = 60.0, 200.0
-ONSET_DB = 3.0  # mean rise over the mel bands that counts as an onset
 
 
 def onset_strength(level_db: np.ndarray) -> np.ndarray:
@@ -42,22 +40,11 @@ def onset_strength(level_db: np.ndarray) -> np.ndarray:
     return np.maximum(np.diff(level_db, axis=0), 0).mean(1)
 
 
-def onset_rate_hz(waveform: np.ndarray) -> float:
-    """Onsets per second: peaks of the onset strength above ONSET_DB."""
-    strength = onset_strength(log_mel_spectrogram(waveform))
-    return len(find_peaks(strength, ONSET_DB)[0]) / (len(strength) / FRAMES_PER_S)
-
-
-def pulse_clarity(waveform: np.ndarray) -> float:
-    """0 without any pulse, 1 if every beat is like the one before; see pulse()."""
-    return pulse(onset_strength(log_mel_spectrogram(waveform)))[0]
-
-
 def pulse(strength: np.ndarray) -> tuple[float, float]:
     """(pulse clarity, tempo in BPM) of an onset strength (n_frames,): height and lag of the highest peak of its
     autocorrelation between MIN_BPM and MAX_BPM (Lartillot et al. 2008, "Multi-feature modeling of pulse clarity").
 
-    The lag is interpolated by a parabola.
+    The clarity is near 0 without any pulse, 1 if every beat is like the one before; a parabola refines the lag.
     """
     lags = np.arange(int(FRAMES_PER_S * 60 / MAX_BPM) - 1, int(FRAMES_PER_S * 60 / MIN_BPM) + 2)
     signal = strength - strength.mean()
@@ -93,8 +80,7 @@ def song_chroma(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     centres = np.arange(n_sixteenths) * SIXTEENTH_SAMPLES + SIXTEENTH_SAMPLES // 2
     whole = waveform[: n_sixteenths * SIXTEENTH_SAMPLES]
     ranges = CHORD_RANGE_HZ, BASS_RANGE_HZ
-    high, low = (chroma(whole, centres, CHROMA_FFT, each, _peaks, lambda off: 1 - 2 * np.abs(off)) for each in ranges)
-    return high, low
+    return tuple(chroma(whole, centres, CHROMA_FFT, each, _peaks, lambda off: 1 - 2 * np.abs(off)) for each in ranges)
 
 
 def _peaks(magnitude: np.ndarray) -> np.ndarray:
@@ -130,7 +116,7 @@ def key_agreement(chroma_16ths: np.ndarray) -> float:
     relative = (tonic + 3) % 12 if minor else 12 + (tonic + 9) % 12
     related = {relative, *(12 * minor + (tonic + fifths) % 12 for fifths in (0, 7, 5))}
     length = LOOP_BARS * SIXTEENTHS_PER_BAR
-    starts = range(0, max(len(chroma_16ths) - length, 0) + 1, SIXTEENTHS_PER_BAR)
+    starts = range(0, len(chroma_16ths) - length + 1, SIXTEENTHS_PER_BAR)
     return float(np.mean([key(chroma_16ths[start : start + length].mean(0))[0] in related for start in starts]))
 
 
@@ -151,7 +137,7 @@ def progression_share(chords: np.ndarray) -> float:
     for first in range(len(chords) - LOOP_BARS + 1):
         if _in_c(chords[first : first + LOOP_BARS]) in _known_loops():
             inside[first : first + LOOP_BARS] = True
-    return float(inside.mean()) if len(inside) else 0.0
+    return float(inside.mean())
 
 
 @cache
@@ -179,20 +165,15 @@ WINDOW_BANDS = 20
 
 @dataclass(frozen=True)
 class SongFeatures:
-    """What the table needs of a song that begins with a bar.
+    """What the table needs of a song that begins with a bar."""
 
-    values: the measures that are one number per song
-    octaves_db: (7,) levels of the octave bands less their mean
-    windows: (n_bars - 1, 68) statistics of each two consecutive bars
-    """
-
-    values: dict[str, float]
-    octaves_db: np.ndarray
-    windows: np.ndarray
+    values: dict[str, float]  # the measures that are one number per song
+    octaves_db: np.ndarray  # (7,) levels of the octave bands less their mean
+    windows: np.ndarray  # (n_bars - 1, 68) statistics of each two consecutive bars
 
 
 def analyse_song(waveform: np.ndarray) -> SongFeatures:
-    """Features of a waveform of two bars at least."""
+    """Features of a waveform of four bars at least."""
     magnitude = np.abs(stft(waveform))
     level_db = log_mel_db(magnitude)
     strength = onset_strength(level_db)
@@ -283,7 +264,7 @@ def mmd(one: np.ndarray, other: np.ndarray) -> float:
 def diversity(songs: Windows, project: Project) -> np.ndarray:
     """(n_songs,) mean distance of each song's mean window from those of the other songs of its set."""
     means = np.array([project(song).mean(0) for song in songs])
-    return cdist(means, means).sum(1) / max(len(songs) - 1, 1)
+    return cdist(means, means).sum(1) / (len(songs) - 1)
 
 
 def set_distances(rows: dict[str, Windows], reference: str) -> dict[str, dict[str, np.ndarray]]:
@@ -330,11 +311,12 @@ class Stability:
     def drifts(self) -> dict[str, float]:
         """Absolute least-squares slopes per ten seconds: near 0 for verse and chorus in turn, not for a fade."""
         tracks = {"level_drift_lu": self.level_lufs, "entropy_drift": self.entropy, "pulse_drift": self.pulse}
-        return {name: abs(_slope(np.maximum(track, -70.0))) for name, track in tracks.items()}
+        pieces = np.arange(len(self.pulse))
+        return {name: abs(np.polyfit(pieces, np.maximum(each, -70.0), 1)[0]) for name, each in tracks.items()}
 
 
 def stability(waveform: np.ndarray) -> Stability:
-    """Of a waveform of ten seconds or more; what does not fill ten seconds is left out."""
+    """Of a waveform of ten seconds or more (for drifts, twenty); what does not fill ten seconds is left out."""
     size = PIECE_S * SAMPLE_RATE_HZ
     pieces = waveform[: len(waveform) // size * size].reshape(-1, size)
     levels_db = [log_mel_spectrogram(piece) for piece in pieces]
@@ -355,8 +337,6 @@ def spectral_entropy(level_db: np.ndarray) -> float:
 def repetition(level_db: np.ndarray) -> float:
     """-1..1: correlation of each bar's mel spectrogram with the next bar's, mean over REPEATED_BARS where highest."""
     n_bars = len(level_db) // BAR_FRAMES
-    if n_bars < 2:
-        return 0.0
     bars = level_db[: n_bars * BAR_FRAMES].reshape(n_bars, -1).astype(np.float64)
     bars = bars - bars.mean(1, keepdims=True)
     bars /= np.linalg.norm(bars, axis=1, keepdims=True) + 1e-9
@@ -373,7 +353,3 @@ def collapse(song: Stability, max_entropy: float, max_repetition: float) -> str:
     if song.entropy.max() > max_entropy:
         return "noise"
     return "one repeated bar" if song.repetition > max_repetition else "steady"
-
-
-def _slope(track: np.ndarray) -> float:
-    return float(np.polyfit(np.arange(len(track)), track, 1)[0]) if len(track) > 1 else 0.0

@@ -1,6 +1,5 @@
 """The evaluation of a model: generated songs, unseen songs and controls measured side by side, as a table and JSON."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,8 +9,7 @@ import scipy.fft
 import torch
 
 from kpop.audio.loudness import normalise
-from kpop.audio.stft import from_log_magnitude, log_mel_db, stft
-from kpop.codec.model import Codec
+from kpop.audio.stft import stft
 from kpop.constants import (
     BAR_SAMPLES,
     SAMPLE_RATE_HZ,
@@ -21,19 +19,18 @@ from kpop.constants import (
     STEPS_PER_BAR,
     STEPS_PER_S,
 )
-from kpop.corpus.score import PALETTES
 from kpop.evaluation import fidelity, measures
-from kpop.evaluation.measures import SongFeatures, Windows
+from kpop.evaluation.measures import SongFeatures
 from kpop.generation.clips import built_in_clip, built_in_clips
-from kpop.generation.pipeline import Pipeline, analyse, codec_copy, decode, encode, invert
+from kpop.generation.pipeline import Pipeline, codec_copy, decode, invert
 from kpop.generation.session import generate
 from kpop.lstm.sampler import Chunk
 from kpop.settings import LENGTH_RANGE_S, Settings
 from kpop.similarity.build import FIRST_UNSEEN, INT16_SCALE
 from kpop.similarity.index import SimilarityIndex
-from kpop.training.codec import perplexity_shares
-from kpop.training.data import TokenSequence, TrainingSong, corpus_song, encode_song
-from kpop.training.lstm import bar_ago_bits, bits_by_codebook, unigram_bits
+from kpop.training.data import Songs, TokenSequence, corpus_song, encode_song
+from kpop.training.loop import Report
+from kpop.training.lstm import Sequences, bar_ago_bits, bits_by_codebook, unigram_bits
 
 GENERATED, REFERENCE, COPIES = "generated songs", "unheard songs", "their codec copies"
 UNIGRAM, BARS, SIXTEENTHS, NOISE = "unigram tokens", "bars shuffled", "sixteenths shuffled", "pink noise"
@@ -60,11 +57,9 @@ SCALE = f"raw mean, (normalised: 0 as {REFERENCE}, 1 as the control *, with its 
 FIRST_BAR = 16  # of reference songs: past the intro, like what follows a seed
 N_LONG_SONGS, N_BITS_SONGS, N_FIGURE_SONGS = 4, 10, 4  # of the songs, for what takes long and varies little
 SCORED_STEPS = 1_000
-CHORDS = ((48, 60, 64, 67), (45, 57, 60, 64), (41, 57, 60, 65), (43, 59, 62, 67))  # MIDI: bass, then pad
 COLLAPSE_TEMPERATURES, COLLAPSE_SEEDS, COLLAPSE_LENGTH_S = (0.7, 1.0, 1.2), 3, 290.0
 N_BOOTSTRAP = 1_000
 CPU = torch.device("cpu")
-Report = Callable[[str], None]
 Waveforms = list[np.ndarray]
 Values = dict[str, np.ndarray]  # row -> (n_songs,)
 
@@ -72,19 +67,15 @@ Values = dict[str, np.ndarray]  # row -> (n_songs,)
 def evaluate(pipeline: Pipeline, n_songs: int, seconds: float, index: Path, report: Report) -> dict:
     """Measure n_songs per row of `seconds` each, seeds not counted; report the table, the targets and the figures line
     by line, and return them for JSON. pipeline: with its float32 LSTM; index: file of the similarity index, if any."""
-    corpus_song(FIRST_UNSEEN)  # compiles
-    started_s = time.perf_counter()
     songs = unseen_songs(n_songs)
-    elapsed_s = time.perf_counter() - started_s
-    table = measure(pipeline, songs, seconds, index, report)
+    sequences = [encode_song(song, pipeline.codec, CPU) for song in songs]
+    table = measure(pipeline, songs, sequences, seconds, index, report)
     targets = check_targets(table)
     verdicts = ("met" if target["met"] else "missed" for target in targets)
     judged = map("{0[name]}: {0[found]} (wanted {0[wanted]}): {1}".format, targets, verdicts)
     for line in ("", *table.lines(), "", *judged, "", "Measuring codec and LSTM"):
         report(line)
-    song_s = sum(len(song.waveform) for song in songs) / SAMPLE_RATE_HZ
-    figures = {"corpus": {"times_real_time_per_core": song_s / elapsed_s}}
-    figures |= part_figures(pipeline, songs[:N_FIGURE_SONGS])
+    figures = part_figures(pipeline, songs[:N_FIGURE_SONGS], sequences[:N_FIGURE_SONGS])
     for part, values in figures.items():
         report(part)
         for name, value in values.items():
@@ -92,9 +83,11 @@ def evaluate(pipeline: Pipeline, n_songs: int, seconds: float, index: Path, repo
     return table.as_json() | {"targets": targets, "figures": figures}
 
 
-def measure(pipeline: Pipeline, songs: list[TrainingSong], seconds: float, index: Path, report: Report) -> "Table":
-    """The table of the pipeline's songs beside unseen songs and controls."""
-    table, rows = Table(), row_waveforms(pipeline, songs, seconds, report)
+def measure(
+    pipeline: Pipeline, songs: Songs, sequences: Sequences, seconds: float, index: Path, report: Report
+) -> "Table":
+    """The table of the pipeline's songs beside unseen songs, whose tokens are the sequences, and controls."""
+    table, rows = Table(), row_waveforms(pipeline, songs, sequences, seconds, report)
     report("Analysing all rows")
     table.add_features({row: [measures.analyse_song(song) for song in each] for row, each in rows.items()})
     pairs = zip(map(stft, rows[REFERENCE]), rows[COPIES], strict=True)
@@ -102,7 +95,7 @@ def measure(pipeline: Pipeline, songs: list[TrainingSong], seconds: float, index
     table.add("spectral_convergence_db", {COPIES: np.array(convergence)})
     table.add_similarity(rows, index)
     report("Counting bits")
-    table.add("bits_per_step", bits_of_rows(pipeline, songs[:N_BITS_SONGS], seconds))
+    table.add("bits_per_step", bits_of_rows(pipeline, sequences[:N_BITS_SONGS], seconds))
     report("Generating longer songs")
     long_songs = {
         GENERATED: generated(pipeline, len(songs[:N_LONG_SONGS]), 2 * seconds),
@@ -119,12 +112,12 @@ def per_song(rows: dict[str, Iterable], value: Callable[..., float]) -> Values:
     return {row: np.array([value(song) for song in songs]) for row, songs in rows.items()}
 
 
-def unseen_songs(n_songs: int) -> list[TrainingSong]:
+def unseen_songs(n_songs: int) -> Songs:
     """Composed songs that no model was trained on."""
     return [corpus_song(FIRST_UNSEEN + index) for index in range(n_songs)]
 
 
-def excerpts(songs: list[TrainingSong], n_samples: int, first_bar: int = FIRST_BAR) -> Waveforms:
+def excerpts(songs: Songs, n_samples: int, first_bar: int = FIRST_BAR) -> Waveforms:
     """n_samples of each song from a bar on, earlier where the song would end before."""
     starts = [min(first_bar, max(len(song.waveform) - n_samples, 0) // BAR_SAMPLES) * BAR_SAMPLES for song in songs]
     return [song.waveform[i : i + n_samples] / INT16_SCALE for song, i in zip(songs, starts, strict=True)]
@@ -165,7 +158,7 @@ def unigram_tokens(tokens: np.ndarray, n_steps: int, rng: np.random.Generator) -
 
 
 def row_waveforms(
-    pipeline: Pipeline, songs: list[TrainingSong], seconds: float, report: Report
+    pipeline: Pipeline, songs: Songs, sequences: Sequences, seconds: float, report: Report
 ) -> dict[str, Waveforms]:
     """Every row's songs, all of one length and beginning with a bar."""
     n_samples, codec = round(seconds * SAMPLE_RATE_HZ), pipeline.codec
@@ -174,7 +167,7 @@ def row_waveforms(
     report("Copying unheard songs through the codec")
     rows[COPIES] = [codec_copy(waveform, codec) for waveform in rows[REFERENCE]]
     report("Making the controls")
-    tokens = np.concatenate([encode_song(song, codec, CPU).tokens[:, pipeline.n_labels :] for song in songs])
+    tokens = np.concatenate([song.tokens[:, pipeline.n_labels :] for song in sequences])
     rows |= {row: [] for row in (UNIGRAM, BARS, SIXTEENTHS, NOISE)}
     for number, waveform in enumerate(rows[REFERENCE]):
         drawn = unigram_tokens(tokens, -(-n_samples // STEP_SAMPLES), np.random.default_rng([number, 5]))
@@ -186,16 +179,15 @@ def row_waveforms(
     return rows
 
 
-def bits_of_rows(pipeline: Pipeline, songs: list[TrainingSong], seconds: float) -> Values:
+def bits_of_rows(pipeline: Pipeline, sequences: Sequences, seconds: float) -> Values:
     """Bits per step of the first seconds of unseen songs: the LSTM's, the LSTM's with the bars in random order, and
     those of the frequencies of the tokens in these very songs."""
     n_steps = max(round(seconds * STEPS_PER_S) // STEPS_PER_BAR, 1) * STEPS_PER_BAR
-    sequences = [encode_song(song, pipeline.codec, CPU) for song in songs]
     first = [TokenSequence(song.tokens[:n_steps], song.metre_positions[:n_steps]) for song in sequences]
-    mixed = []
-    for number, song in enumerate(first):
-        tokens = shuffled(song.tokens, STEPS_PER_BAR, np.random.default_rng([number, 8]))
-        mixed.append(replace(song, tokens=tokens))
+    mixed = [
+        replace(song, tokens=shuffled(song.tokens, STEPS_PER_BAR, np.random.default_rng([number, 8])))
+        for number, song in enumerate(first)
+    ]
     sizes = pipeline.lstm_config.codebook_sizes
     unigram = per_song({UNIGRAM: first}, lambda song: unigram_bits(first, [song], sizes).sum())
     return per_song({REFERENCE: first, BARS: mixed}, lambda song: lstm_bits(pipeline, song)) | unigram
@@ -208,17 +200,12 @@ def lstm_bits(pipeline: Pipeline, song: TokenSequence, n_steps: int | None = Non
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of one column.
+    """One row of one column."""
 
-    raw: mean over n_songs, in the column's unit
-    normalised: 0 is the reference songs' mean, 1 the control's; None without a control
-    low, high: its 95 % confidence interval
-    """
-
-    raw: float
+    raw: float  # mean over n_songs, in the column's unit
     n_songs: int
-    normalised: float | None = None
-    low: float | None = None
+    normalised: float | None = None  # 0 is the reference songs' mean, 1 the control's; None without a control
+    low: float | None = None  # its 95 % confidence interval
     high: float | None = None
 
     def __str__(self) -> str:
@@ -234,9 +221,8 @@ def cell(row: np.ndarray, reference: np.ndarray | None = None, control: np.ndarr
         return Cell(float(np.mean(row)), len(row))
     rng = np.random.default_rng(0)
     draws = [each[rng.integers(len(each), size=(N_BOOTSTRAP, len(each)))].mean(1) for each in (row, reference, control)]
-    low, high = np.percentile(normalised(*draws), (2.5, 97.5))
-    place = normalised(np.mean(row), np.mean(reference), np.mean(control))
-    return Cell(float(np.mean(row)), len(row), float(place), float(low), float(high))
+    interval = np.percentile(normalised(*draws), (2.5, 97.5)).tolist()
+    return Cell(float(row.mean()), len(row), float(normalised(row.mean(), reference.mean(), control.mean())), *interval)
 
 
 def cell_of_draws(row: np.ndarray, reference: np.ndarray, control: np.ndarray, n_songs: int) -> Cell:
@@ -246,8 +232,7 @@ def cell_of_draws(row: np.ndarray, reference: np.ndarray, control: np.ndarray, n
     bootstrap"); a bootstrap would hold songs twice, which biases distances between sets.
     """
     places = normalised(row, reference.mean(), control.mean())
-    low, high = np.percentile(places, (2.5, 97.5))
-    return Cell(float(row.mean()), n_songs, float(places.mean()), float(low), float(high))
+    return Cell(float(row.mean()), n_songs, float(places.mean()), *np.percentile(places, (2.5, 97.5)).tolist())
 
 
 def normalised(value, reference, control):
@@ -258,17 +243,12 @@ def normalised(value, reference, control):
 
 @dataclass
 class Table:
-    """What was measured.
-
-    cells: row -> column -> Cell, without columns that mean nothing for the row
-    octaves_db: row -> (7,) mean balance; similarity_percentiles: row -> (5th, 95th) of its songs
-    omitted: sentences on what could not be measured
-    """
+    """What was measured, by row; cells by column, too, without those that mean nothing for the row."""
 
     cells: dict[str, dict[str, Cell]] = field(default_factory=dict)
-    octaves_db: dict[str, np.ndarray] = field(default_factory=dict)
-    similarity_percentiles: dict[str, tuple[float, float]] = field(default_factory=dict)
-    omitted: list[str] = field(default_factory=list)
+    octaves_db: dict[str, np.ndarray] = field(default_factory=dict)  # (7,) mean balance
+    similarity_percentiles: dict[str, tuple[float, float]] = field(default_factory=dict)  # (5th, 95th)
+    omitted: list[str] = field(default_factory=list)  # sentences on what could not be measured
 
     def add(self, column: str, values: Values) -> None:
         """Fill a column."""
@@ -282,16 +262,15 @@ class Table:
             self.add(name, per_song(rows, lambda song, name=name: song.values[name]))
         octaves = per_song(rows, lambda song: song.octaves_db)
         self.octaves_db = {row: each.mean(0) for row, each in octaves.items()}
-        if len(rows[REFERENCE]) > 1:  # a single reference song has no others to be compared with
-            difference, reference = measures.balance_difference_db, octaves[REFERENCE]
-            balance = {row: difference(each, reference, row == REFERENCE) for row, each in octaves.items()}
-            self.add("band_balance_db", balance)
-            self._add_sets({row: [song.windows for song in each] for row, each in rows.items()})
-
-    def _add_sets(self, rows: dict[str, Windows]) -> None:
-        project = measures.fit_components(rows[REFERENCE])
-        self.add("diversity", {row: measures.diversity(each, project) for row, each in rows.items() if len(each) > 1})
-        distances = measures.set_distances(rows, REFERENCE)
+        if len(rows[REFERENCE]) == 1:
+            return  # it has no others to be compared with
+        difference, reference = measures.balance_difference_db, octaves[REFERENCE]
+        balance = {row: difference(each, reference, row == REFERENCE) for row, each in octaves.items()}
+        self.add("band_balance_db", balance)
+        windows = {row: [song.windows for song in each] for row, each in rows.items()}
+        project = measures.fit_components(windows[REFERENCE])
+        self.add("diversity", {row: measures.diversity(each, project) for row, each in windows.items()})
+        distances = measures.set_distances(windows, REFERENCE)
         if not distances:
             self.omitted.append("The distances are left out: they need four unheard songs.")
         for name, draws in distances.items():
@@ -358,13 +337,13 @@ def check_targets(table: Table) -> list[dict[str, str | bool]]:
     return [dict(zip(("name", "found", "wanted", "met"), target, strict=True)) for target in targets]
 
 
-def part_figures(pipeline: Pipeline, songs: list[TrainingSong]) -> dict[str, dict[str, float]]:
+def part_figures(pipeline: Pipeline, songs: Songs, sequences: Sequences) -> dict[str, dict[str, float]]:
     """Codec and LSTM alone, on a few unseen songs; the baselines in bits are fitted to these very songs."""
-    sequences, sizes = [encode_song(song, pipeline.codec, CPU) for song in songs], pipeline.lstm_config.codebook_sizes
+    sizes = pipeline.lstm_config.codebook_sizes
     bits = [lstm_bits(pipeline, song) for song in sequences]
     return {
-        "codec, on unheard songs": codec_figures(pipeline.codec, songs),
-        "codec, on held chords": tuning_figures(pipeline.codec),
+        "codec, on unheard songs": fidelity.codec_figures(pipeline.codec, songs),
+        "codec, on held chords": fidelity.tuning_figures(pipeline.codec),
         "bits per step, on unheard songs": {
             "lstm": float(np.average(bits, weights=[len(song.tokens) for song in sequences])),
             "same as one bar ago": float(bar_ago_bits(sequences, sequences, sizes).sum()),
@@ -374,44 +353,6 @@ def part_figures(pipeline: Pipeline, songs: list[TrainingSong]) -> dict[str, dic
             "whole pass in float32": float(np.mean([lstm_bits(pipeline, song, SCORED_STEPS) for song in sequences])),
             "stepping in int8": float(np.mean([sampler_bits(pipeline, song) for song in sequences])),
         },
-    }
-
-
-def codec_figures(codec: Codec, songs: list[TrainingSong]) -> dict[str, float]:
-    """Means over songs: log-mel error, and absolute differences in treble energy and crest factor, in dB; and the
-    smallest perplexity of a codebook's tokens, as a share of its size."""
-    rows, tokens = [], []
-    for waveform in (song.waveform / INT16_SCALE for song in songs):
-        log_magnitudes = analyse(waveform)
-        tokens.append(encode(codec, log_magnitudes))
-        levels = [log_mel_db(from_log_magnitude(each)) for each in (decode(codec, tokens[-1]), log_magnitudes)]
-        copy = codec_copy(waveform, codec)
-        treble = [fidelity.band_energy_db(each, 4_000, 8_000) for each in (waveform, copy)]
-        crest = [fidelity.crest_factor_db(each) for each in (waveform, copy)]
-        figures = {
-            "log_mel_error_db": np.abs(levels[0] - levels[1]).mean(),
-            "log_mel_error_after_inversion_db": fidelity.log_mel_error_db(waveform, copy),
-            "treble_difference_db": abs(treble[1] - treble[0]),
-            "crest_difference_db": abs(crest[1] - crest[0]),
-        }
-        rows.append(figures)
-    use = perplexity_shares(torch.from_numpy(np.concatenate(tokens)), codec.config.flat_codebook_sizes)
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} | {"least_codebook_use": min(use)}
-
-
-def tuning_figures(codec: Codec) -> dict[str, float]:
-    """Cents by which partials of held chords move (median and 95th percentile of the absolute, share within 5), and
-    their warble."""
-    cents, warble_db = [], []
-    for reference in (fidelity.held_chord(palette, chord) for palette in PALETTES for chord in CHORDS):
-        copy, partials_hz = codec_copy(reference, codec), fidelity.partials_hz(reference)
-        cents.extend(np.abs(fidelity.cents_off(reference, copy, partials_hz)))
-        warble_db.append(fidelity.warble_db(reference, copy, partials_hz))
-    return {
-        "median_cents_off": float(np.median(cents)),
-        "p95_cents_off": float(np.percentile(cents, 95)),
-        "share_within_5_cents": float(np.mean(np.array(cents) < 5)),
-        "warble_db": float(np.mean(warble_db)),
     }
 
 

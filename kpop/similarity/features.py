@@ -16,30 +16,17 @@ BASS_WINDOW, MELODY_WINDOW = 8192, 4096  # samples: they separate semitones from
 BASS_RANGE_HZ, MELODY_RANGE_HZ = (50, 260), (200, 2200)
 DRUM_BANDS_HZ = ((20, 170), (170, 2000), (2000, 8000))
 N_RHYTHM = SIXTEENTHS_PER_BAR * 2 * len(DRUM_BANDS_HZ)
-N_FEATURES = (BASS_SLOTS + MELODY_SLOTS) * N_PITCH_CLASSES + N_RHYTHM
+N_CHROMA = (BASS_SLOTS + MELODY_SLOTS) * N_PITCH_CLASSES
+N_FEATURES = N_CHROMA + N_RHYTHM
 MAGNITUDE_GAIN, BAND_GAIN = 1000, 100  # before the logarithm, which is linear below -60 (-40) dBFS
 N_DIMENSIONS = 76  # 59,000 bars in 5 MB
-BASS_WEIGHT, MELODY_WEIGHT, RHYTHM_WEIGHT = 0.5, 1.0, 0.8  # listeners recognise a song by its melody
+PART_ENDS = BASS_SLOTS * N_PITCH_CLASSES, N_CHROMA  # a bar's parts: bass, melody and rhythm
+PART_WEIGHTS = 0.5, 1.0, 0.8  # listeners recognise a song by its melody
 FIT_BARS = 3_000
 SOFT_FLOOR = 0.25  # of its usual norm, below which a part of a bar loses its weight
 WHITENING = 0.5  # exponent: 0 weights components by their variance, 0.5 all equally
 SHRINKAGE = 0.01  # of the largest variance, added to all
 _BLOCK_FRAMES = 128
-
-
-@dataclass(frozen=True)
-class Bars:
-    """Features of the bars of one or more songs.
-
-    chroma: (n_bars, BASS_SLOTS + MELODY_SLOTS, 12) float32, without the mean over pitch classes
-    rhythm: (n_bars, N_RHYTHM) float32, onsets and levels of three bands in each sixteenth
-    """
-
-    chroma: np.ndarray
-    rhythm: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.chroma)
 
 
 def bar_edges(metre_positions: np.ndarray) -> np.ndarray:
@@ -54,13 +41,16 @@ def bar_edges(metre_positions: np.ndarray) -> np.ndarray:
     return np.interp(bars * STEPS_PER_BAR, path, np.arange(len(path))) * STEP_SAMPLES
 
 
-def analyse_bars(waveform: np.ndarray, edges: np.ndarray) -> Bars:
-    """The bars between edges (n_bars + 1,) in samples of a waveform (n_samples,) float32."""
+def analyse_bars(waveform: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Features (n_bars, N_FEATURES) float32 of the bars between edges (n_bars + 1,) in samples of a waveform float32.
+
+    First the N_CHROMA: the slots of bass and melody, each less its mean over pitch classes; then the rhythm: onsets and
+    levels of three bands in each sixteenth.
+    """
     bass = chroma(waveform, _slot_centres(edges, BASS_SLOTS), BASS_WINDOW, BASS_RANGE_HZ)
     melody = chroma(waveform, _slot_centres(edges, MELODY_SLOTS), MELODY_WINDOW, MELODY_RANGE_HZ)
-    slots = [bass.reshape(-1, BASS_SLOTS, N_PITCH_CLASSES), melody.reshape(-1, MELODY_SLOTS, N_PITCH_CLASSES)]
-    both = np.concatenate(slots, 1)
-    return Bars(both - both.mean(2, keepdims=True), _rhythm(waveform, edges))
+    slots = [(each - each.mean(1, keepdims=True)).reshape(len(edges) - 1, -1) for each in (bass, melody)]
+    return np.concatenate([*slots, _rhythm(waveform, edges)], 1)
 
 
 def _slot_centres(edges: np.ndarray, n_slots: int) -> np.ndarray:
@@ -101,45 +91,35 @@ def chroma(
 
 def _rhythm(waveform: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """(n_bars, N_RHYTHM): in each sixteenth the sharpest rise of each band from step to step, and its mean level."""
-    level = _band_levels(waveform)
+    n_steps = max(len(waveform) // STEP_SAMPLES, 1)
+    frames = np.resize(np.pad(waveform, (0, STEP_SAMPLES)), n_steps * STEP_SAMPLES).reshape(n_steps, STEP_SAMPLES)
+    power = np.abs(scipy.fft.rfft(frames, axis=1) * (2 / STEP_SAMPLES)) ** 2
+    bins_hz = np.arange(power.shape[1]) * SAMPLE_RATE_HZ / STEP_SAMPLES
+    in_band = np.array([(low <= bins_hz) & (bins_hz < high) for low, high in DRUM_BANDS_HZ])
+    level = np.log1p(BAND_GAIN * np.sqrt(power @ in_band.T.astype(np.float32))).astype(np.float32)
     rise = np.maximum(np.diff(level, axis=0, prepend=level[:1]), 0)
     steps = np.minimum(_slot_centres(edges, STEPS_PER_BAR) // STEP_SAMPLES, len(level) - 1)
     shape = -1, SIXTEENTHS_PER_BAR, STEPS_PER_BAR // SIXTEENTHS_PER_BAR, len(DRUM_BANDS_HZ)
     return np.stack([rise[steps].reshape(shape).max(2), level[steps].reshape(shape).mean(2)], 2).reshape(-1, N_RHYTHM)
 
 
-def _band_levels(waveform: np.ndarray) -> np.ndarray:
-    """Logarithmic level of the drum bands in each step, (n_steps, n_bands) float32."""
-    n_steps = max(len(waveform) // STEP_SAMPLES, 1)
-    steps = np.resize(np.pad(waveform, (0, STEP_SAMPLES)), n_steps * STEP_SAMPLES).reshape(n_steps, STEP_SAMPLES)
-    power = np.abs(scipy.fft.rfft(steps, axis=1) * (2 / STEP_SAMPLES)) ** 2
-    bins_hz = np.arange(power.shape[1]) * SAMPLE_RATE_HZ / STEP_SAMPLES
-    in_band = np.array([(low <= bins_hz) & (bins_hz < high) for low, high in DRUM_BANDS_HZ])
-    return np.log1p(BAND_GAIN * np.sqrt(power @ in_band.T.astype(np.float32))).astype(np.float32)
-
-
 @dataclass(frozen=True)
 class Projection:
-    """Whitened principal components of bars in all twelve keys: what most songs share counts less.
+    """Whitened principal components of bars in all twelve keys: what most songs share counts less. All float32."""
 
-    rhythm_mean: (N_RHYTHM,) float32
-    norms: (3,) float32, usual norms of a bar's bass, melody and rhythm
-    mean: (N_FEATURES,) float32; matrix: (N_FEATURES, N_DIMENSIONS) float32
-    """
-
-    rhythm_mean: np.ndarray
-    norms: np.ndarray
-    mean: np.ndarray
-    matrix: np.ndarray
+    rhythm_mean: np.ndarray  # (N_RHYTHM,)
+    norms: np.ndarray  # (3,), usual norms of a bar's bass, melody and rhythm
+    mean: np.ndarray  # (N_FEATURES,)
+    matrix: np.ndarray  # (N_FEATURES, N_DIMENSIONS)
 
     @classmethod
-    def fit(cls, bars: Bars) -> "Projection":
+    def fit(cls, bars: np.ndarray) -> "Projection":
         """To a corpus: partial whitening of shrunken principal components (Jegou & Chum 2012, "Negative evidences
         and co-occurences in image retrieval")."""
-        some = np.random.default_rng(0).permutation(len(bars))[:FIT_BARS]
-        bars = Bars(bars.chroma[some], bars.rhythm[some])
-        rhythm_mean = bars.rhythm.mean(0)
-        parts = bars.chroma[:, :BASS_SLOTS], bars.chroma[:, BASS_SLOTS:], bars.rhythm - rhythm_mean
+        bars = bars[np.random.default_rng(0).permutation(len(bars))[:FIT_BARS]]
+        bass, melody, rhythm = np.split(bars, PART_ENDS, axis=1)
+        rhythm_mean = rhythm.mean(0)
+        parts = bass, melody, rhythm - rhythm_mean
         norms = np.array([np.sqrt(np.square(part).sum() / len(bars)) for part in parts], np.float32)
         identity = cls(rhythm_mean, norms, np.zeros(N_FEATURES, np.float32), np.eye(N_FEATURES, dtype=np.float32))
         features = identity.project(bars, range(N_PITCH_CLASSES)).reshape(-1, N_FEATURES)
@@ -148,20 +128,20 @@ class Projection:
         matrix = components * (variances + SHRINKAGE * variances[0]) ** -WHITENING
         return cls(rhythm_mean, norms, features.mean(0).astype(np.float32), matrix.astype(np.float32))
 
-    def project(self, bars: Bars, semitones: range = range(1)) -> np.ndarray:
+    def project(self, bars: np.ndarray, semitones: range = range(1)) -> np.ndarray:
         """Unit vectors (n_bars, len(semitones), n_dimensions) float32 of the bars, transposed up by each of semitones.
 
         A silent bar is the zero vector, which is similar to nothing.
         """
-        chroma = np.stack([np.roll(bars.chroma, shift, 2) for shift in semitones], 1)  # (n_bars, n_shifts, slots, 12)
-        rhythm = np.repeat((bars.rhythm - self.rhythm_mean)[:, None], len(semitones), 1)
-        parts = chroma[:, :, :BASS_SLOTS], chroma[:, :, BASS_SLOTS:], rhythm
-        weights = BASS_WEIGHT, MELODY_WEIGHT, RHYTHM_WEIGHT
-        features = [
-            weight * _soft_unit(part.reshape(*rhythm.shape[:2], -1), norm)
-            for part, norm, weight in zip(parts, self.norms, weights, strict=True)
-        ]
-        is_silent = bars.rhythm.max(1, initial=0.0) <= 1e-3
+        slots = bars[:, :N_CHROMA].reshape(-1, BASS_SLOTS + MELODY_SLOTS, N_PITCH_CLASSES)
+        rhythm = bars[:, N_CHROMA:]
+        transposed = [np.roll(slots, shift, 2).reshape(len(bars), N_CHROMA) for shift in semitones]
+        shifts = np.stack([np.concatenate([chroma, rhythm - self.rhythm_mean], 1) for chroma in transposed], 1)
+        features = []
+        for part, norm, weight in zip(np.split(shifts, PART_ENDS, axis=2), self.norms, PART_WEIGHTS, strict=True):
+            norms = np.linalg.norm(part, axis=2, keepdims=True)
+            features.append(weight * (part / np.sqrt(norms**2 + (SOFT_FLOOR * norm) ** 2)))
+        is_silent = rhythm.max(1, initial=0.0) <= 1e-3
         vectors = unit((np.concatenate(features, 2) - self.mean) @ self.matrix)
         return np.where(is_silent[:, None, None], np.float32(0), vectors)
 
@@ -169,9 +149,3 @@ class Projection:
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Vectors over the last axis, each of length 1; zero stays zero."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
-
-
-def _soft_unit(part: np.ndarray, usual_norm: float) -> np.ndarray:
-    """Of length 1, or less where a part is quiet."""
-    norms = np.linalg.norm(part, axis=-1, keepdims=True)
-    return part / np.sqrt(norms**2 + (SOFT_FLOOR * usual_norm) ** 2)

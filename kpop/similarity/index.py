@@ -1,16 +1,23 @@
-"""The index of a model's training music, the search for the two bars most similar to a song's, and the similarities of
-unseen songs to judge it by."""
+"""The index of a model's training music, the search for the two bars of it that are most similar to a song's, and the
+similarities of unseen songs to judge them by."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from kpop.audio.io import wav_bytes
+from kpop.audio.phase import reconstruct
+from kpop.audio.stft import stft_at
 from kpop.checkpoint import read_tensors, write_tensors
-from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ, STEP_SAMPLES
+from kpop.constants import BAR_SAMPLES, HOP_LENGTH, SAMPLE_RATE_HZ, STEP_SAMPLES
+from kpop.corpus.compose import CORPUS_DATA, compose
+from kpop.corpus.mix import render
 from kpop.errors import KpopError
+from kpop.model_info import index_path
+from kpop.settings import GRID_BEAT, GeneratedSong
 from kpop.similarity.features import Projection, analyse_bars, unit
 
 FORMAT = "twice4life-nearness-1"
@@ -18,19 +25,18 @@ QUANTILES = np.linspace(0, 1, 41)
 N_WINDOWS = (1, 2, 4, 8, 16, 32, 64, 128, 160)  # the last: songs of five minutes
 ALL_KEYS = range(-5, 7)  # semitones
 WINDOW_BARS = 2
-INT8_MAX = 127
+SHARES = {"low": 0.05, "usual": 0.5, "high": 0.95}  # of unseen songs, that are less similar
+N_ITERATIONS = 8  # of Griffin-Lim, as for the song itself
+FADE_S = 0.01
 _BLOCK_BARS, _BLOCK_WINDOWS = 2048, 8  # compared at a time: the products stay in the processor's cache
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Highest similarities of unseen songs, by the number of windows compared: the more, the higher the highest.
+    """Highest similarities of unseen songs, by the number of windows compared: the more, the higher the highest."""
 
-    n_windows: (n_lengths,); similarities: (n_lengths, len(QUANTILES)) float32
-    """
-
-    n_windows: np.ndarray
-    similarities: np.ndarray
+    n_windows: np.ndarray  # (n_lengths,)
+    similarities: np.ndarray  # (n_lengths, len(QUANTILES)) float32
 
     @classmethod
     def of(cls, by_song: list[np.ndarray]) -> "Reference":
@@ -53,38 +59,27 @@ class Reference:
 
 @dataclass(frozen=True)
 class Match:
-    """The two bars of the training music most similar to any two of a song.
+    """The two bars of the training music most similar to any two of a song."""
 
-    similarity: 0..1, 1 for the same two bars, in whatever key
-    start_s: where in the song; song, song_start_s: which training song, and where in it
-    n_windows: pairs of bars that were compared
-    """
-
-    similarity: float
-    start_s: float
-    song: str
-    song_start_s: float
-    n_windows: int
+    similarity: float  # 0..1, 1 for the same two bars, in whatever key
+    start_s: float  # where in the song
+    song: str  # which training song
+    song_start_s: float  # and where in it
+    n_windows: int  # pairs of bars that were compared
 
 
 @dataclass(frozen=True)
 class SimilarityIndex:
-    """All bars of the training music as short vectors.
+    """All bars of the training music as short vectors."""
 
-    vectors: (n_bars, N_DIMENSIONS) int8, each to be scaled to length 1
-    starts: (n_bars,) int32, of each bar in its song, in steps
-    first_bars: (n_songs + 1,) int32, the first bar of each song, and the number of bars
-    names: of the songs; data: what they are, as in the checkpoint's info; bar_samples: length of a bar
-    """
-
-    vectors: np.ndarray
-    starts: np.ndarray
-    first_bars: np.ndarray
-    names: tuple[str, ...]
+    vectors: np.ndarray  # (n_bars, N_DIMENSIONS) int8, each to be scaled to length 1
+    starts: np.ndarray  # (n_bars,) int32, of each bar in its song, in steps
+    first_bars: np.ndarray  # (n_songs + 1,) int32, the first bar of each song, and the number of bars
+    names: tuple[str, ...]  # of the songs
     projection: Projection
     reference: Reference
-    data: str
-    bar_samples: float = BAR_SAMPLES
+    data: str  # what the songs are, as in the checkpoint's info
+    bar_samples: float  # length of a bar
 
     @classmethod
     def load(cls, path: Path) -> "SimilarityIndex":
@@ -169,7 +164,74 @@ class SimilarityIndex:
         return best, bars
 
 
-def quantised(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (n_bars, n_dimensions) as int8, each scaled to its own largest component."""
-    largest = np.maximum(np.abs(vectors).max(1, keepdims=True), 1e-9)
-    return np.round(vectors * (INT8_MAX / largest)).astype(np.int8)
+@dataclass(frozen=True)
+class SimilarityResult(Match):
+    """The match of a generated song, for the page."""
+
+    low: float  # the 5 % quantile of the similarities of unseen songs of this length
+    usual: float  # their median
+    high: float  # their 95 % quantile
+    here: bytes  # WAV file of the two bars
+    there: bytes | None  # WAV file of the training song's; None if that is not of the composed corpus
+
+    @property
+    def is_new(self) -> bool:
+        """Whether a song that the model was not trained on might be as similar."""
+        return self.similarity <= self.high
+
+
+def closest_moment(song: GeneratedSong, data: str) -> SimilarityResult | None:
+    """The most similar moment to what follows the song's seed. data: the songs that its model was trained on.
+
+    A song at another tempo is compared at the training music's. None if there is no index of those songs beside the
+    model, the song is too short, or it has another number of beats per bar.
+    """
+    try:
+        index = SimilarityIndex.load(index_path(song.settings.model))
+    except KpopError:
+        return None
+    if index.data != data or song.beat.beats_per_bar != GRID_BEAT.beats_per_bar:
+        return None
+    bar_s = song.beat.beat_s * song.beat.beats_per_bar
+    hop = round(HOP_LENGTH * bar_s * SAMPLE_RATE_HZ / index.bar_samples)
+    stretch = hop / HOP_LENGTH
+    match = index.search(at_tempo(song.waveform, hop), round(first_bar_after_seed(song) / stretch))
+    if match is None:
+        return None
+    number, start_s = match.song.removeprefix("song-"), match.start_s * stretch
+    title = f"song {int(number)}" if number != match.song and number.isdecimal() else match.song
+    start, length = (round(each_s * SAMPLE_RATE_HZ) for each_s in (start_s, WINDOW_BARS * bar_s))
+    return SimilarityResult(
+        **vars(replace(match, start_s=start_s, song=title)),
+        **{name: index.reference.quantile(share, match.n_windows) for name, share in SHARES.items()},
+        here=wav_bytes(faded(song.waveform[start : start + length])),
+        there=wav_bytes(training_excerpt(int(number), match.song_start_s)) if data == CORPUS_DATA else None,
+    )
+
+
+def at_tempo(waveform: np.ndarray, hop: int) -> np.ndarray:
+    """A waveform (n_samples,) float32 time-stretched from hop samples per frame to HOP_LENGTH, at the same pitch."""
+    if hop == HOP_LENGTH:
+        return waveform
+    magnitude = np.abs(stft_at(waveform, np.arange(0, len(waveform), hop)))
+    return reconstruct(magnitude, (len(magnitude) - 1) * HOP_LENGTH, n_iterations=N_ITERATIONS)
+
+
+def first_bar_after_seed(song: GeneratedSong) -> int:
+    """The sample at which the first wholly generated bar begins."""
+    bar_s = song.beat.beat_s * song.beat.beats_per_bar
+    bars_before = np.ceil((song.seed_end_s - song.beat.first_downbeat_s) / bar_s - 1e-6)
+    return round((song.beat.first_downbeat_s + max(bars_before, 0) * bar_s) * SAMPLE_RATE_HZ)
+
+
+def training_excerpt(number: int, start_s: float) -> np.ndarray:
+    """Waveform float32 of two bars of a song of the composed corpus from start_s on, with short fades."""
+    waveform = render(compose(number))
+    start = min(round(start_s * SAMPLE_RATE_HZ), len(waveform) - WINDOW_BARS * BAR_SAMPLES)
+    return faded(waveform[start : start + WINDOW_BARS * BAR_SAMPLES])
+
+
+def faded(waveform: np.ndarray) -> np.ndarray:
+    """A copy with short linear fades."""
+    from_end = np.minimum(np.arange(len(waveform)), np.arange(len(waveform))[::-1])
+    return waveform * np.minimum(from_end / (FADE_S * SAMPLE_RATE_HZ), 1).astype(np.float32)

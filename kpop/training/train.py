@@ -8,7 +8,7 @@ from pathlib import Path
 from kpop.checkpoint import load_checkpoint, load_codec, save_checkpoint
 from kpop.codec.model import Codec, CodecConfig
 from kpop.constants import LABEL_SIZES
-from kpop.corpus.compose import CORPUS_VERSION
+from kpop.corpus.compose import CORPUS_DATA, CORPUS_VERSION
 from kpop.errors import KpopError
 from kpop.lstm.model import LstmConfig, TokenLstm
 from kpop.training.codec import CodecTrainer
@@ -77,7 +77,7 @@ def run(plan: Plan, report: Report = print) -> None:
     codec, codec_curve = _train_codec(plan, songs, held_out, start_codec, report)
     trainer = _lstm_trainer(plan, songs, held_out, codec, start)
     info = {
-        "data": str(plan.folder.name) if plan.folder else f"own corpus, version {CORPUS_VERSION}",
+        "data": str(plan.folder.name) if plan.folder else CORPUS_DATA,
         "title": plan.title,
         "about": plan.about,
         "n_songs": len(songs),

@@ -20,7 +20,7 @@ from kpop.ui.tasks import BackgroundTask
 
 if TYPE_CHECKING:
     from kpop.engine import Engine, Job
-    from kpop.similarity.match import SimilarityResult
+    from kpop.similarity.index import SimilarityResult
     from kpop.ui.spectrogram import GrowingSpectrogram
 
 MAX_ENTRIES = 12

@@ -1,19 +1,22 @@
 """Novelty meter: how similar a song is to the training music at its closest moment, with both moments to listen to."""
 
 import html
+from typing import TYPE_CHECKING
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from kpop.similarity.match import SimilarityResult
 from kpop.ui.requests import yield_to_rerun
 from kpop.ui.tasks import POLL_S, BackgroundTask
+
+if TYPE_CHECKING:
+    from kpop.similarity.index import SimilarityResult
 
 IS_NEW = "New: no closer to its training music than a song that it never heard."
 IS_CLOSE = "Closer than most unheard songs come: listen to both."
 
 
-def show_similarity(comparing: BackgroundTask[SimilarityResult | None], container: DeltaGenerator) -> None:
+def show_similarity(comparing: "BackgroundTask[SimilarityResult | None]", container: DeltaGenerator) -> None:
     """Waits for the result and shows it in `container`; nothing if there is none."""
     progress = container.empty()
     if not comparing.finished:
@@ -40,7 +43,7 @@ def show_similarity(comparing: BackgroundTask[SimilarityResult | None], containe
             there.caption("The training song itself is not here.")
 
 
-def meter(result: SimilarityResult) -> str:
+def meter(result: "SimilarityResult") -> str:
     """HTML of a bar from 0 to 100 % with the song's similarity and the range of unheard songs."""
     song, low, usual, high = (f"{share:.0%}" for share in (result.similarity, result.low, result.usual, result.high))
     kind, sign, verdict = ("new", "✓", IS_NEW) if result.is_new else ("near", "≈", IS_CLOSE)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from kpop.engine import Engine, Job
-    from kpop.similarity.match import SimilarityResult
+    from kpop.similarity.index import SimilarityResult
 
 BUSY_PATIENCE_S = 20.0  # endless songs may keep the engine busy for ever
 
@@ -128,7 +128,7 @@ def start_comparing(engine: "Engine", song: RenderedSong) -> "BackgroundTask[Sim
 
 
 def _compare(engine: "Engine", song: RenderedSong, data: str, report: Report) -> "SimilarityResult | None":
-    from kpop.similarity.match import closest_moment  # imports the composer
+    from kpop.similarity.index import closest_moment  # imports the composer
 
     patient_until_s = time.monotonic() + BUSY_PATIENCE_S
     while engine.state()["running"] and time.monotonic() < patient_until_s:
