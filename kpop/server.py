@@ -20,13 +20,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from kpop.audio.io import MAX_WAV_BYTES, SAMPLE_WIDTH_BYTES, wav_header
-from kpop.constants import SAMPLE_RATE_HZ
+from kpop.audio.io import BYTES_PER_S, MAX_WAV_BYTES, SAMPLE_WIDTH_BYTES, wav_header
 
 if TYPE_CHECKING:
     from kpop.engine import PcmBuffer
 
-BYTES_PER_S = SAMPLE_WIDTH_BYTES * SAMPLE_RATE_HZ
 CHUNK_BYTES = 1 << 16
 LEAD_S = 12.0  # an endless song is sent no further ahead of its listener; Chromium starts once it has 7.2 s
 STALLED_S = 60.0  # a listener who takes nothing for so long is gone
@@ -125,68 +123,58 @@ class SongResponse(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if scope["method"] == "HEAD":
             return await send({"type": "http.response.body"})
-        sending, leaving = asyncio.ensure_future(self._send_body(send)), asyncio.ensure_future(_disconnected(receive))
+        file, loop = self.file, asyncio.get_running_loop()
+        sending, leaving = loop.create_task(self._send_body(send)), loop.create_task(_disconnected(receive))
         _streams.add(sending)
-        self.file.n_listeners += 1
+        file.n_listeners += 1
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if self.stop and sending.done() and not sending.cancelled() and sending.result() < self.stop:
                 # The song was cancelled. An end short of the promised length would be an error: the browser turns away.
                 await asyncio.wait({leaving}, timeout=STALLED_S)
         finally:
-            self._leave()
+            file.n_listeners -= 1
+            if self.stop is None:  # an audio element opens and closes several requests for a song of known length
+                loop.call_later(GRACE_S, lambda: file.n_listeners or file.cancel())
             leaving.cancel(), sending.cancel()
             with suppress(asyncio.CancelledError, TimeoutError, OSError):
                 await sending
             _streams.discard(sending)
 
-    def _leave(self) -> None:
-        """An audio element opens and closes several requests, so only an endless song ends with its last listener."""
-        file = self.file
-        file.n_listeners -= 1
-        if self.stop is None:
-            asyncio.get_running_loop().call_later(GRACE_S, lambda: file.n_listeners or file.cancel())
-
     async def _send_body(self, send: Send) -> int:
         """Returns the position in the file that was reached; short of `stop` the response stays incomplete."""
         pcm, n_header, position = self.file.pcm, len(self.file.header), self.start
-        changed, started_s, n_sent = asyncio.Event(), time.monotonic(), 0
-        unsubscribe = pcm.subscribe(_from_any_thread(changed))
+        loop, changed, started_s, n_sent = asyncio.get_running_loop(), asyncio.Event(), time.monotonic(), 0
+
+        def notify() -> None:
+            with suppress(RuntimeError):  # the loop has been closed meanwhile
+                loop.call_soon_threadsafe(changed.set)
+
         try:
-            while self.stop is None or position < self.stop:
-                changed.clear()
-                closed = pcm.closed  # read before the bytes: none can be missed
-                if position >= n_header:  # a late listener of an endless song joins where it is now
-                    position = max(position, n_header + pcm.n_dropped)
-                end = min(position + CHUNK_BYTES, n_header + pcm.n_bytes, self.stop or MAX_WAV_BYTES)
-                if end > position:
-                    ahead_s = n_sent / BYTES_PER_S - (time.monotonic() - started_s) - LEAD_S
-                    await asyncio.sleep(ahead_s if self.stop is None else 0)  # 0: lets a closed connection be noticed
-                    async with asyncio.timeout(STALLED_S):
-                        body = self.file.read(position, end)
-                        await send({"type": "http.response.body", "body": body, "more_body": True})
-                    position, n_sent = end, n_sent + len(body)
-                    pcm.mark_read(end - n_header)
-                elif closed:
-                    break
-                else:
-                    await changed.wait()
+            with pcm.subscribed(notify):
+                while self.stop is None or position < self.stop:
+                    changed.clear()
+                    closed = pcm.closed  # read before the bytes: none can be missed
+                    if position >= n_header:  # a late listener of an endless song joins where it is now
+                        position = max(position, n_header + pcm.n_dropped)
+                    end = min(position + CHUNK_BYTES, n_header + pcm.n_bytes, self.stop or MAX_WAV_BYTES)
+                    if end > position:
+                        ahead_s = n_sent / BYTES_PER_S - (time.monotonic() - started_s) - LEAD_S
+                        await asyncio.sleep(ahead_s if self.stop is None else 0)  # 0: a closed connection is noticed
+                        async with asyncio.timeout(STALLED_S):
+                            body = self.file.read(position, end)
+                            await send({"type": "http.response.body", "body": body, "more_body": True})
+                        position, n_sent = end, n_sent + len(body)
+                        pcm.mark_read(end - n_header)
+                    elif closed:
+                        break
+                    else:
+                        await changed.wait()
         finally:
-            unsubscribe()
             if self.stop is None or position == self.stop:
                 async with asyncio.timeout(CLOSE_S):
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
         return position
-
-
-def _from_any_thread(event: asyncio.Event) -> Callable[[], None]:
-    loop = asyncio.get_running_loop()
-
-    def notify() -> None:
-        with suppress(RuntimeError):  # the loop has been closed meanwhile
-            loop.call_soon_threadsafe(event.set)
-
-    return notify
 
 
 async def _disconnected(receive: Receive) -> None:

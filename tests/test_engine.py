@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from kpop.audio.io import BYTES_PER_S
 from kpop.constants import CLIP_SAMPLES, SAMPLE_RATE_HZ
 from kpop.engine import ENDLESS_KEPT_S, Engine, Job, QueueFull
 from kpop.errors import KpopError
@@ -17,7 +18,6 @@ from kpop.runtime import PipelineCache, PipelineLoader, gc_freeze
 from kpop.settings import Settings
 
 TIMEOUT_S = 60
-BYTES_PER_S = 2 * SAMPLE_RATE_HZ
 
 
 @pytest.fixture(scope="module")
@@ -144,18 +144,16 @@ def test_cancelling_twice_or_after_the_end_frees_one_slot_only(open_engine, sett
 def test_an_endless_song_goes_on_as_it_is_played_in_bounded_memory(open_engine, settings, clip):
     engine = open_engine()
     job = engine.submit(settings(), clip, endless=True)
-    unsubscribe = job.pcm.subscribe(lambda: None)
-    wait_for(lambda: job._is_ahead)
-    for _ in range(6):
-        n_read = job.pcm.n_bytes
-        job.pcm.mark_read(n_read)
-        kept_s = len(job.pcm.read(0, job.pcm.n_bytes)) / BYTES_PER_S
-        assert kept_s <= ENDLESS_KEPT_S + 8
-        job.first_sound_at_s -= 20.0  # as if twenty seconds had passed
-        wait_for(lambda n=n_read: job.pcm.n_bytes > n)
+    with job.pcm.subscribed(lambda: None):
+        wait_for(lambda: job._is_ahead)
+        for _ in range(6):
+            n_read = job.pcm.n_bytes
+            job.pcm.mark_read(n_read)
+            assert len(job.pcm.read(0, job.pcm.n_bytes)) / BYTES_PER_S <= ENDLESS_KEPT_S + 8
+            job.first_sound_at_s -= 20.0  # as if twenty seconds had passed
+            wait_for(lambda n=n_read: job.pcm.n_bytes > n)
     assert job.pcm.n_dropped > 0
     assert not job.pcm.closed
-    unsubscribe()
     job.cancel()
     wait_for(lambda: is_idle(engine))
 
@@ -163,13 +161,13 @@ def test_an_endless_song_goes_on_as_it_is_played_in_bounded_memory(open_engine, 
 def test_a_paused_listener_of_an_endless_song_delays_nobody(open_engine, settings, clip):
     engine = open_engine()
     paused = engine.submit(settings(), clip, endless=True)
-    paused.pcm.subscribe(lambda: None)
-    wait_for(lambda: paused._is_ahead)
-    paused.first_sound_at_s -= 600.0  # ten minutes in which the browser took nothing
-    assert len(engine.submit(settings(), clip).result().waveform) == 8 * SAMPLE_RATE_HZ
-    n_bytes = paused.pcm.n_bytes
-    time.sleep(0.3)
-    assert paused.pcm.n_bytes - n_bytes < 3 * BYTES_PER_S
+    with paused.pcm.subscribed(lambda: None):
+        wait_for(lambda: paused._is_ahead)
+        paused.first_sound_at_s -= 600.0  # ten minutes in which the browser took nothing
+        assert len(engine.submit(settings(), clip).result().waveform) == 8 * SAMPLE_RATE_HZ
+        n_bytes = paused.pcm.n_bytes
+        time.sleep(0.3)
+        assert paused.pcm.n_bytes - n_bytes < 3 * BYTES_PER_S
 
 
 def test_an_endless_song_without_a_listener_gives_its_slot_back(open_engine, settings, clip):
@@ -184,9 +182,9 @@ def test_an_endless_song_without_a_listener_gives_its_slot_back(open_engine, set
 
 def test_subscribers_are_notified_of_every_piece_and_of_the_end(open_engine, settings, clip):
     job, counts = open_engine().submit(settings(), clip), []
-    job.pcm.subscribe(lambda: counts.append(job.pcm.n_bytes))
-    job.result()
-    wait_for(lambda: len(counts) >= 4)
+    with job.pcm.subscribed(lambda: counts.append(job.pcm.n_bytes)):
+        job.result()
+        wait_for(lambda: len(counts) >= 4)
     assert counts == sorted(counts)
     assert counts[-1] == 8 * BYTES_PER_S
 

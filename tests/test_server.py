@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from kpop import server
+from kpop.audio.io import BYTES_PER_S
 from kpop.engine import PcmBuffer
 from kpop.server import NOT_FOUND, SongFile, byte_range, song_routes
 
@@ -180,7 +181,7 @@ def test_an_endless_song_is_sent_little_faster_than_it_is_heard_and_forgotten_be
     response, n_bytes, started_s = get(port, file.url("/base")), 0, time.monotonic()
     while time.monotonic() - started_s < 1.5:
         n_bytes += len(response.read(8000))
-    assert 1.5 < n_bytes / server.BYTES_PER_S < 1.5 + 1.0 + 2.5
+    assert 1.5 < n_bytes / BYTES_PER_S < 1.5 + 1.0 + 2.5
     assert file.pcm.n_read > 0
     response.close(), response.connection.close()
 
@@ -209,6 +210,7 @@ def test_fifty_listeners_cost_no_thread_and_hear_the_same(port):
 
 SERVER = """
 import sys
+from kpop.audio.io import BYTES_PER_S
 from kpop.engine import PcmBuffer
 from kpop.server import SongFile
 pcm = PcmBuffer(None)

@@ -89,7 +89,7 @@ def preview(job: "Job") -> SongPreview:
     info = header(checkpoint_path(settings.model)).get("info", {})
     positions_per_step = info.get("metronome_rate", 1.0)
     step_samples = song_hop(clip, settings.randomness, positions_per_step) * FRAMES_PER_STEP
-    n_steps = None if job.endless else -(-job.n_samples // step_samples)
+    n_steps = None if job.endless else -(-job.pcm.n_samples // step_samples)
     n_clip_steps = int(len(clip.waveform) / (clip_hop(clip, positions_per_step) * FRAMES_PER_STEP))
     step_s = step_samples / SAMPLE_RATE_HZ
     position_s = step_s / positions_per_step
