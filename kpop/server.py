@@ -12,7 +12,7 @@ import time
 import weakref
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -182,25 +182,19 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def lifespan(
-    address: Callable[[], str | None], start: Callable[[], object]
-) -> Callable[[object], AbstractAsyncContextManager[None]]:
+@asynccontextmanager
+async def lifespan(app: object, address: Callable[[], str | None], start: Callable[[], object]) -> AsyncIterator[None]:
     """address: of the page, to be opened in the browser of this computer; None where there is no screen.
 
     start: called once, before the first request.
     """
-
-    @asynccontextmanager
-    async def serving(app: object) -> AsyncIterator[None]:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                _end_streams_on(number, asyncio.get_running_loop())
-        start()
-        if opened := address():
-            asyncio.get_running_loop().run_in_executor(None, webbrowser.open, opened)
-        yield
-
-    return serving
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            _end_streams_on(number, asyncio.get_running_loop())
+    start()
+    if opened := address():
+        asyncio.get_running_loop().run_in_executor(None, webbrowser.open, opened)
+    yield
 
 
 def _end_streams_on(number: int, loop: asyncio.AbstractEventLoop) -> None:

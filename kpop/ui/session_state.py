@@ -11,11 +11,12 @@ import numpy as np
 
 from kpop.errors import KpopError
 from kpop.generation.clips import SeedClip, built_in_clip, built_in_clips
+from kpop.generation.seed import SongGrid
 from kpop.generation.titles import song_title
 from kpop.runtime import PipelineLoader
 from kpop.server import SongFile
 from kpop.settings import Settings
-from kpop.ui.song import RenderedSong, SongPreview, preview, render, song_file, start_comparing
+from kpop.ui.song import RenderedSong, preview, render, song_file, start_comparing
 from kpop.ui.tasks import BackgroundTask
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class SessionState:
         self.rendering: BackgroundTask[tuple[RenderedSong, ...]] | None = None
         self.live = False
         self.growing: GrowingSpectrogram | None = None
-        self.preview: SongPreview | None = None
+        self.preview: SongGrid | None = None
         self.play: str | None = None
         self.songs: tuple[RenderedSong, ...] = ()
         self.similarity: BackgroundTask[SimilarityResult | None] | None = None

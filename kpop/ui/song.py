@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kpop.audio.io import from_pcm
-from kpop.constants import BEATS_PER_BAR, FRAMES_PER_STEP, SAMPLE_RATE_HZ, STEPS_PER_BAR, STEPS_PER_BEAT
+from kpop.constants import SAMPLE_RATE_HZ
 from kpop.generation.clips import SeedClip
 from kpop.generation.metadata import song_tags
-from kpop.generation.seed import clip_hop, seed_length, song_hop
+from kpop.generation.seed import SongGrid, song_grid
 from kpop.generation.titles import song_file_name, song_title
 from kpop.model_info import checkpoint_path, header, index_path
 from kpop.server import SongFile
@@ -26,14 +26,6 @@ if TYPE_CHECKING:
     from kpop.similarity.match import SimilarityResult
 
 BUSY_PATIENCE_S = 20.0  # endless songs may keep the engine busy for ever
-
-
-@dataclass(frozen=True)
-class SongPreview:
-    """What is known of a song before it is made: where its seed ends, and its beat grid."""
-
-    seed_end_s: float
-    beat: Beat
 
 
 @dataclass(frozen=True)
@@ -83,19 +75,10 @@ def song_file(job: "Job") -> SongFile:
     return SongFile(job.pcm, song_file_name(job.settings), song_tags(job.settings), cancel)
 
 
-def preview(job: "Job") -> SongPreview:
-    """Computed from the settings, the clip and the checkpoint's header."""
-    settings, clip = job.settings, job.clip
-    info = header(checkpoint_path(settings.model)).get("info", {})
-    positions_per_step = info.get("metronome_rate", 1.0)
-    step_samples = song_hop(clip, settings.randomness, positions_per_step) * FRAMES_PER_STEP
-    n_steps = None if job.endless else -(-job.pcm.n_samples // step_samples)
-    n_clip_steps = int(len(clip.waveform) / (clip_hop(clip, positions_per_step) * FRAMES_PER_STEP))
-    step_s = step_samples / SAMPLE_RATE_HZ
-    position_s = step_s / positions_per_step
-    first_slot = clip.first_slot if settings.randomness < 1 else 0
-    beat = Beat(-first_slot % STEPS_PER_BAR * position_s, STEPS_PER_BEAT * position_s, BEATS_PER_BAR)
-    return SongPreview(seed_length(n_steps, n_clip_steps, settings.randomness) * step_s, beat)
+def preview(job: "Job") -> SongGrid:
+    """What is known of a song before it is made, from the settings, the clip and the checkpoint's header."""
+    info = header(checkpoint_path(job.settings.model)).get("info", {})
+    return song_grid(job.settings, job.clip, info.get("metronome_rate", 1.0), job.endless)
 
 
 def render(jobs: "tuple[Job, ...]", own_clip: SeedClip | None, report: Report) -> tuple[RenderedSong, ...]:
