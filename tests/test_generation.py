@@ -54,15 +54,7 @@ def mel_error_db(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(log_mel_spectrogram(one) - log_mel_spectrogram(other)).mean())
 
 
-@pytest.mark.parametrize("length_s", [4.0, 7.777, 20.01])
-def test_length_is_exact(pipeline, clip, length_s):
-    song = make(pipeline, clip, length_s=length_s)
-    assert len(song.waveform) / SAMPLE_RATE_HZ == pytest.approx(length_s, abs=0.001)
-    assert 0 < song.seed_end_s <= length_s / 2 + 0.5
-
-
-def test_same_settings_and_seed_number_give_the_same_samples(pipeline, clip):
-    assert make(pipeline, clip).waveform.tobytes() == make(pipeline, clip).waveform.tobytes()
+def test_another_seed_number_makes_another_song(pipeline, clip):
     one, other = make(pipeline, clip, seed_number=1), make(pipeline, clip, seed_number=2)
     assert mel_error_db(one.waveform, other.waveform) > 1
 
