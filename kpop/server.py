@@ -13,6 +13,7 @@ import weakref
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -103,7 +104,7 @@ def byte_range(header: str, n_bytes: int) -> tuple[int, int] | None:
         return None
     first, last = found.groups()
     if not first:
-        return (max(n_bytes - int(last), 0), n_bytes) if int(last) else (n_bytes, n_bytes)
+        return max(n_bytes - int(last), 0), n_bytes
     if last and int(last) < int(first):
         return None
     return int(first), min(int(last) + 1, n_bytes) if last else n_bytes
@@ -190,20 +191,15 @@ async def lifespan(app: object, address: Callable[[], str | None], start: Callab
     """
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
-            _end_streams_on(number, asyncio.get_running_loop())
+            signal.signal(number, partial(_end_streams, asyncio.get_running_loop(), signal.getsignal(number)))
     start()
     if opened := address():
         asyncio.get_running_loop().run_in_executor(None, webbrowser.open, opened)
     yield
 
 
-def _end_streams_on(number: int, loop: asyncio.AbstractEventLoop) -> None:
-    """On this signal the server waits for open responses, and an endless song would keep it for ever."""
-    former = signal.getsignal(number)
-
-    def handle(number: int, frame: object) -> None:
-        loop.call_soon_threadsafe(lambda: [stream.cancel() for stream in _streams])
-        if callable(former):
-            former(number, frame)
-
-    signal.signal(number, handle)
+def _end_streams(loop: asyncio.AbstractEventLoop, former: object, number: int, frame: object) -> None:
+    """On these signals the server waits for open responses, and an endless song would keep it for ever."""
+    loop.call_soon_threadsafe(lambda: [stream.cancel() for stream in _streams])
+    if callable(former):
+        former(number, frame)
