@@ -1,5 +1,6 @@
 """Twice4Life: the page, and the server of its songs. Run with `streamlit run app.py`."""
 
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -108,4 +109,4 @@ if __name__ == "__main__":
     page()
 else:  # `streamlit run` imports this to find the server's application; each visitor's page runs the script as above
     routes = song_routes(lambda: get_engine().state(), base_path())
-    app = st.App(Path(__file__), routes=routes, lifespan=lifespan(address, preload))
+    app = st.App(Path(__file__), routes=routes, lifespan=partial(lifespan, address=address, start=preload))

@@ -32,6 +32,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from kpop.audio.io import BYTES_PER_S
 from kpop.audio.loudness import StreamingLimiter
 from kpop.constants import HOP_LENGTH, N_FFT, STEP_SAMPLES
 from kpop.engine import get_engine
@@ -42,7 +43,7 @@ from kpop.generation.pipeline import Pipeline
 from kpop.generation.session import CHUNK_STEPS, MIN_P, PIECE_STEPS, generate
 from kpop.lstm.sampler import Chunk
 from kpop.model_info import DEFAULT_MODEL, checkpoint_path
-from kpop.server import BYTES_PER_S, SongFile, song_routes
+from kpop.server import SongFile, song_routes
 from kpop.settings import Settings
 
 Result = TypeVar("Result")

@@ -2,8 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ TRAINING_ONLY = (".counts", ".sums", ".seeded")  # a codebook's moving averages,
 FULL_PRECISION = ("bin_mean", "bin_std")
 SCALE = ".row_scale"  # suffix of an int8 matrix's float32 scales, one per row
 LARGEST_INT8 = 127
+NETWORKS = {"codec": (Codec, CodecConfig), "lstm": (TokenLstm, LstmConfig)}
 
 
 def save_checkpoint(path: Path, codec: Codec, lstm: TokenLstm | None, info: dict[str, Any]) -> None:
@@ -33,9 +32,9 @@ def save_checkpoint(path: Path, codec: Codec, lstm: TokenLstm | None, info: dict
     tensors, metadata = {}, {"format": FORMAT, "info": json.dumps(info)}
     for name, network in {"codec": codec, "lstm": lstm}.items():
         if network is not None:
-            store = _as_int8 if network is lstm else _as_float16
-            for key, t in _weights(network).items():
-                tensors |= store(f"{name}.{key}", t)
+            for key, t in network.state_dict().items():
+                if not key.endswith(TRAINING_ONLY):
+                    tensors |= _stored(f"{name}.{key}", t, as_int8=network is lstm)
             metadata[name] = json.dumps(asdict(network.config))
     write_tensors(path, tensors, metadata)
 
@@ -45,36 +44,40 @@ def load_checkpoint(path: Path) -> tuple[Codec, TokenLstm, dict[str, Any]]:
 
     Raises KpopError when the file is missing, damaged, or not one of ours.
     """
-    tensors, metadata = read_tensors(path)
-    with _reporting_mismatch(path):
-        codec, info = _codec(tensors, metadata)
-        lstm = TokenLstm(_config(LstmConfig, metadata["lstm"]))
-        _restore(lstm, "lstm.", tensors)
-        return codec, lstm.eval(), info
+    (codec, lstm), info = _load(path, "codec", "lstm")
+    return codec, lstm, info
 
 
 def load_codec(path: Path) -> tuple[Codec, dict[str, Any]]:
     """Rebuild (codec, info) alone; otherwise as load_checkpoint()."""
+    (codec,), info = _load(path, "codec")
+    return codec, info
+
+
+def _load(path: Path, *names: str) -> tuple[list[nn.Module], dict[str, Any]]:
+    """The networks of these names, and info."""
     tensors, metadata = read_tensors(path)
-    with _reporting_mismatch(path):
-        return _codec(tensors, metadata)
-
-
-def _codec(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> tuple[Codec, dict[str, Any]]:
-    if metadata["format"] != FORMAT:
-        raise ValueError(f"unknown format {metadata['format']}")
-    codec = Codec(_config(CodecConfig, metadata["codec"]))
-    _restore(codec, "codec.", tensors)
-    return codec.eval(), json.loads(metadata["info"])
-
-
-@contextmanager
-def _reporting_mismatch(path: Path) -> Iterator[None]:
-    """Report anything in a readable file that does not fit as one error."""
     try:
-        yield
+        if metadata["format"] != FORMAT:
+            raise ValueError(f"unknown format {metadata['format']}")
+        return [_network(name, metadata[name], tensors) for name in names], json.loads(metadata["info"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise KpopError(f"The weights in {path.name} do not fit this program: train or download them again.") from error
+
+
+def _network(name: str, config: str, tensors: dict[str, torch.Tensor]) -> nn.Module:
+    """A network of this configuration in JSON, with its weights as float32, int8 matrices dequantized."""
+    kind, config_kind = NETWORKS[name]
+    network = kind(config_kind(**{key: _tuples(value) for key, value in json.loads(config).items()}))
+    weights = {}
+    for key, tensor in tensors.items():
+        if key.startswith(f"{name}.") and not key.endswith(SCALE):
+            scale = tensors.get(key + SCALE)
+            weights[key.removeprefix(f"{name}.")] = tensor.float() if scale is None else tensor * scale[:, None]
+    missing, unexpected = network.load_state_dict(weights, strict=False)
+    if unexpected or any(not key.endswith(TRAINING_ONLY) for key in missing):
+        raise ValueError("weights and configuration do not belong together")
+    return network.eval()
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
@@ -101,42 +104,16 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise KpopError(f"The weights in {path.name} are damaged: train or download them again.") from error
 
 
-def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: t for name, t in model.state_dict().items() if not name.endswith(TRAINING_ONLY)}
-
-
-def _as_float16(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {name: tensor if name.endswith(FULL_PRECISION) else tensor.half()}
-
-
-def _as_int8(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Symmetric quantization of matrices with a scale per row (Jacob et al. 2018, "Quantization and training of neural
-    networks for efficient integer-arithmetic-only inference"); all else in float16."""
-    if tensor.ndim != 2:
-        return _as_float16(name, tensor)
+def _stored(name: str, tensor: torch.Tensor, as_int8: bool) -> dict[str, torch.Tensor]:
+    """float16; as_int8: matrices quantized symmetrically with a scale per row (Jacob et al. 2018, "Quantization and
+    training of neural networks for efficient integer-arithmetic-only inference")."""
+    if not as_int8 or tensor.ndim != 2:
+        return {name: tensor if name.endswith(FULL_PRECISION) else tensor.half()}
     matrix = tensor.detach().float().cpu()
     scale = matrix.abs().amax(1).clamp_min(1e-12) / LARGEST_INT8
     return {name: (matrix / scale[:, None]).round().to(torch.int8), name + SCALE: scale}
 
 
-def _as_floats(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors of a file as float32, int8 matrices dequantized."""
-    scales = {name.removesuffix(SCALE): t for name, t in tensors.items() if name.endswith(SCALE)}
-    plain = {name: t.float() for name, t in tensors.items() if not name.endswith(SCALE)}
-    return {name: t * scales[name][:, None] if name in scales else t for name, t in plain.items()}
-
-
-def _config(kind: type, text: str) -> Any:
-    return kind(**{name: _tuples(value) for name, value in json.loads(text).items()})
-
-
 def _tuples(value: Any) -> Any:
     """JSON lists as the tuples that frozen configurations hold."""
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def _restore(model: nn.Module, prefix: str, tensors: dict[str, torch.Tensor]) -> None:
-    own = {name.removeprefix(prefix): t for name, t in _as_floats(tensors).items() if name.startswith(prefix)}
-    missing, unexpected = model.load_state_dict(own, strict=False)
-    if unexpected or any(not name.endswith(TRAINING_ONLY) for name in missing):
-        raise ValueError("weights and configuration do not belong together")

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
-from kpop.audio.io import SAMPLE_WIDTH_BYTES
+from kpop.audio.io import BYTES_PER_S, SAMPLE_WIDTH_BYTES
 from kpop.constants import SAMPLE_RATE_HZ
-from kpop.errors import KpopError
+from kpop.errors import Cancelled, KpopError, Outcome, ending_on_failure
 from kpop.generation.clips import SeedClip
 from kpop.runtime import PipelineCache, PipelineLoader, configure_process, malloc_trim
 from kpop.settings import GeneratedSong, Settings
@@ -34,7 +34,7 @@ N_RENDER_THREADS = max(1, min(4, os.cpu_count() or 1))  # rendering is most of t
 MAX_QUEUE = 64
 MAX_ENDLESS_SHARE = 0.5  # of the slots: the queue must move
 COMFORTABLE_S = 5.0  # songs with less than this buffered are stepped even while new songs wait for their first step
-NEW_SONG_S = 0.3  # a song that has not started yet is scheduled as if so much were buffered
+NEW_SONG_S = 0.3  # a song without a sample yet is scheduled as if so much were buffered
 UNDERRUN_S = 0.1  # with less buffered the machine is overloaded and admits nobody, free slots or not
 ENDLESS_LEAD_S = 20.0  # an endless song is made no further ahead of its listener
 ENDLESS_STORED_S = 60.0  # nor more of it kept that nobody has fetched
@@ -44,8 +44,6 @@ USUAL_SPAN_S = 3.0  # how long a song holds its slot, before any has been timed
 IDLE_S = 0.5
 LOADING_POLL_S = 0.02
 CLOSE_TIMEOUT_S = 2.0
-CANCELLED = "This was cancelled: start it again."
-BROKEN = "Something broke that should not: the terminal says what, and another try may work."
 
 _log = logging.getLogger(__name__)
 
@@ -69,14 +67,14 @@ class PcmBuffer:
         self._callbacks: list[Callable[[], None]] = []
 
     @property
-    def n_listeners(self) -> int:
-        """Number of subscribers."""
-        return len(self._callbacks)
-
-    @property
     def unread_s(self) -> float:
         """Seconds of sound that nobody has fetched yet."""
-        return _seconds(self.n_bytes - self.n_read)
+        return (self.n_bytes - self.n_read) / BYTES_PER_S
+
+    @property
+    def unheard_s(self) -> float:
+        """Seconds since the last subscriber left, or since the start; 0 while there is one."""
+        return 0.0 if self._callbacks else time.monotonic() - self.last_read_s
 
     def append(self, piece: bytes, last: bool = False) -> None:
         """Add the next bytes and notify subscribers."""
@@ -84,7 +82,9 @@ class PcmBuffer:
             self._pcm += piece
             self.n_bytes += len(piece)
             self.closed = self.closed or last
-        self._notify()
+            callbacks = list(self._callbacks)
+        for callback in callbacks:
+            callback()
 
     def close(self) -> None:
         """Nothing more will come."""
@@ -104,30 +104,24 @@ class PcmBuffer:
                 del self._pcm[:n]
                 self.n_dropped += n
 
-    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call callback() from the engine's threads after each change. Returns the function that ends this."""
+    @contextmanager
+    def subscribed(self, callback: Callable[[], None]) -> Iterator[None]:
+        """In this context, callback() is called after each change, by the engine's threads."""
         with self._lock:
             self._callbacks.append(callback)
-
-        def unsubscribe() -> None:
+        try:
+            yield
+        finally:
             with self._lock:
                 self._callbacks.remove(callback)
                 self.last_read_s = time.monotonic()
 
-        return unsubscribe
 
-    def _notify(self) -> None:
-        with self._lock:
-            callbacks = list(self._callbacks)
-        for callback in callbacks:
-            callback()
-
-
-class Job:
+class Job(Outcome[GeneratedSong]):
     """A requested song: its samples as they are made, and in the end the whole song. Callable from any thread.
 
-    queue_position: 0 once it is being made, 1 for the next to be; error: why there is no song, None while all is well
-    pcm: its samples; first_sound_at_s: time.monotonic() of its first samples, None before
+    queue_position: 0 once it is being made, 1 for the next to be; pcm: its samples
+    first_sound_at_s: time.monotonic() of its first samples, None before
     Attributes with an underscore are the engine's.
     """
 
@@ -139,36 +133,25 @@ class Job:
         loader: PipelineLoader,
         on_cancel: Callable[["Job"], None],
     ) -> None:
+        super().__init__()
         self.settings, self.clip, self.endless = settings, clip, endless
-        self.n_samples = None if endless else round(settings.length_s * SAMPLE_RATE_HZ)
-        self.pcm = PcmBuffer(self.n_samples)
+        self.pcm = PcmBuffer(None if endless else round(settings.length_s * SAMPLE_RATE_HZ))
         self.queue_position = 0
-        self.error: KpopError | None = None
         self.first_sound_at_s: float | None = None
         self._loader, self._on_cancel = loader, on_cancel
         self._session: GenerationSession | None = None
         self._slot: int | None = None
         self._admitted_at_s = 0.0
-        self._lock = threading.Lock()
-        self._song: GeneratedSong | None = None
-        self._finished = threading.Event()
-
-    @property
-    def finished(self) -> bool:
-        """Whether the song or an error is there."""
-        return self._finished.is_set()
 
     @property
     def cancelled(self) -> bool:
         """Whether cancel() ended it."""
-        return self.error is not None and str(self.error) == CANCELLED
+        return isinstance(self.error, Cancelled)
 
     @property
     def fraction(self) -> float:
-        """Share of the song that has been made, 0 to 1."""
-        if not self.n_samples:
-            return float(self.finished and not self.error)
-        return self.pcm.n_bytes / (SAMPLE_WIDTH_BYTES * self.n_samples)
+        """Share of the song that has been made, 0 to 1; 0 if it is endless."""
+        return 0.0 if self.endless else self.pcm.n_bytes / (SAMPLE_WIDTH_BYTES * self.pcm.n_samples)
 
     @property
     def status(self) -> str:
@@ -179,29 +162,18 @@ class Job:
 
     def cancel(self) -> None:
         """Give the song up; its slot becomes free at once."""
-        if self._end(error=KpopError(CANCELLED)):
+        if self._end(error=Cancelled()):
             self._on_cancel(self)
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait for the end, timeout_s at most; whether it has come."""
-        return self._finished.wait(timeout_s)
-
-    def result(self) -> GeneratedSong:
-        """The finished song; blocks until it is there. Raises KpopError if it failed or was cancelled."""
-        self._finished.wait()
-        if self.error:
-            raise self.error
-        return self._song
 
     @property
     def _buffered_s(self) -> float:
-        """Seconds made beyond what a listener who started with the first sample has played; -inf before that.
+        """Seconds made beyond what a listener who started with the first sample has played.
 
         Of an endless song at least what nobody has fetched yet: its listener may have paused.
         """
         if self.first_sound_at_s is None:
-            return float("-inf")
-        ahead_s = _seconds(self.pcm.n_bytes) - (time.monotonic() - self.first_sound_at_s)
+            return NEW_SONG_S
+        ahead_s = self.pcm.n_bytes / BYTES_PER_S - (time.monotonic() - self.first_sound_at_s)
         return max(ahead_s, self.pcm.unread_s) if self.endless else ahead_s
 
     @property
@@ -210,28 +182,16 @@ class Job:
         return self.endless and (self._buffered_s > ENDLESS_LEAD_S or self.pcm.unread_s > ENDLESS_STORED_S)
 
     @property
-    def _is_abandoned(self) -> bool:
-        """Whether an endless song has had no listener for long."""
-        unheard = self.endless and not self.pcm.n_listeners
-        return unheard and time.monotonic() - self.pcm.last_read_s > ENDLESS_PATIENCE_S
-
-    @property
     def _can_render(self) -> bool:
         """Whether the session can be started, or its next piece be rendered, now."""
+        if self.finished:
+            return False
         return self._loader.finished if self._session is None else self._session.piece_ready and not self._is_ahead
 
-    def _append(self, piece: bytes, last: bool) -> None:
-        if piece and self.first_sound_at_s is None:
-            self.first_sound_at_s = time.monotonic()
-        self.pcm.append(piece, last)
-
-    def _end(self, song: GeneratedSong | None = None, error: KpopError | None = None) -> bool:
-        """Set the song or the error; False if the job had ended before."""
-        with self._lock:
-            if self.finished:
-                return False
-            self._song, self.error, self._session = song, error, None
-            self._finished.set()
+    def _end(self, result: GeneratedSong | None = None, error: KpopError | None = None) -> bool:
+        if not super()._end(result, error):
+            return False
+        self._session = None
         self.pcm.close()
         return True
 
@@ -272,7 +232,7 @@ class Engine:
                 raise QueueFull(
                     "All places for endless songs are taken: choose a length, or try again in a few minutes."
                 )
-            job = Job(settings, clip, endless, self.pipelines.get(settings.model), self._drop)
+            job = Job(settings, clip, endless, self.pipelines.get(settings.model), self._release)
             self._queue.append(job)
             self._admit()
         return job
@@ -295,15 +255,10 @@ class Engine:
             thread.join(CLOSE_TIMEOUT_S)
         atexit.unregister(self.close)
 
-    def _drop(self, job: Job) -> None:
-        with self._changed:
-            self._release(job)
-
-    # The following are called with self._changed held.
-
     def _admit(self) -> None:
         """Give free slots to the jobs that have queued longest, unless the machine is overloaded."""
-        while self._free_slots and self._queue and not self._is_overloaded():
+        is_short = [job._buffered_s <= UNDERRUN_S for job in self._running if not job.pcm.closed]
+        while self._free_slots and self._queue and not any(is_short):
             job = self._queue.popleft()
             job._slot, job._admitted_at_s, job.queue_position = self._free_slots.pop(), time.monotonic(), 0
             self._running.append(job)
@@ -311,32 +266,23 @@ class Engine:
             job.queue_position = position
         self._changed.notify_all()
 
-    def _is_overloaded(self) -> bool:
-        playing = [job for job in self._running if job.first_sound_at_s is not None and not job.pcm.closed]
-        return any(job._buffered_s <= UNDERRUN_S for job in playing)
-
     def _release(self, job: Job) -> None:
         """Take the job out of the queue or free its slot."""
-        if job in self._queue:
-            self._queue.remove(job)
-        if job in self._running and job not in self._stepping:
-            self._running.remove(job)
-            self._free_slots.append(job._slot)
-        self._admit()
+        with self._changed:
+            if job in self._queue:
+                self._queue.remove(job)
+            if job in self._running and job not in self._stepping:
+                self._running.remove(job)
+                self._free_slots.append(job._slot)
+            self._admit()
 
     def _jobs_to_step(self) -> "list[tuple[Job, GenerationSession]]":
         """Songs for the sampler's next pass: all; or while some have not started, those and the ones running short."""
-        found = [(job, session) for job in self._running if (session := job._session)]
-        found = [(job, session) for job, session in found if not session.steps_done and not job._is_ahead]
+        sessions = [(job, session) for job in self._running if (session := job._session)]
+        found = [(job, session) for job, session in sessions if not session.steps_done and not job._is_ahead]
         if any(not session.has_begun for _, session in found):
             found = [pair for pair in found if not pair[1].has_begun or pair[0]._buffered_s < COMFORTABLE_S]
         return found
-
-    def _job_to_render(self) -> Job | None:
-        """The song with the smallest buffered duration; the first of equals has waited longest."""
-        ready = [job for job in self._running if not job.finished and job not in self._rendering and job._can_render]
-        buffered_s = lambda job: NEW_SONG_S if job.first_sound_at_s is None else job._buffered_s  # noqa: E731
-        return min(ready, key=buffered_s, default=None)
 
     # The threads' work.
 
@@ -350,7 +296,7 @@ class Engine:
 
     def _step_batch(self) -> None:
         with self._changed:
-            for job in [job for job in self._running if job._is_abandoned]:
+            for job in [job for job in self._running if job.endless and job.pcm.unheard_s > ENDLESS_PATIENCE_S]:
                 job._end(error=KpopError("Nobody listened any more: start it again."))
                 self._release(job)
             found = self._jobs_to_step()
@@ -365,13 +311,14 @@ class Engine:
             with self._changed:
                 self._stepping = set()
                 for job, _ in found:
-                    self._release(job) if job.finished else None
+                    if job.finished:
+                        self._release(job)
                 self._changed.notify_all()
 
     def _step(self, pipeline: "Pipeline", found: "list[tuple[Job, GenerationSession]]") -> None:
         """One pass of a pipeline's sampler over a batch."""
         started = time.perf_counter()
-        with _ending_on_failure(*(job for job, _ in found)):
+        with ending_on_failure(*(job for job, _ in found)):
             if pipeline not in self._states:
                 self._states[pipeline] = pipeline.batch_state(self.n_slots)
             state = self._states[pipeline]
@@ -381,19 +328,26 @@ class Engine:
                 session.take(steps, share_s)
 
     def _render_one(self) -> None:
+        """Render the next piece of the song with the smallest buffered duration, or start its session."""
         with self._changed:
-            job = self._job_to_render()
-            if not job:
+            ready = [job for job in self._running if job not in self._rendering and job._can_render]
+            if not ready:
                 loading = any(not job._loader.finished for job in self._running)
                 self._changed.wait(LOADING_POLL_S if loading else IDLE_S)  # a loader does not notify
                 return
+            job = min(ready, key=lambda job: job._buffered_s)  # the first of equals has waited longest
             session = job._session
             self._rendering.add(job)
-        with _ending_on_failure(job):
+        with ending_on_failure(job):
             if session is None:
-                _start_session(job)
+                from kpop.generation.session import GenerationSession
+
+                job._session = GenerationSession(job._loader.result(), job.settings, job.clip, job.endless)
             else:
-                job._append(session.render_piece(), session.rendered)
+                piece = session.render_piece()
+                if piece and job.first_sound_at_s is None:
+                    job.first_sound_at_s = time.monotonic()
+                job.pcm.append(piece, session.rendered)
         with self._changed:
             self._rendering.discard(job)
             done = session is not None and session.rendered
@@ -411,7 +365,7 @@ class Engine:
                 return
             job, session = self._rendered.popleft()
         if not job.finished:
-            with _ending_on_failure(job):
+            with ending_on_failure(job):
                 job._end(session.finish(job.pcm.read(0, job.pcm.n_bytes)))
         malloc_trim()
 
@@ -421,27 +375,3 @@ def get_engine() -> Engine:
     """The process's engine, which all listeners share; created by the first call."""
     configure_process()
     return Engine()
-
-
-def _start_session(job: Job) -> None:
-    from kpop.generation.session import GenerationSession
-
-    job._session = GenerationSession(job._loader.result(), job.settings, job.clip, job.endless)
-
-
-def _seconds(n_bytes: int) -> float:
-    return n_bytes / (SAMPLE_WIDTH_BYTES * SAMPLE_RATE_HZ)
-
-
-@contextmanager
-def _ending_on_failure(*jobs: Job) -> Iterator[None]:
-    """End these jobs with one sentence if anything goes wrong."""
-    try:
-        yield
-    except KpopError as error:
-        for job in jobs:
-            job._end(error=error)
-    except Exception:
-        _log.exception("Unexpected failure in the engine")
-        for job in jobs:
-            job._end(error=KpopError(BROKEN))

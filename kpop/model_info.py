@@ -36,12 +36,12 @@ def checkpoint_path(name: str) -> Path:
 
 def index_path(name: str) -> Path:
     """Path of the similarity index beside a checkpoint, existing or not. name: as for checkpoint_path()."""
-    return _beside(name, INDEX_SUFFIX)
+    return checkpoint_path(name).with_suffix(INDEX_SUFFIX)
 
 
 def snapshots_path(name: str) -> Path:
     """Path of the training snapshots beside a checkpoint, existing or not. name: as for checkpoint_path()."""
-    return _beside(name, SNAPSHOTS_SUFFIX)
+    return checkpoint_path(name).with_suffix(SNAPSHOTS_SUFFIX)
 
 
 def model_info(name: str) -> ModelInfo:
@@ -69,8 +69,3 @@ def _read_header(path: Path, _changed_ns: int) -> dict[str, dict]:
         return {key: json.loads(text) for key, text in texts.items()}
     except (SafetensorError, OSError, ValueError):
         return {}
-
-
-def _beside(name: str, suffix: str) -> Path:
-    path = checkpoint_path(name)
-    return path.with_name(path.name.removesuffix(SUFFIX) + suffix)

@@ -12,7 +12,8 @@ import time
 import weakref
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -20,13 +21,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from kpop.audio.io import MAX_WAV_BYTES, SAMPLE_WIDTH_BYTES, wav_header
-from kpop.constants import SAMPLE_RATE_HZ
+from kpop.audio.io import BYTES_PER_S, MAX_WAV_BYTES, SAMPLE_WIDTH_BYTES, wav_header
 
 if TYPE_CHECKING:
     from kpop.engine import PcmBuffer
 
-BYTES_PER_S = SAMPLE_WIDTH_BYTES * SAMPLE_RATE_HZ
 CHUNK_BYTES = 1 << 16
 LEAD_S = 12.0  # an endless song is sent no further ahead of its listener; Chromium starts once it has 7.2 s
 STALLED_S = 600.0  # a listener who takes nothing for so long has not paused but is gone
@@ -105,7 +104,7 @@ def byte_range(header: str, n_bytes: int) -> tuple[int, int] | None:
         return None
     first, last = found.groups()
     if not first:
-        return (max(n_bytes - int(last), 0), n_bytes) if int(last) else (n_bytes, n_bytes)
+        return max(n_bytes - int(last), 0), n_bytes
     if last and int(last) < int(first):
         return None
     return int(first), min(int(last) + 1, n_bytes) if last else n_bytes
@@ -125,68 +124,58 @@ class SongResponse(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if scope["method"] == "HEAD":
             return await send({"type": "http.response.body"})
-        sending, leaving = asyncio.ensure_future(self._send_body(send)), asyncio.ensure_future(_disconnected(receive))
+        file, loop = self.file, asyncio.get_running_loop()
+        sending, leaving = loop.create_task(self._send_body(send)), loop.create_task(_disconnected(receive))
         _streams.add(sending)
-        self.file.n_listeners += 1
+        file.n_listeners += 1
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if self.stop and sending.done() and not sending.cancelled() and sending.result() < self.stop:
                 # The song was cancelled. An end short of the promised length would be an error: the browser turns away.
                 await asyncio.wait({leaving}, timeout=STALLED_S)
         finally:
-            self._leave()
+            file.n_listeners -= 1
+            if self.stop is None:  # an audio element opens and closes several requests for a song of known length
+                loop.call_later(GRACE_S, lambda: file.n_listeners or file.cancel())
             leaving.cancel(), sending.cancel()
             with suppress(asyncio.CancelledError, TimeoutError, OSError):
                 await sending
             _streams.discard(sending)
 
-    def _leave(self) -> None:
-        """An audio element opens and closes several requests, so only an endless song ends with its last listener."""
-        file = self.file
-        file.n_listeners -= 1
-        if self.stop is None:
-            asyncio.get_running_loop().call_later(GRACE_S, lambda: file.n_listeners or file.cancel())
-
     async def _send_body(self, send: Send) -> int:
         """Returns the position in the file that was reached; short of `stop` the response stays incomplete."""
         pcm, n_header, position = self.file.pcm, len(self.file.header), self.start
-        changed, started_s, n_sent = asyncio.Event(), time.monotonic(), 0
-        unsubscribe = pcm.subscribe(_from_any_thread(changed))
+        loop, changed, started_s, n_sent = asyncio.get_running_loop(), asyncio.Event(), time.monotonic(), 0
+
+        def notify() -> None:
+            with suppress(RuntimeError):  # the loop has been closed meanwhile
+                loop.call_soon_threadsafe(changed.set)
+
         try:
-            while self.stop is None or position < self.stop:
-                changed.clear()
-                closed = pcm.closed  # read before the bytes: none can be missed
-                if position >= n_header:  # a late listener of an endless song joins where it is now
-                    position = max(position, n_header + pcm.n_dropped)
-                end = min(position + CHUNK_BYTES, n_header + pcm.n_bytes, self.stop or MAX_WAV_BYTES)
-                if end > position:
-                    ahead_s = n_sent / BYTES_PER_S - (time.monotonic() - started_s) - LEAD_S
-                    await asyncio.sleep(ahead_s if self.stop is None else 0)  # 0: lets a closed connection be noticed
-                    async with asyncio.timeout(STALLED_S):
-                        body = self.file.read(position, end)
-                        await send({"type": "http.response.body", "body": body, "more_body": True})
-                    position, n_sent = end, n_sent + len(body)
-                    pcm.mark_read(end - n_header)
-                elif closed:
-                    break
-                else:
-                    await changed.wait()
+            with pcm.subscribed(notify):
+                while self.stop is None or position < self.stop:
+                    changed.clear()
+                    closed = pcm.closed  # read before the bytes: none can be missed
+                    if position >= n_header:  # a late listener of an endless song joins where it is now
+                        position = max(position, n_header + pcm.n_dropped)
+                    end = min(position + CHUNK_BYTES, n_header + pcm.n_bytes, self.stop or MAX_WAV_BYTES)
+                    if end > position:
+                        ahead_s = n_sent / BYTES_PER_S - (time.monotonic() - started_s) - LEAD_S
+                        await asyncio.sleep(ahead_s if self.stop is None else 0)  # 0: a closed connection is noticed
+                        async with asyncio.timeout(STALLED_S):
+                            body = self.file.read(position, end)
+                            await send({"type": "http.response.body", "body": body, "more_body": True})
+                        position, n_sent = end, n_sent + len(body)
+                        pcm.mark_read(end - n_header)
+                    elif closed:
+                        break
+                    else:
+                        await changed.wait()
         finally:
-            unsubscribe()
             if self.stop is None or position == self.stop:
                 async with asyncio.timeout(CLOSE_S):
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
         return position
-
-
-def _from_any_thread(event: asyncio.Event) -> Callable[[], None]:
-    loop = asyncio.get_running_loop()
-
-    def notify() -> None:
-        with suppress(RuntimeError):  # the loop has been closed meanwhile
-            loop.call_soon_threadsafe(event.set)
-
-    return notify
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -194,34 +183,23 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def lifespan(
-    address: Callable[[], str | None], start: Callable[[], object]
-) -> Callable[[object], AbstractAsyncContextManager[None]]:
+@asynccontextmanager
+async def lifespan(app: object, address: Callable[[], str | None], start: Callable[[], object]) -> AsyncIterator[None]:
     """address: of the page, to be opened in the browser of this computer; None where there is no screen.
 
     start: called once, before the first request.
     """
-
-    @asynccontextmanager
-    async def serving(app: object) -> AsyncIterator[None]:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                _end_streams_on(number, asyncio.get_running_loop())
-        start()
-        if opened := address():
-            asyncio.get_running_loop().run_in_executor(None, webbrowser.open, opened)
-        yield
-
-    return serving
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, partial(_end_streams, asyncio.get_running_loop(), signal.getsignal(number)))
+    start()
+    if opened := address():
+        asyncio.get_running_loop().run_in_executor(None, webbrowser.open, opened)
+    yield
 
 
-def _end_streams_on(number: int, loop: asyncio.AbstractEventLoop) -> None:
-    """On this signal the server waits for open responses, and an endless song would keep it for ever."""
-    former = signal.getsignal(number)
-
-    def handle(number: int, frame: object) -> None:
-        loop.call_soon_threadsafe(lambda: [stream.cancel() for stream in _streams])
-        if callable(former):
-            former(number, frame)
-
-    signal.signal(number, handle)
+def _end_streams(loop: asyncio.AbstractEventLoop, former: object, number: int, frame: object) -> None:
+    """On these signals the server waits for open responses, and an endless song would keep it for ever."""
+    loop.call_soon_threadsafe(lambda: [stream.cancel() for stream in _streams])
+    if callable(former):
+        former(number, frame)

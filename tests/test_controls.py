@@ -16,7 +16,7 @@ from kpop.audio.io import wav_bytes
 from kpop.bench import BROWSERS
 from kpop.constants import SAMPLE_RATE_HZ
 from kpop.generation import clips
-from kpop.generation.metadata import read_metadata, song_wav
+from kpop.generation.metadata import read_metadata, song_tags
 from kpop.generation.titles import song_title
 from kpop.settings import Settings
 from kpop.ui.controls import microphone_allowed
@@ -138,7 +138,7 @@ def test_a_song_of_ours_restores_its_settings_whatever_the_address_says_and_is_n
     page = AppTest.from_function(controls, default_timeout=60)
     page.query_params.update({"randomness": "0.5", "length_s": "99", "clip": "Neon Rain"})
     page.session_state.endless = True
-    upload(page.run(), song_wav(np.zeros(100), MADE))
+    upload(page.run(), wav_bytes(np.zeros(100), song_tags(MADE)))
     assert chosen(page) == MADE
     assert not page.session_state.choice.endless
     assert own_title(page) is None
@@ -157,7 +157,7 @@ def test_a_song_of_ours_restores_its_settings_whatever_the_address_says_and_is_n
     ],
 )
 def test_what_a_restored_song_needs_and_is_not_here_is_named_without_markup_and_paths(page, missing, sentence):
-    upload(page, song_wav(np.zeros(100), replace(MADE, **missing)))
+    upload(page, wav_bytes(np.zeros(100), song_tags(replace(MADE, **missing))))
     assert chosen(page) == replace(MADE, clip="first-snow")
     assert sentence in page.success[0].value
     assert not set("<>![]()*`_/") & set(page.success[0].value)

@@ -25,18 +25,13 @@ def file_of(samples: np.ndarray, rate_hz: int, **options) -> io.BytesIO:
     return buffer
 
 
-@pytest.mark.parametrize(
-    ("rate_hz", "kind"),
-    [
-        (8_000, "WAV"),
-        (16_000, "WAV"),
-        (44_100, "WAV"),
-        (44_100, "FLAC"),
-        (44_100, "OGG"),
-        (44_100, "MP3"),
-        (96_000, "WAV"),
-    ],
-)
+RATES_AND_FORMATS = [
+    *((rate_hz, "WAV") for rate_hz in (8_000, 16_000, 44_100, 96_000)),
+    *((44_100, kind) for kind in ("FLAC", "OGG", "MP3")),
+]
+
+
+@pytest.mark.parametrize(("rate_hz", "kind"), RATES_AND_FORMATS)
 def test_any_format_and_rate_becomes_mono_at_16_khz_at_the_same_pitch(rate_hz, kind):
     waveform = read_audio(file_of(stereo(rate_hz), rate_hz, format=kind))
     assert (waveform.dtype, waveform.ndim) == (np.float32, 1)

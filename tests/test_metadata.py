@@ -9,13 +9,13 @@ import pytest
 import soundfile
 
 from kpop.audio.io import pcm_bytes, wav_bytes
-from kpop.generation.metadata import read_metadata, song_tags, song_wav
+from kpop.generation.metadata import read_metadata, song_tags
 from kpop.generation.titles import song_title
 from kpop.settings import Settings
 
 SETTINGS = Settings(0.35, 1.15, 12.0, 4_294_967_295, "neon-rain", "everything-is-free")
 WAVEFORM = np.random.default_rng(0).uniform(-1, 1, 999).astype(np.float32)
-SONG = song_wav(WAVEFORM, SETTINGS)
+SONG = wav_bytes(WAVEFORM, song_tags(SETTINGS))
 
 
 def commented(comment: object) -> bytes:
@@ -28,7 +28,7 @@ def changed(**changes) -> bytes:
 
 @pytest.mark.parametrize("settings", [SETTINGS, Settings(), Settings(clip="내 데모 für dich.mp3")])
 def test_settings_come_out_of_the_file_as_they_went_in(settings):
-    assert read_metadata(song_wav(WAVEFORM, settings)) == settings
+    assert read_metadata(wav_bytes(WAVEFORM, song_tags(settings))) == settings
 
 
 def test_the_tags_stand_before_the_samples_and_players_show_them():

@@ -35,7 +35,7 @@ def fail(monkeypatch) -> None:
     def generate(*request, **options):
         raise BROKEN
 
-    monkeypatch.setattr("kpop.engine._start_session", generate)
+    monkeypatch.setattr("kpop.generation.session.GenerationSession", generate)
 
 
 def test_first_visit_invites_offers_every_choice_and_plays_nothing(jobs):

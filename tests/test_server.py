@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from kpop import server
+from kpop.audio.io import BYTES_PER_S
 from kpop.engine import PcmBuffer
 from kpop.server import NOT_FOUND, SongFile, byte_range, song_routes
 
@@ -81,16 +82,11 @@ def test_each_piece_arrives_as_soon_as_it_is_made_and_all_together_are_the_file(
     assert response.read() == b""
     assert received == file.read()
     assert int(response.headers["Content-Length"]) == len(received)
+    assert response.headers["Content-Type"] == "audio/wav"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Content-Encoding"] == "identity"
     with soundfile.SoundFile(io.BytesIO(received)) as sound:
         assert (sound.frames, sound.samplerate, sound.title) == (N_SAMPLES, 16_000, "A title")
-
-
-def test_nothing_on_the_way_may_keep_or_compress_the_sound(port):
-    file = new_file()
-    headers = get(port, file.url("/base")).headers
-    assert headers["Content-Type"] == "audio/wav"
-    assert headers["Cache-Control"] == "no-store"
-    assert headers["Content-Encoding"] == "identity"
 
 
 @pytest.mark.parametrize(
@@ -151,27 +147,19 @@ def test_the_engine_says_how_busy_it_is(port):
     assert json.loads(get(port, "/base/songs/state").read()) == {"running": 1}
 
 
-def test_a_song_of_known_length_is_not_cancelled_when_its_listener_leaves(port, monkeypatch):
+@pytest.mark.parametrize(("n_samples", "ends"), [(N_SAMPLES, False), (None, True)])
+def test_only_an_endless_song_is_cancelled_once_its_last_listener_has_left(port, monkeypatch, n_samples, ends):
     monkeypatch.setattr(server, "GRACE_S", 0.05)
     cancelled = threading.Event()
-    file = new_file(made=PIECES[0], cancel=cancelled.set)
-    response = get(port, file.url("/base"))
-    response.read(1000)
-    response.close(), response.connection.close()
-    wait_until(lambda: not file.n_listeners)
-    assert not cancelled.wait(0.2)
-
-
-def test_an_endless_song_is_cancelled_once_its_last_listener_has_left(port, monkeypatch):
-    monkeypatch.setattr(server, "GRACE_S", 0.05)
-    cancelled = threading.Event()
-    file = new_file(None, PIECES[0], cancelled.set)
+    file = new_file(n_samples, PIECES[0], cancelled.set)
     responses = [get(port, file.url("/base")) for _ in range(2)]
     wait_until(lambda: file.n_listeners == 2)
-    for response, expected in zip(responses, (False, True), strict=True):
+    for n_left, response in ((1, responses[0]), (0, responses[1])):
         response.read(1000)
         response.close(), response.connection.close()
-        assert cancelled.wait(0.2 if not expected else TIMEOUT_S) is expected
+        wait_until(lambda n_left=n_left: file.n_listeners == n_left)
+        expected = ends and not n_left
+        assert cancelled.wait(TIMEOUT_S if expected else 0.2) is expected
 
 
 def test_an_endless_song_is_sent_little_faster_than_it_is_heard_and_forgotten_behind(port, monkeypatch):
@@ -180,7 +168,7 @@ def test_an_endless_song_is_sent_little_faster_than_it_is_heard_and_forgotten_be
     response, n_bytes, started_s = get(port, file.url("/base")), 0, time.monotonic()
     while time.monotonic() - started_s < 1.5:
         n_bytes += len(response.read(8000))
-    assert 1.5 < n_bytes / server.BYTES_PER_S < 1.5 + 1.0 + 2.5
+    assert 1.5 < n_bytes / BYTES_PER_S < 1.5 + 1.0 + 2.5
     assert file.pcm.n_read > 0
     response.close(), response.connection.close()
 
@@ -209,6 +197,7 @@ def test_fifty_listeners_cost_no_thread_and_hear_the_same(port):
 
 SERVER = """
 import sys
+from kpop.audio.io import BYTES_PER_S
 from kpop.engine import PcmBuffer
 from kpop.server import SongFile
 pcm = PcmBuffer(None)

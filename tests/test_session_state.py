@@ -12,12 +12,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kpop.audio.io import from_pcm, pcm_bytes
+from kpop.audio.io import from_pcm, pcm_bytes, wav_bytes
 from kpop.constants import SAMPLE_RATE_HZ
 from kpop.engine import Job, QueueFull
 from kpop.errors import KpopError
 from kpop.generation.clips import SeedClip, built_in_clip
-from kpop.generation.metadata import song_wav
+from kpop.generation.metadata import song_tags
 from kpop.settings import GeneratedSong, Settings
 from kpop.ui import session_state
 from kpop.ui.session_state import N_VARIATIONS, SessionState
@@ -98,7 +98,7 @@ def test_a_song_plays_from_its_url_while_it_is_made_and_stays_there_when_it_is_f
     session.update(engine)
     (song,) = session.songs
     assert song.file is file
-    assert file.read() == song_wav(from_pcm(pcm_bytes(sine(4))), SHORT)
+    assert file.read() == wav_bytes(from_pcm(pcm_bytes(sine(4))), song_tags(SHORT))
     assert (session.job, session.jobs, session.rendering, session.busy) == (None, (), None, False)
 
 

@@ -17,6 +17,7 @@ READ_BLOCK_FRAMES = 1 << 18
 MIN_RATE_HZ = 1_000  # a lower one is a broken header, and resampling from it would fill the memory
 PCM_SCALE = 32_768  # libsndfile divides by the same when it reads
 SAMPLE_WIDTH_BYTES = 2
+BYTES_PER_S = SAMPLE_WIDTH_BYTES * SAMPLE_RATE_HZ  # of PCM
 MAX_WAV_BYTES = 2**32 - 1  # the sizes in the header of a file whose length is not known
 
 
@@ -78,8 +79,7 @@ def wav_header(n_samples: int | None, tags: Mapping[str, str] | None = None) -> 
     texts = b"".join(_chunk(name, text.encode() + b"\0") for name, text in (tags or {}).items())
     info = _chunk("LIST", b"INFO" + texts) if tags else b""
     n_bytes = MAX_WAV_BYTES if n_samples is None else n_samples * SAMPLE_WIDTH_BYTES
-    bytes_per_s = SAMPLE_RATE_HZ * SAMPLE_WIDTH_BYTES
-    mono_pcm = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE_HZ, bytes_per_s, SAMPLE_WIDTH_BYTES, 8 * SAMPLE_WIDTH_BYTES)
+    mono_pcm = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE_HZ, BYTES_PER_S, SAMPLE_WIDTH_BYTES, 8 * SAMPLE_WIDTH_BYTES)
     body = b"WAVE" + _chunk("fmt ", mono_pcm) + info + struct.pack("<4sI", b"data", n_bytes)
     return struct.pack("<4sI", b"RIFF", min(len(body) + n_bytes, MAX_WAV_BYTES)) + body
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 from kpop.constants import BAR_SAMPLES, CLIP_SAMPLES, SAMPLE_RATE_HZ, SEED_BARS, STEP_SAMPLES, STEPS_PER_BAR
@@ -37,10 +38,13 @@ def make_clips(out_dir: Path) -> Iterator[str]:
     for title, palette, kind, mode in PLAN:
         score, section = _next_song(number + 1, palette, kind, mode)
         number, name = score.number, title.lower().replace(" ", "-")
-        start = section.first_bar * BAR_SAMPLES
+        start, first_step = section.first_bar * BAR_SAMPLES, section.first_bar * STEPS_PER_BAR
         waveform = render(score)[start : start + CLIP_SAMPLES]
         soundfile.write(out_dir / f"{name}.flac", waveform, SAMPLE_RATE_HZ, subtype="PCM_16")
-        entries.append({"name": name, "title": title, "story": _story(palette, section), **_labels(score, section)})
+        labels = step_labels(score)[first_step : first_step + CLIP_SAMPLES // STEP_SAMPLES]
+        story = f"a {MOODS[palette]} {KINDS.get(kind, kind)} in {NOTE_NAMES[section.tonic]} {mode}"
+        source = {"song_number": number, "first_bar": section.first_bar, "labels": run_lengths(labels)}
+        entries.append({"name": name, "title": title, "story": story, **source})
         yield title
     lines = ",\n".join(json.dumps(entry) for entry in entries)
     (out_dir / "clips.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
@@ -48,21 +52,8 @@ def make_clips(out_dir: Path) -> Iterator[str]:
 
 def _next_song(number: int, palette: str, kind: str, mode: str) -> tuple[Score, Section]:
     """The next song from number on that has such a section, and the section."""
-    while True:
-        score = compose(number)
+    for score in map(compose, count(number)):
         for section in score.sections:
             wanted = (score.palette, section.kind, section.mode) == (palette, kind, mode)
             if wanted and section.n_bars >= SEED_BARS:
                 return score, section
-        number += 1
-
-
-def _story(palette: str, section: Section) -> str:
-    kind = KINDS.get(section.kind, section.kind)
-    return f"a {MOODS[palette]} {kind} in {NOTE_NAMES[section.tonic]} {section.mode}"
-
-
-def _labels(score: Score, section: Section) -> dict:
-    first = section.first_bar * STEPS_PER_BAR
-    labels = step_labels(score)[first : first + CLIP_SAMPLES // STEP_SAMPLES]
-    return {"song_number": score.number, "first_bar": section.first_bar, "labels": run_lengths(labels)}

@@ -7,9 +7,6 @@ import io
 import json
 from dataclasses import asdict, fields
 
-import numpy as np
-
-from kpop.audio.io import wav_bytes
 from kpop.errors import KpopError
 from kpop.generation.clips import built_in_clips
 from kpop.generation.titles import song_title, without_folders
@@ -26,11 +23,6 @@ def song_tags(settings: Settings) -> dict[str, str]:
     own_clip = plain.clip not in {clip.name for clip in built_in_clips()}
     comment = {"made_by": MADE_BY, "version": VERSION, **asdict(plain), "own_clip": own_clip}
     return {"INAM": song_title(settings), "IART": MADE_BY, "ISFT": MADE_BY, "ICMT": json.dumps(comment)}
-
-
-def song_wav(waveform: np.ndarray, settings: Settings) -> bytes:
-    """WAV file of a song, waveform (n_samples,) within -1..1: 16-bit PCM behind the INFO list."""
-    return wav_bytes(waveform, song_tags(settings))
 
 
 def read_metadata(content: bytes) -> Settings | None:

@@ -12,10 +12,10 @@ from kpop.audio.phase import reconstruct
 from kpop.audio.stft import frame_count, from_log_magnitude, log_magnitude, stft, stft_at
 from kpop.checkpoint import load_checkpoint
 from kpop.codec.model import Codec
-from kpop.constants import FRAMES_PER_STEP, HOP_LENGTH, N_METRE_POSITIONS, N_SECTION_CLASSES, STEPS_PER_BAR
+from kpop.constants import FRAMES_PER_STEP, HOP_LENGTH, N_SECTION_CLASSES, STEPS_PER_BAR
 from kpop.corpus.score import KINDS
 from kpop.generation.clips import SeedClip
-from kpop.generation.seed import EncodedClip, Seed, clip_hop
+from kpop.generation.seed import Seed, clip_hop, fit_rows
 from kpop.lstm.model import TokenLstm
 from kpop.lstm.sampler import BatchState, Sampler
 from kpop.settings import Settings
@@ -75,7 +75,7 @@ class Pipeline:
         self.positions_per_step = info.get("metronome_rate", 1.0)
         self.n_labels, self.n_codebooks = lstm.config.n_labels, lstm.config.n_codebooks
         self._layers = [0] * self.n_labels + [1 + band for band in codec.config.codebook_bands]
-        self._encoded: OrderedDict[tuple, EncodedClip] = OrderedDict()
+        self._encoded: OrderedDict[tuple, tuple[np.ndarray, np.ndarray]] = OrderedDict()
         self._encoding = threading.Lock()
 
     @classmethod
@@ -90,14 +90,13 @@ class Pipeline:
     def seed(self, settings: Settings, clip: SeedClip, n_steps: int, rng: np.random.Generator) -> Seed:
         """The first n_steps of a song; rng decides which parts of them are random."""
         edges = self.codec.config.band_edges_bins
-        return Seed(clip, self.encode_clip(clip), n_steps, settings.randomness, rng, self._layers, edges)
+        return Seed(*self.encode_clip(clip), n_steps, settings.randomness, rng, self._layers, edges)
 
-    def n_clip_steps(self, clip: SeedClip) -> int:
-        """Number of whole steps in a clip."""
-        return int(len(clip.waveform) / (clip_hop(clip, self.positions_per_step) * FRAMES_PER_STEP))
+    def encode_clip(self, clip: SeedClip) -> tuple[np.ndarray, np.ndarray]:
+        """Log-magnitudes (n_steps * FRAMES_PER_STEP, N_BINS) float32 and tokens (n_steps, n_codebooks) int64 of a clip.
 
-    def encode_clip(self, clip: SeedClip) -> EncodedClip:
-        """The clip's spectrum and tokens; those of the last few clips are cached."""
+        Labels come before the codec's tokens; where they are unknown, mask tokens. The last few clips are cached.
+        """
         key = (clip.name, clip.tempo_bpm, hash(clip.waveform.tobytes()))
         with self._encoding:
             if key not in self._encoded:
@@ -108,18 +107,14 @@ class Pipeline:
             return self._encoded[key]
 
     @torch.inference_mode()
-    def _encode_clip(self, clip: SeedClip) -> EncodedClip:
+    def _encode_clip(self, clip: SeedClip) -> tuple[np.ndarray, np.ndarray]:
         log_magnitudes = analyse(clip.waveform, clip_hop(clip, self.positions_per_step))
         tokens = encode(self.codec, log_magnitudes)
         labels = np.tile(np.array(self.lstm_config.codebook_sizes[: self.n_labels]), (len(tokens), 1))  # mask tokens
         if clip.labels is not None and self.has_labels:
             leading = clip.labels[1 : 1 + len(tokens)]  # a step carries the labels of the step that follows
             labels[: len(leading)] = leading
-        return EncodedClip(log_magnitudes, np.concatenate([labels, tokens], 1))
-
-    def metre_positions(self, first_slot: int, start: int, stop: int) -> np.ndarray:
-        """Metre positions int64 (stop - start,) of steps start to stop of a song whose first step is at first_slot."""
-        return (first_slot + self.positions_per_step * np.arange(start, stop)).astype(np.int64) % N_METRE_POSITIONS
+        return log_magnitudes, np.concatenate([labels, tokens], 1)
 
 
 def analyse(waveform: np.ndarray, hop: float = HOP_LENGTH) -> np.ndarray:
@@ -145,14 +140,8 @@ def decode(codec: Codec, tokens: np.ndarray) -> np.ndarray:
 
 def invert(log_magnitudes: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
     """Waveform float32 (n_samples,) of log-magnitudes, without loudness normalisation. seed: of random phases."""
-    return reconstruct(
-        from_log_magnitude(fit_frames(log_magnitudes, frame_count(n_samples))), n_samples, seed, N_ITERATIONS
-    )
-
-
-def fit_frames(frames: np.ndarray, n_frames: int) -> np.ndarray:
-    """The first n_frames; if there are fewer, the last one is repeated."""
-    return np.pad(frames[:n_frames], ((0, max(n_frames - len(frames), 0)), (0, 0)), mode="edge")
+    magnitudes = from_log_magnitude(fit_rows(log_magnitudes, frame_count(n_samples)))
+    return reconstruct(magnitudes, n_samples, seed, N_ITERATIONS)
 
 
 def magnitude_copy(waveform: np.ndarray) -> np.ndarray:

@@ -1,49 +1,106 @@
-"""The partially random seed: an encoded clip, a share of which is replaced by unconditioned samples from the LSTM."""
+"""The partially random seed: an encoded clip, a share of which is replaced by unconditioned samples from the LSTM; and
+the song's time axis, which depends on the clip."""
 
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from kpop.constants import FRAMES_PER_STEP, HOP_LENGTH, SEED_STEPS, STEPS_PER_BEAT, TEMPO_BPM
+from kpop.constants import (
+    BEATS_PER_BAR,
+    FRAMES_PER_STEP,
+    HOP_LENGTH,
+    N_METRE_POSITIONS,
+    SAMPLE_RATE_HZ,
+    SEED_STEPS,
+    STEPS_PER_BAR,
+    STEPS_PER_BEAT,
+    TEMPO_BPM,
+)
 from kpop.generation.clips import SeedClip
+from kpop.settings import Beat, Settings
 
 
 @dataclass(frozen=True)
-class EncodedClip:
-    """A clip's spectrum and tokens.
+class SongGrid:
+    """A song's time axis, known before anything of the song is computed.
 
-    log_magnitudes: (n_steps * FRAMES_PER_STEP, N_BINS) float32
-    tokens: (n_steps, n_codebooks) int64, labels (or mask tokens) and the codec's tokens
+    hop: hop length in samples
+    n_samples, n_steps: of the whole song, None if it is endless
+    n_seed_steps: of its seed, whole beats
+    metre_position: of its first step
+    positions_per_step: see Pipeline
     """
 
-    log_magnitudes: np.ndarray
-    tokens: np.ndarray
+    hop: int
+    n_samples: int | None
+    n_steps: int | None
+    n_seed_steps: int
+    metre_position: int
+    positions_per_step: float
+
+    @property
+    def seed_end_s(self) -> float:
+        """Where the seed ends."""
+        return self.n_seed_steps * self.hop * FRAMES_PER_STEP / SAMPLE_RATE_HZ
+
+    @property
+    def beat(self) -> Beat:
+        """The song's beat grid."""
+        position_s = self.hop * FRAMES_PER_STEP / SAMPLE_RATE_HZ / self.positions_per_step
+        downbeat_s = -self.metre_position % STEPS_PER_BAR * position_s
+        return Beat(downbeat_s, STEPS_PER_BEAT * position_s, BEATS_PER_BAR)
+
+    def metre_positions(self, start: int, stop: int) -> np.ndarray:
+        """Metre positions int64 (stop - start,) of steps start to stop."""
+        positions = self.metre_position + self.positions_per_step * np.arange(start, stop)
+        return positions.astype(np.int64) % N_METRE_POSITIONS
+
+
+def clip_hop(clip: SeedClip, positions_per_step: float = 1.0) -> float:
+    """Hop length in samples that puts the clip's beats on the model's metre (positions_per_step: see Pipeline)."""
+    return HOP_LENGTH if clip.tempo_bpm is None else HOP_LENGTH * TEMPO_BPM * positions_per_step / clip.tempo_bpm
+
+
+def song_grid(settings: Settings, clip: SeedClip, positions_per_step: float = 1.0, endless: bool = False) -> SongGrid:
+    """A song has its clip's hop length in whole samples, which changes the tempo by 0.3 % at most; its seed is at most
+    four bars, half of the song, and the clip. Of an all-random seed's clip, neither tempo nor length remains."""
+    exact_hop, n_clip_steps, metre_position = HOP_LENGTH, SEED_STEPS, 0
+    if settings.randomness < 1:
+        exact_hop, metre_position = clip_hop(clip, positions_per_step), clip.first_slot
+        n_clip_steps = int(len(clip.waveform) / (exact_hop * FRAMES_PER_STEP))
+    hop = round(exact_hop)
+    n_samples = None if endless else round(settings.length_s * SAMPLE_RATE_HZ)
+    n_steps = None if endless else -(-n_samples // (hop * FRAMES_PER_STEP))
+    n_seed_steps = min(SEED_STEPS, n_clip_steps, SEED_STEPS if endless else n_steps // 2)
+    n_seed_steps -= n_seed_steps % STEPS_PER_BEAT
+    return SongGrid(hop, n_samples, n_steps, n_seed_steps, metre_position, positions_per_step)
 
 
 class Seed:
     """The partially random seed of one song.
 
-    n_steps: its length; first_slot: metre position of its first step
     tokens: (n_steps, n_codebooks) int64, of the clip alone until insert_random() has replaced what is to be random
     is_random: whether any of it is
     """
 
     def __init__(
         self,
-        clip: SeedClip,
-        encoded: EncodedClip,
+        log_magnitudes: np.ndarray,
+        tokens: np.ndarray,
         n_steps: int,
         randomness: float,
         rng: np.random.Generator,
         layers: list[int],
         band_edges_bins: tuple[int, ...],
     ) -> None:
-        """layers: of each codebook; 0 for labels, 1 + b for the band band_edges_bins[b] to band_edges_bins[b + 1]."""
+        """log_magnitudes, tokens: of the clip, see Pipeline.encode_clip()
+
+        layers: of each codebook; 0 for labels, 1 + b for the band band_edges_bins[b] to band_edges_bins[b + 1]
+        """
         self.n_steps, self._layers, self._band_edges_bins = n_steps, layers, band_edges_bins
-        self.first_slot = clip.first_slot if randomness < 1 else 0  # nothing of the clip remains at 1
-        self.tokens = _first_rows(encoded.tokens, n_steps)
-        self._log_magnitudes = _first_rows(encoded.log_magnitudes, n_steps * FRAMES_PER_STEP)
+        self.tokens = fit_rows(tokens, n_steps)  # a clip is too short only for a seed that is all random
+        self._log_magnitudes = fit_rows(log_magnitudes, n_steps * FRAMES_PER_STEP)
         self._mask = random_mask(n_steps, max(layers) + 1, randomness, rng)
         self.is_random = bool(self._mask.any())
 
@@ -66,25 +123,6 @@ class Seed:
         return decoded
 
 
-def clip_hop(clip: SeedClip, positions_per_step: float = 1.0) -> float:
-    """Hop length in samples that puts the clip's beats on the model's metre (positions_per_step: see Pipeline)."""
-    return HOP_LENGTH if clip.tempo_bpm is None else HOP_LENGTH * TEMPO_BPM * positions_per_step / clip.tempo_bpm
-
-
-def song_hop(clip: SeedClip, randomness: float, positions_per_step: float = 1.0) -> int:
-    """Hop length of a song in whole samples: that of its clip, rounded, which changes the tempo by 0.3 % at most; the
-    default when the seed is all random."""
-    return round(clip_hop(clip, positions_per_step)) if randomness < 1 else HOP_LENGTH
-
-
-def seed_length(n_steps: int | None, n_clip_steps: int, randomness: float) -> int:
-    """Steps of the seed, whole beats: at most four bars, half of the song (n_steps; None: endless), and, unless the
-    seed is all random, the clip."""
-    clip_steps = n_clip_steps if randomness < 1 else SEED_STEPS
-    song_steps = SEED_STEPS if n_steps is None else n_steps // 2
-    return min(SEED_STEPS, clip_steps, song_steps) // STEPS_PER_BEAT * STEPS_PER_BEAT
-
-
 def random_mask(n_steps: int, n_layers: int, randomness: float, rng: np.random.Generator) -> np.ndarray:
     """Which parts of a seed are random: bool (n_steps, n_layers).
 
@@ -98,6 +136,6 @@ def random_mask(n_steps: int, n_layers: int, randomness: float, rng: np.random.G
     return np.repeat(cells, STEPS_PER_BEAT, axis=0)[:n_steps]
 
 
-def _first_rows(table: np.ndarray, n_rows: int) -> np.ndarray:
-    """A copy of the first rows; the last is repeated where a clip is too short, as only full randomness allows."""
+def fit_rows(table: np.ndarray, n_rows: int) -> np.ndarray:
+    """A copy of the first n_rows; if there are fewer, the last one is repeated."""
     return np.pad(table[:n_rows], ((0, max(n_rows - len(table), 0)), (0, 0)), mode="edge")

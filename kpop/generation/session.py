@@ -2,10 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain, count, repeat
+from itertools import count
 
 import numpy as np
 import torch
@@ -16,18 +16,17 @@ from kpop.audio.phase import StreamingPhase
 from kpop.audio.stft import frame_count, from_log_magnitude, log_mel_spectrogram
 from kpop.codec.model import Codec
 from kpop.codec.streaming import StreamingDecoder
-from kpop.constants import BEATS_PER_BAR, FRAMES_PER_STEP, HOP_LENGTH, SAMPLE_RATE_HZ, STEPS_PER_BAR, STEPS_PER_BEAT
+from kpop.constants import HOP_LENGTH
 from kpop.generation.clips import SeedClip
-from kpop.generation.pipeline import N_ITERATIONS, Pipeline, constraint_ids, fit_frames
-from kpop.generation.seed import Seed, seed_length, song_hop
+from kpop.generation.pipeline import N_ITERATIONS, Pipeline, constraint_ids
+from kpop.generation.seed import Seed, fit_rows, song_grid
 from kpop.lstm.sampler import BatchState, Chunk
-from kpop.settings import Beat, GeneratedSong, Settings
+from kpop.settings import GeneratedSong, Settings
 
-Progress = Callable[[float, str], None]
 N_DISPLAY_MELS = 128
 CHUNK_STEPS = 16  # one beat: short enough for a new song to join soon, long enough to amortise the call
-FIRST_PIECES_STEPS = (48, 48)  # shorter than the others, so that playback can start soon
 PIECE_STEPS = 64
+FIRST_PIECE_STEPS, N_FIRST_PIECES = 48, 2  # shorter than the others, so that playback can start soon
 MIN_P = 0.03  # without it, pulse, key and chords of whole songs are slightly less clear
 SEED_TEMPERATURE = 1.0  # of the seed's random part: the seed must not depend on the listener's temperature
 MASK_RNG, SEED_RNG, SONG_RNG = range(3)  # every stage has a random generator of its own
@@ -58,7 +57,7 @@ class Renderer:
         decoded = self._seed.restore_clip(self._n_frames, decoded)
         if self._n_samples is not None:
             n_left = frame_count(self._n_samples, self._hop) - self._n_frames
-            decoded = fit_frames(decoded, n_left) if last else decoded[:n_left]
+            decoded = fit_rows(decoded, n_left) if last else decoded[:n_left]
         self._n_frames += len(decoded)
         samples = self._phase.push(from_log_magnitude(decoded), last)
         if self._n_samples is not None:
@@ -74,27 +73,20 @@ class GenerationSession:
     context, then the seed is prefilled, then the song is continued. Rendering: `render_piece` whenever `piece_ready`,
     until `rendered`; then `finish`. The result does not depend on when these are called or on other songs in the batch.
 
-    n_samples: of the whole song, None if it is endless
-    seconds: wall-clock seconds by stage; the sampler's are a share of each pass
+    grid: its time axis; seconds: wall-clock seconds by stage, the sampler's are a share of each pass
     """
 
     def __init__(self, pipeline: Pipeline, settings: Settings, clip: SeedClip, endless: bool = False) -> None:
         self.pipeline, self.settings = pipeline, settings
-        hop = song_hop(clip, settings.randomness, pipeline.positions_per_step)
-        self._step_samples = hop * FRAMES_PER_STEP
-        self.n_samples = None if endless else round(settings.length_s * SAMPLE_RATE_HZ)
-        self.n_steps = None if endless else -(-self.n_samples // self._step_samples)
+        self.grid = song_grid(settings, clip, pipeline.positions_per_step, endless)
         self.steps_done = self.rendered = False
         self._started_s = time.monotonic()
         self.seconds = dict.fromkeys(("seed", "sampler", "render", "spectrogram"), 0.0)
         with self._timed("seed"), single_thread():
-            n_seed = seed_length(self.n_steps, pipeline.n_clip_steps(clip), settings.randomness)
-            self.seed: Seed = pipeline.seed(settings, clip, n_seed, self._rng(MASK_RNG))
-        self._blocks: deque[np.ndarray] = deque()  # tokens that have not been rendered yet
-        self._n_known = self._n_taken = 0  # steps ever appended to the blocks, and taken from them
-        self._piece_lengths = chain(FIRST_PIECES_STEPS, repeat(PIECE_STEPS))
-        self._next_piece_steps = next(self._piece_lengths)
-        self._renderer = Renderer(pipeline.codec, self.seed, self.n_samples, settings.seed_number, hop)
+            self.seed = pipeline.seed(settings, clip, self.grid.n_seed_steps, self._rng(MASK_RNG))
+        self._chunks_to_render: deque[np.ndarray] = deque()
+        self._n_known = self._n_taken = 0  # steps ever appended to these, and taken from them
+        self._renderer = Renderer(pipeline.codec, self.seed, self.grid.n_samples, settings.seed_number, self.grid.hop)
         self._limiter: StreamingLimiter | None = None
         self._chunks = self._step_generator()
         self._chunk, self._reset = next(self._chunks)
@@ -102,19 +94,7 @@ class GenerationSession:
     @property
     def has_begun(self) -> bool:
         """Whether the steps of its first piece are there."""
-        return self._n_known >= FIRST_PIECES_STEPS[0] or self.steps_done
-
-    @property
-    def seed_end_s(self) -> float:
-        """Where the seed ends."""
-        return self.seed.n_steps * self._step_samples / SAMPLE_RATE_HZ
-
-    @property
-    def beat(self) -> Beat:
-        """The song's beat grid."""
-        position_s = self._step_samples / SAMPLE_RATE_HZ / self.pipeline.positions_per_step
-        downbeat_s = -self.seed.first_slot % STEPS_PER_BAR * position_s
-        return Beat(downbeat_s, STEPS_PER_BEAT * position_s, BEATS_PER_BAR)
+        return self._n_known >= FIRST_PIECE_STEPS or self.steps_done
 
     def next_chunk(self, state: BatchState, slot: int) -> Chunk:
         """The sampler's next chunk for this song in its slot of `state`; to be followed by `take`."""
@@ -133,14 +113,14 @@ class GenerationSession:
     @property
     def piece_ready(self) -> bool:
         """Whether there are enough steps for the next piece."""
-        n_waiting = self._n_known - self._n_taken
-        return not self.rendered and (n_waiting >= self._next_piece_steps or self._n_known == self.n_steps)
+        enough = len(self._chunks_to_render) * CHUNK_STEPS >= self._piece_steps
+        return not self.rendered and (enough or self._n_known == self.grid.n_steps)
 
     def render_piece(self) -> bytes:
         """The next piece of the song, 16-bit little-endian PCM."""
         with self._timed("render"), single_thread():
             steps = self._take_steps()
-            self.rendered = self._n_taken == self.n_steps
+            self.rendered = self._n_taken == self.grid.n_steps
             samples = self._renderer.push(steps[:, self.pipeline.n_labels :], self.rendered)
             if self._limiter is None:
                 self._limiter = StreamingLimiter(opening_gain_db(samples))
@@ -154,16 +134,16 @@ class GenerationSession:
         return GeneratedSong(
             waveform=waveform,
             log_mel_db=level_db - level_db.max(),
-            seed_end_s=min(self.seed_end_s, self.settings.length_s),
+            seed_end_s=min(self.grid.seed_end_s, self.settings.length_s),
             settings=self.settings,
             seconds_taken=self.seconds,
             taken_s=time.monotonic() - self._started_s,
-            beat=self.beat,
+            beat=self.grid.beat,
         )
 
     def _step_generator(self) -> Generator[tuple[Chunk, bool], np.ndarray, None]:
         """Chunks to be stepped, and whether the slot must be reset before; is sent the chunk's tokens."""
-        seed, rng = self.seed, self._rng(SEED_RNG)
+        seed, n_steps, rng = self.seed, self.grid.n_steps, self._rng(SEED_RNG)
         starts = range(0, seed.n_steps, CHUNK_STEPS)
         for start in starts:
             if seed.is_random:
@@ -172,17 +152,15 @@ class GenerationSession:
             self._append(seed.tokens[start : start + CHUNK_STEPS])
         for start in starts:
             tokens = seed.tokens[start : start + CHUNK_STEPS]
-            yield Chunk(UNASSIGNED, self._positions(start, len(tokens)), tokens), start == 0
+            yield Chunk(UNASSIGNED, self.grid.metre_positions(start, start + len(tokens)), tokens), start == 0
         rng = self._rng(SONG_RNG)
-        for start in count(seed.n_steps, CHUNK_STEPS):
-            if self.n_steps is not None and start >= self.n_steps:
-                return
+        for start in count(seed.n_steps, CHUNK_STEPS) if n_steps is None else range(seed.n_steps, n_steps, CHUNK_STEPS):
             tokens = yield self._sampled_chunk(start, rng, self.settings.temperature, constrained=True), False
-            self._append(tokens if self.n_steps is None else tokens[: self.n_steps - start])
+            self._append(tokens if n_steps is None else tokens[: n_steps - start])
 
     def _sampled_chunk(self, start: int, rng: np.random.Generator, temperature: float, constrained: bool) -> Chunk:
-        positions = self._positions(start, CHUNK_STEPS + 1)
-        n_left = None if self.n_steps is None else self.n_steps - start
+        positions = self.grid.metre_positions(start, start + CHUNK_STEPS + 1)
+        n_left = None if self.grid.n_steps is None else self.grid.n_steps - start
         return Chunk(
             UNASSIGNED,
             positions[:-1],
@@ -192,22 +170,19 @@ class GenerationSession:
             constraint_ids=constraint_ids(positions, n_left) if constrained and self.pipeline.has_labels else None,
         )
 
-    def _positions(self, start: int, n_steps: int) -> np.ndarray:
-        return self.pipeline.metre_positions(self.seed.first_slot, start, start + n_steps)
-
     def _append(self, tokens: np.ndarray) -> None:
-        self._blocks.append(tokens)
+        self._chunks_to_render.append(tokens)
         self._n_known += len(tokens)
+
+    @property
+    def _piece_steps(self) -> int:
+        return FIRST_PIECE_STEPS if self._n_taken < FIRST_PIECE_STEPS * N_FIRST_PIECES else PIECE_STEPS
 
     def _take_steps(self) -> np.ndarray:
         """Tokens (n, n_codebooks) of the next piece."""
-        n_wanted = min(self._next_piece_steps, self._n_known - self._n_taken)
-        blocks = []
-        while sum(map(len, blocks)) < n_wanted:
-            blocks.append(self._blocks.popleft())
-        steps = np.concatenate(blocks)
+        n_chunks = min(self._piece_steps // CHUNK_STEPS, len(self._chunks_to_render))
+        steps = np.concatenate([self._chunks_to_render.popleft() for _ in range(n_chunks)])
         self._n_taken += len(steps)
-        self._next_piece_steps = next(self._piece_lengths)
         return steps
 
     def _rng(self, stage: int) -> np.random.Generator:
@@ -220,20 +195,12 @@ class GenerationSession:
         self.seconds[stage] += time.perf_counter() - started
 
 
-def generate(
-    pipeline: Pipeline, settings: Settings, clip: SeedClip, on_progress: Progress | None = None
-) -> GeneratedSong:
-    """Generate one song in this thread; the same samples as from the engine.
-
-    It lasts exactly settings.length_s seconds and begins with the seed. on_progress(share done 0..1, status) is called
-    as it goes on; an exception that it raises ends the work.
-    """
-    report = on_progress or (lambda share, status: None)
+def generate(pipeline: Pipeline, settings: Settings, clip: SeedClip) -> GeneratedSong:
+    """Generate one song in this thread; the same samples as from the engine."""
     session, state, pcm = GenerationSession(pipeline, settings, clip), pipeline.batch_state(1), bytearray()
     while not session.rendered:
         if session.piece_ready:
             pcm += session.render_piece()
-            report(session._n_taken / session.n_steps, "Generating")
         else:
             started = time.perf_counter()
             (tokens,) = pipeline.sampler.run(state, [session.next_chunk(state, 0)])

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kpop.audio.io import from_pcm
-from kpop.constants import BEATS_PER_BAR, FRAMES_PER_STEP, SAMPLE_RATE_HZ, STEPS_PER_BAR, STEPS_PER_BEAT
 from kpop.generation.clips import SeedClip
 from kpop.generation.metadata import song_tags
-from kpop.generation.seed import clip_hop, seed_length, song_hop
+from kpop.generation.seed import song_grid
 from kpop.generation.titles import song_file_name, song_title
 from kpop.model_info import checkpoint_path, header, index_path
 from kpop.server import SongFile
@@ -79,19 +78,10 @@ def song_file(job: "Job") -> SongFile:
 
 
 def preview(job: "Job") -> SongPreview:
-    """Computed from the settings, the clip and the checkpoint's header."""
-    settings, clip = job.settings, job.clip
-    info = header(checkpoint_path(settings.model)).get("info", {})
-    positions_per_step = info.get("metronome_rate", 1.0)
-    step_samples = song_hop(clip, settings.randomness, positions_per_step) * FRAMES_PER_STEP
-    n_steps = None if job.endless else -(-job.n_samples // step_samples)
-    n_clip_steps = int(len(clip.waveform) / (clip_hop(clip, positions_per_step) * FRAMES_PER_STEP))
-    step_s = step_samples / SAMPLE_RATE_HZ
-    position_s = step_s / positions_per_step
-    first_slot = clip.first_slot if settings.randomness < 1 else 0
-    beat = Beat(-first_slot % STEPS_PER_BAR * position_s, STEPS_PER_BEAT * position_s, BEATS_PER_BAR)
-    seed_end_s = seed_length(n_steps, n_clip_steps, settings.randomness) * step_s
-    return SongPreview(settings, None if job.endless else settings.length_s, seed_end_s, beat)
+    """From the settings, the clip and the checkpoint's header."""
+    settings, info = job.settings, header(checkpoint_path(job.settings.model)).get("info", {})
+    grid = song_grid(settings, job.clip, info.get("metronome_rate", 1.0), job.endless)
+    return SongPreview(settings, None if job.endless else settings.length_s, grid.seed_end_s, grid.beat)
 
 
 def render(jobs: "tuple[Job, ...]", own_clip: SeedClip | None, report: Report) -> tuple[RenderedSong, ...]:
