@@ -14,8 +14,7 @@ from kpop.ui.history import show_history
 from kpop.ui.how import how_it_works
 from kpop.ui.learning import hear_it_learn
 from kpop.ui.player import compare, draw_player, make_layout, show_sent, show_songs
-from kpop.ui.requests import get_session
-from kpop.ui.session_state import SessionState
+from kpop.ui.session_state import SessionState, get_session
 from kpop.ui.sharing import share
 from kpop.ui.similarity import show_similarity
 from kpop.ui.tasks import preload

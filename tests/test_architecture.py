@@ -24,8 +24,8 @@ LOW_TO_HIGH = """
     similarity.features similarity.index similarity.match similarity.build
     evaluation.fidelity evaluation.measures evaluation.report
     feedback bench
-    ui.assets ui.spectrogram ui.growth ui.tasks ui.song ui.session_state ui.requests
-    ui.covers ui.metadata ui.feedback ui.sharing ui.controls
+    ui.assets ui.spectrogram ui.growth ui.tasks ui.song ui.session_state
+    ui.covers ui.feedback ui.sharing ui.controls
     ui.player ui.similarity ui.history ui.learning ui.how ui.booth
     cli __main__
 """

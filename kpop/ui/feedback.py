@@ -31,7 +31,7 @@ from kpop.generation.clips import built_in_clips
 from kpop.model_info import available_models
 from kpop.settings import Settings
 from kpop.ui.assets import escape_markdown
-from kpop.ui.requests import play_again
+from kpop.ui.session_state import play_again
 
 THUMBS = {UP: ":material/thumb_up: I like this song", DOWN: ":material/thumb_down: Not for me"}
 THANKS = {UP: "Thank you! More like this.", DOWN: "Thank you. Less like this.", None: ""}

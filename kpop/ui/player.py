@@ -14,8 +14,7 @@ from kpop.server import SongFile
 from kpop.settings import RANDOMNESS_RANGE, TEMPERATURE_RANGE, Beat, Settings
 from kpop.ui.assets import STATIC_DIR
 from kpop.ui.feedback import record_kept
-from kpop.ui.requests import set_controls
-from kpop.ui.session_state import N_VARIATIONS, SessionState
+from kpop.ui.session_state import N_VARIATIONS, SessionState, set_controls
 from kpop.ui.song import RenderedSong
 
 REDRAW_S = 0.5

@@ -70,9 +70,9 @@ def settings_from_query(query: Mapping[str, str], start: Settings) -> Settings:
 def page_address(url: str, server_address: str | None) -> Address:
     """url: as in the browser; server_address: interface that the server listens on, None for all."""
     parts = urlsplit(url)._replace(query="", fragment="")
-    if not _is_loopback(parts.hostname):
+    if not is_loopback(parts.hostname):
         return Address(parts.geturl(), True, "Scan it with a phone that can reach this page.")
-    if server_address and _is_loopback(server_address):
+    if server_address and is_loopback(server_address):
         reason = "the page is served for this computer only."
     elif not (host := local_address()):
         reason = "this computer is in no network right now."
@@ -90,11 +90,12 @@ def local_address() -> str | None:
         except OSError:
             return None
         host = probe.getsockname()[0]
-    return None if _is_loopback(host) or host == "0.0.0.0" else host
+    return None if is_loopback(host) or host == "0.0.0.0" else host
 
 
-def _is_loopback(host: str | None) -> bool:
-    return host in (None, "localhost", "::1") or host.startswith("127.")
+def is_loopback(host: str | None) -> bool:
+    """Whether this name or address is the machine's own."""
+    return host in (None, "localhost", "::1") or host.startswith("127.") or host.endswith(".localhost")
 
 
 def _model_title(model: str) -> str:

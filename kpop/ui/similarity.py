@@ -6,7 +6,6 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from kpop.similarity.match import SimilarityResult
-from kpop.ui.requests import yield_to_rerun
 from kpop.ui.tasks import POLL_S, BackgroundTask
 
 IS_NEW = "New: no closer to its training music than a song that it never heard."
@@ -19,7 +18,7 @@ def show_similarity(comparing: BackgroundTask[SimilarityResult | None], containe
     if not comparing.finished:
         progress.caption("Comparing with the training music…")
     while not comparing.wait(POLL_S):
-        yield_to_rerun()
+        st.session_state.get("session")  # a call to Streamlit, which ends this run if a newer one is due
     progress.empty()
     result = None if comparing.error else comparing.result()
     if not result:
