@@ -21,7 +21,7 @@ from kpop.audio.io import SAMPLE_WIDTH_BYTES
 from kpop.constants import SAMPLE_RATE_HZ
 from kpop.errors import KpopError
 from kpop.generation.clips import SeedClip
-from kpop.runtime import PipelineCache, PipelineLoader, configure_process, malloc_trim
+from kpop.runtime import Pending, PipelineCache, PipelineLoader, configure_process, malloc_trim
 from kpop.settings import GeneratedSong, Settings
 
 if TYPE_CHECKING:  # these import torch, which the page must not wait for
@@ -123,10 +123,10 @@ class PcmBuffer:
             callback()
 
 
-class Job:
+class Job(Pending[GeneratedSong]):
     """A requested song: its samples as they are made, and in the end the whole song. Callable from any thread.
 
-    queue_position: 0 once it is being made, 1 for the next to be; error: why there is no song, None while all is well
+    queue_position: 0 once it is being made, 1 for the next to be
     pcm: its samples; first_sound_at_s: time.monotonic() of its first samples, None before
     Attributes with an underscore are the engine's.
     """
@@ -139,24 +139,16 @@ class Job:
         loader: PipelineLoader,
         on_cancel: Callable[["Job"], None],
     ) -> None:
+        super().__init__()
         self.settings, self.clip, self.endless = settings, clip, endless
         self.n_samples = None if endless else round(settings.length_s * SAMPLE_RATE_HZ)
         self.pcm = PcmBuffer(self.n_samples)
         self.queue_position = 0
-        self.error: KpopError | None = None
         self.first_sound_at_s: float | None = None
         self._loader, self._on_cancel = loader, on_cancel
         self._session: GenerationSession | None = None
         self._slot: int | None = None
         self._admitted_at_s = 0.0
-        self._lock = threading.Lock()
-        self._song: GeneratedSong | None = None
-        self._finished = threading.Event()
-
-    @property
-    def finished(self) -> bool:
-        """Whether the song or an error is there."""
-        return self._finished.is_set()
 
     @property
     def cancelled(self) -> bool:
@@ -181,17 +173,6 @@ class Job:
         """Give the song up; its slot becomes free at once."""
         if self._end(error=KpopError(CANCELLED)):
             self._on_cancel(self)
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait for the end, timeout_s at most; whether it has come."""
-        return self._finished.wait(timeout_s)
-
-    def result(self) -> GeneratedSong:
-        """The finished song; blocks until it is there. Raises KpopError if it failed or was cancelled."""
-        self._finished.wait()
-        if self.error:
-            raise self.error
-        return self._song
 
     @property
     def _buffered_s(self) -> float:
@@ -227,11 +208,9 @@ class Job:
 
     def _end(self, song: GeneratedSong | None = None, error: KpopError | None = None) -> bool:
         """Set the song or the error; False if the job had ended before."""
-        with self._lock:
-            if self.finished:
-                return False
-            self._song, self.error, self._session = song, error, None
-            self._finished.set()
+        if not super()._end(song, error):
+            return False
+        self._session = None
         self.pcm.close()
         return True
 

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -20,9 +20,6 @@ from kpop.generation.clips import SeedClip
 from kpop.model_info import checkpoint_path
 from kpop.settings import LENGTH_RANGE_S, Settings
 
-if TYPE_CHECKING:
-    from kpop.generation.pipeline import Pipeline
-
 M_ARENA_MAX = -8  # glibc's mallopt() option: number of allocation arenas
 N_ARENAS = 2  # instead of eight per core, each of which keeps the most it ever needed
 SWITCH_INTERVAL_S = 0.0005  # instead of 5 ms: songs are made in many short bursts, by several threads
@@ -31,44 +28,56 @@ USUAL_LOAD_S = 6.0  # once everything is in numba's cache
 WARM_UP = Settings(randomness=1.0, length_s=LENGTH_RANGE_S[0])
 WARMING_UP, FIRST_START = "Warming up", "Warming up: the very first start takes a few seconds longer"
 
+Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 
 
-class PipelineLoader:
-    """A pipeline that is being loaded by a thread of its own.
+class Pending(Generic[Result]):
+    """A result that other threads work on. error: why there will be none, None while all is well."""
 
-    fraction: always 0; error: why it could not be loaded, None while it is loading or loaded
-    """
-
-    fraction = 0.0
-
-    def __init__(self, checkpoint: Path, delay_s: float) -> None:
-        self._started_s = time.monotonic()
-        self._pipeline: Pipeline | None = None
+    def __init__(self) -> None:
         self.error: KpopError | None = None
-        self._finished = threading.Event()
-        threading.Thread(target=self._load, args=(checkpoint, delay_s), name="load pipeline", daemon=True).start()
-
-    @property
-    def status(self) -> str:
-        """What is going on, for the listener."""
-        return WARMING_UP if time.monotonic() - self._started_s < USUAL_LOAD_S else FIRST_START
+        self._result: Result | None = None
+        self._lock, self._finished = threading.Lock(), threading.Event()
 
     @property
     def finished(self) -> bool:
-        """Whether it is loaded or has failed."""
+        """Whether the result or an error is there."""
         return self._finished.is_set()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for the end, timeout_s at most; whether it has come."""
         return self._finished.wait(timeout_s)
 
-    def result(self) -> "Pipeline":
-        """The pipeline; blocks until it is loaded. Raises KpopError if it cannot be."""
+    def result(self) -> Result:
+        """The result; blocks until it is there. Raises KpopError if there is none."""
         self._finished.wait()
         if self.error:
             raise self.error
-        return self._pipeline
+        return self._result
+
+    def _end(self, result: Result | None = None, error: KpopError | None = None) -> bool:
+        """Set the result or the error; False if that has been done before."""
+        with self._lock:
+            if self.finished:
+                return False
+            self._result, self.error = result, error
+            self._finished.set()
+        return True
+
+
+class PipelineLoader(Pending):
+    """A checkpoint's `Pipeline`, loaded by a thread of its own."""
+
+    def __init__(self, checkpoint: Path, delay_s: float) -> None:
+        super().__init__()
+        self._started_s = time.monotonic()
+        threading.Thread(target=self._load, args=(checkpoint, delay_s), name="load pipeline", daemon=True).start()
+
+    @property
+    def status(self) -> str:
+        """What is going on, for the listener."""
+        return WARMING_UP if time.monotonic() - self._started_s < USUAL_LOAD_S else FIRST_START
 
     def _load(self, checkpoint: Path, delay_s: float) -> None:
         try:
@@ -79,15 +88,13 @@ class PipelineLoader:
             with single_thread():  # ten times as fast on a busy machine
                 pipeline = Pipeline.load(checkpoint)
             generate(pipeline, WARM_UP, SeedClip("silence", "", np.zeros(CLIP_SAMPLES, np.float32)))  # compiles all
-            self._pipeline = pipeline
             gc_freeze()
+            self._end(pipeline)
         except KpopError as error:
-            self.error = error
+            self._end(error=error)
         except Exception:
             _log.exception("Cannot load %s", checkpoint)
-            self.error = KpopError(f"{checkpoint.name} cannot be loaded: the terminal says why.")
-        finally:
-            self._finished.set()
+            self._end(error=KpopError(f"{checkpoint.name} cannot be loaded: the terminal says why."))
 
 
 class PipelineCache:

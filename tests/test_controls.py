@@ -206,7 +206,7 @@ def test_on_a_phone_the_chosen_clip_snaps_into_view_once_and_a_rerun_does_not_un
     assert 0 <= box["x"] <= PHONE["viewport"]["width"] - box["width"]
     row.evaluate("row => row.scrollTo(0, 0)")
     page.roll_dice()
-    page.rest()
+    page.wait_for_js("document.querySelector('[data-test-script-state=notRunning]')")
     assert row.evaluate("row => row.scrollLeft") == 0
     assert not sticks_out(page)
 

@@ -82,14 +82,14 @@ def test_offline_there_is_no_local_address(monkeypatch):
 
 @pytest.mark.parametrize(("host", "own_clip"), [("192.168.1.5", False), (None, True)])
 def test_a_song_can_be_downloaded_and_its_link_copied_or_scanned_where_phones_reach_it(monkeypatch, host, own_clip):
-    def share(settings, own_clip) -> None:
+    def share(settings) -> None:
         from kpop.ui import sharing
 
-        sharing.share(settings, own_clip, b"RIFF", "song.wav")
+        sharing.share(settings, b"RIFF", "song.wav")
 
     settings = Settings(clip="demo.mp3" if own_clip else "first-snow")
     monkeypatch.setattr(sharing, "local_address", lambda: host)
-    page = AppTest.from_function(share, args=(settings, own_clip)).run()
+    page = AppTest.from_function(share, args=(settings,)).run()
     assert page.get("download_button")[0].label == "Download WAV"
     assert page.code[0].value == link(settings, f"http://{host or 'localhost'}:8501/")
     html = unquote(" ".join(element.proto.body for element in page.get("html")))
@@ -107,7 +107,7 @@ from kpop.ui import sharing
 from kpop.ui.assets import style
 sharing.local_address = lambda: "192.168.1.5"
 st.html(style("page"))
-sharing.share(Settings(), False, b"RIFF", "song.wav")
+sharing.share(Settings(), b"RIFF", "song.wav")
 """
 
 

@@ -232,7 +232,7 @@ def _clear_uploads() -> None:
 def _restore(settings: Settings) -> None:
     """Sets the controls to the settings of a song's file, and keeps Markdown about it for the next run."""
     sentences = [f"Restored: {song_title(settings)}."]
-    if settings.clip not in {clip.name for clip in clips.built_in_clips()}:
+    if not clips.is_built_in(settings.clip):
         sentences.append(f"It began with a file of yours called {_plain(settings.clip)}: drop that in too.")
         settings = replace(settings, clip=st.session_state.get("clip") or Settings().clip)
     if settings.model not in available_models():

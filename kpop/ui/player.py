@@ -173,7 +173,7 @@ def show_version(song: RenderedSong, index: int, session: SessionState) -> None:
 def keep(session: SessionState, index: int) -> None:
     """Remove the other songs. For callbacks."""
     song = session.songs[index]
-    record_kept(song.settings, song.own_clip is not None, song.title)
+    record_kept(song.settings)
     set_controls(song.settings)
     session.keep(index, get_engine())
 

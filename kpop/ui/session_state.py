@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from kpop.errors import KpopError
-from kpop.generation.clips import SeedClip, built_in_clip, built_in_clips
+from kpop.generation.clips import SeedClip, built_in_clip, is_built_in
 from kpop.runtime import PipelineLoader
 from kpop.server import SongFile
 from kpop.settings import Settings
@@ -41,7 +41,7 @@ class Entry:
     @property
     def playable(self) -> bool:
         """Whether the song can be made again."""
-        return bool(self.own_clip) or self.settings.clip in {clip.name for clip in built_in_clips()}
+        return bool(self.own_clip) or is_built_in(self.settings.clip)
 
     def same_song(self, other: "Entry") -> bool:
         """Whether both sound the same; of clips that are no longer kept only the names are compared."""
