@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import streamlit as st
+from page_visits import button, words
 from streamlit.testing.v1 import AppTest
 
 from kpop.feedback import DOWN, KEPT, MADE, UP, VARIABLE, Store, Vote, vote_now
@@ -73,7 +74,7 @@ def press(page: AppTest, thumb: str | None) -> AppTest:
 
 
 def click(page: AppTest, label: str) -> AppTest:
-    next(button for button in page.button if label in button.label).click()
+    button(page, label).click()
     return ran(page)
 
 
@@ -84,10 +85,6 @@ def play(page: AppTest, settings: Settings) -> AppTest:
 
 def votes(store: Store) -> list[tuple[str, str]]:
     return sorted((vote.kind, vote.title) for vote in store.votes())
-
-
-def words(page: AppTest) -> str:
-    return " ".join(element.proto.body for element in page.get("html"))
 
 
 def like(store: Store, n: int, title: str = "Liked Song", **settings) -> None:

@@ -1,16 +1,17 @@
 """A session remembers its songs, newest first, each once, in bounded memory; and the page plays them again."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import reduce
 
 import numpy as np
 import pytest
+from page_visits import words
 from streamlit.testing.v1 import AppTest
 
 from kpop.generation.clips import SeedClip
 from kpop.generation.titles import song_title
 from kpop.settings import Settings
-from kpop.ui.session_state import MAX_ENTRIES, Entry, remember
+from kpop.ui.session_state import MAX_ENTRIES, Entry, Request, remember
 
 SONG = Settings(clip="first-snow")
 
@@ -58,28 +59,23 @@ def shown(entries: tuple[Entry, ...]) -> AppTest:
 
         show_history(entries)
 
-    return AppTest.from_function(page, args=(entries,)).run()
-
-
-def html_of(page: AppTest) -> str:
-    assert not page.exception
-    return " ".join(element.proto.body for element in page.get("html"))
+    return AppTest.from_function(page, default_timeout=60, args=(entries,)).run()
 
 
 def test_a_press_on_an_earlier_song_sets_the_controls_and_requests_it():
     made = Settings(0.85, 1.4, 61.0, 4711, "last-train-home")
     page = shown(history(Entry(made)))
-    assert "Last Train Home · randomness 0.85 · temperature 1.40 · 61 s" in html_of(page)
+    assert "Last Train Home · randomness 0.85 · temperature 1.40 · 61 s" in words(page)
     assert page.button[0].label == f"Play again *{song_title(made)}*"
     page.session_state.endless = True
     page.button[0].click().run()
-    assert [page.session_state[key] for key in ("randomness", "seed_number", "endless")] == [0.85, 4711, False]
-    assert page.session_state.session.requested
+    assert [page.session_state[key] for key in (*asdict(made), "endless")] == [*asdict(made).values(), False]
+    assert page.session_state.session.requested == Request((made,))
 
 
 def test_a_song_whose_clip_is_gone_says_so_without_markup_from_its_name():
     page = shown((own(2, 2), replace(own(1, 1), own_clip=None)))
     assert [button.disabled for button in page.button] == [False, True]
-    assert html_of(page).count("your file is no longer kept here") == 1
-    assert "<b>demo" not in html_of(page)
+    assert words(page).count("your file is no longer kept here") == 1
+    assert "<b>demo" not in words(page)
     assert "Nothing yet" in shown(()).caption[0].value

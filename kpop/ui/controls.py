@@ -29,6 +29,7 @@ from kpop.ui.sharing import arrived_by_link, is_loopback, settings_from_query
 
 DICE_SIDES = 10_000
 MAX_SEED_NUMBER = 2**32 - 1
+N_VARIATIONS = 4
 AUDIO_TYPES = ("wav", "flac", "ogg", "mp3")
 MAX_UPLOAD_MB = 20
 FILE, RECORDING = "file", "voice"  # kinds of upload
@@ -80,13 +81,14 @@ def generate() -> None:
     if any(song.settings == choice.settings and song.own_clip is choice.own_clip for song in session.songs):
         roll_dice()
         choice = _choice(choice.own_clip)
-    session.request(*choice)
+    session.request(choice.settings, own_clip=choice.own_clip, endless=choice.endless)
 
 
 def take_four() -> None:
-    """Requests four variations. For callbacks."""
-    choice = _choice(_own_clip()[0])
-    get_session().request_variations(choice.settings, choice.own_clip)
+    """Requests variations that differ in their seed numbers only. For callbacks."""
+    settings, own_clip, _ = _choice(_own_clip()[0])
+    numbers = [(settings.seed_number + i) % (MAX_SEED_NUMBER + 1) for i in range(N_VARIATIONS)]
+    get_session().request(*(replace(settings, seed_number=number) for number in numbers), own_clip=own_clip)
 
 
 def roll_dice() -> None:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 MAX_ENTRIES = 12  # of the history
 MAX_OWN_CLIPS = 4  # up to 600 kB each
-N_VARIATIONS = 4
-N_SEED_NUMBERS = 2**32
 PAINTING = "Painting the picture…"
 
 
@@ -63,7 +61,7 @@ def remember(history: tuple[Entry, ...], entry: Entry) -> tuple[Entry, ...]:
 
 @dataclass(frozen=True)
 class Request:
-    """Songs to be made together. own_clip: instead of the built-in one; beside: show them next to the first song."""
+    """Songs to be made together. own_clip: instead of the built-in one; beside: show them beside the first song."""
 
     songs: tuple[Settings, ...]
     own_clip: SeedClip | None = None
@@ -129,18 +127,15 @@ class SessionState:
         errors = self._error, self.job and self.job.error, self.loader and self.loader.error
         return next((f"{error}" for error in errors if error), "")
 
-    def request(self, settings: Settings, own_clip: SeedClip | None = None, endless: bool = False) -> None:
-        """Request a song instead of what was requested before. For callbacks: the next run submits it."""
-        self._replace(Request((settings,), own_clip, endless))
+    def request(self, *songs: Settings, **options) -> None:
+        """Request songs instead of what was requested before. For callbacks: the next run submits them.
 
-    def request_variations(self, settings: Settings, own_clip: SeedClip | None = None) -> None:
-        """Request several songs that differ in their seed numbers only."""
-        numbers = [(settings.seed_number + i) % N_SEED_NUMBERS for i in range(N_VARIATIONS)]
-        self._replace(Request(tuple(replace(settings, seed_number=number) for number in numbers), own_clip))
-
-    def request_beside(self, settings: Settings) -> None:
-        """Request another version of the first song on the page, to be compared with it."""
-        self._replace(Request((settings,), self.songs[0].own_clip, beside=True))
+        options: fields of `Request`.
+        """
+        for job in self.jobs:
+            job.cancel()
+        self.jobs, self.files, self.rendering, self.live = (), (), None, False
+        self.requested, self._error, self._model = Request(songs, **options), "", None
 
     def submit(self, engine: "Engine", base_path: str) -> bool:
         """Hand a request to the engine; False if there is none, or if it was refused (see `error`)."""
@@ -182,27 +177,18 @@ class SessionState:
         made = tuple(replace(song, file=file) for song, file in zip(rendering.result(), files, strict=True))
         for song in made:
             self.history = remember(self.history, Entry(song.settings, song.own_clip))
-        self._show(self.songs[:1] + made if self._submitted.beside else made, engine)
+        self.show(self.songs[:1] + made if self._submitted.beside else made, engine)
 
-    def keep(self, index: int, engine: "Engine") -> None:
-        """Remove all songs but this one from the page."""
-        self._show((self.songs[index],), engine)
-
-    @property
-    def _is_loading(self) -> bool:
-        return bool(self.loader) and not self.loader.finished
-
-    def _replace(self, request: Request) -> None:
-        for job in self.jobs:
-            job.cancel()
-        self.jobs, self.files, self.rendering, self.live = (), (), None, False
-        self.requested, self._error, self._model = request, "", None
-
-    def _show(self, songs: tuple[RenderedSong, ...], engine: "Engine") -> None:
+    def show(self, songs: tuple[RenderedSong, ...], engine: "Engine") -> None:
+        """Put these songs on the page, and compare the only one of them with the training music."""
         self.songs = songs
         if self.similarity:
             self.similarity.cancel()
         self.similarity = start_comparing(engine, songs[0]) if len(songs) == 1 else None
+
+    @property
+    def _is_loading(self) -> bool:
+        return bool(self.loader) and not self.loader.finished
 
 
 def get_session() -> SessionState:
@@ -218,4 +204,4 @@ def set_controls(settings: Settings) -> None:
 def play_again(settings: Settings, own_clip: SeedClip | None = None) -> None:
     """Set the controls and request this song. own_clip: replaces the built-in clip. For callbacks."""
     set_controls(settings)
-    get_session().request(settings, own_clip)
+    get_session().request(settings, own_clip=own_clip)
