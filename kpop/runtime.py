@@ -1,4 +1,4 @@
-"""State of the process: loaded pipelines, and settings of allocator, garbage collector and thread switching."""
+"""State of the process: pending results, loaded pipelines, and settings of allocator, garbage collector and threads."""
 
 import ctypes
 import gc

@@ -65,10 +65,10 @@ def wait_until_healthy(address: str) -> None:
     pytest.fail("streamlit did not start")
 
 
-def serve(**environment: str) -> Iterator[str]:
-    """The page in a process of its own; ends it afterwards."""
+def serve(script: str = "app.py", **environment: str) -> Iterator[str]:
+    """The page, or another script, in a process of its own; ends it afterwards."""
     port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}", "--server.headless=true"]
+    command = [sys.executable, "-m", "streamlit", "run", script, f"--server.port={port}", "--server.headless=true"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | environment)
     try:
         wait_until_healthy(f"http://localhost:{port}")

@@ -8,6 +8,7 @@ import time
 import weakref
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -28,13 +29,8 @@ TIMEOUT_S = 10
 SHORT = Settings(length_s=4)
 TWO = SHORT, replace(SHORT, seed_number=8)
 BROKEN = KpopError("The strings broke: put on new ones.")
-
-
-def sine(length_s: float) -> np.ndarray:
-    return (0.5 * np.sin(2 * np.pi * 440 * np.arange(round(length_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ)).astype("f4")
-
-
-OWN = SeedClip("mine.wav", "mine", sine(4))
+WAVEFORM = np.random.default_rng(0).uniform(-0.5, 0.5, 4 * SAMPLE_RATE_HZ).astype(np.float32)  # of each song
+OWN = SeedClip("mine.wav", "mine", WAVEFORM)
 
 
 class Engine:
@@ -63,12 +59,12 @@ def session() -> SessionState:
 
 
 def finish(job: Job) -> None:
-    waveform = sine(job.settings.length_s)
-    job.pcm.append(pcm_bytes(waveform), last=True)
-    job._end(GeneratedSong(waveform, np.zeros((100, 128), "f4"), np.geomspace(40, 7800, 128), 2.0, job.settings))
+    job.pcm.append(pcm_bytes(WAVEFORM), last=True)
+    job._end(GeneratedSong(WAVEFORM, np.zeros((100, 128), "f4"), np.geomspace(40, 7800, 128), 2.0, job.settings))
 
 
 def finish_all(session: SessionState, engine: Engine) -> None:
+    """Make the songs, and put them on the page."""
     for job in session.jobs:
         finish(job)
     session.rendering.wait(TIMEOUT_S)
@@ -84,7 +80,7 @@ def test_a_song_plays_from_its_url_while_it_is_made_and_stays_there_when_it_is_f
     finish_all(session, engine)
     (song,) = session.songs
     assert song.file is file
-    assert file.read() == song_wav(from_pcm(pcm_bytes(sine(4))), SHORT)
+    assert file.read() == song_wav(from_pcm(pcm_bytes(WAVEFORM)), SHORT)
     assert (session.job, session.jobs, session.rendering, session.busy) == (None, (), None, False)
 
 
@@ -187,32 +183,20 @@ def test_the_preview_is_what_the_finished_song_says(randomness):
     assert known.beat == song.beat
 
 
-class Gate:
+@pytest.fixture
+def gate():
     """Work that reports, then waits until it is let through."""
 
-    def __init__(self) -> None:
-        self.reached, self.opened = threading.Event(), threading.Event()
-
-    def work(self, report) -> str:
+    def work(report) -> str:
         report(0.25, "Half way to half way")
-        self.reached.set()
-        assert self.opened.wait(TIMEOUT_S)
+        reached.set()
+        assert opened.wait(TIMEOUT_S)
         report(1.5, "Done")
         return "a song"
 
-
-@pytest.fixture
-def gate():
-    gate = Gate()
-    yield gate
-    gate.opened.set()
-
-
-def failing(error: Exception):
-    def work(report):
-        raise error
-
-    return work
+    reached, opened = threading.Event(), threading.Event()
+    yield SimpleNamespace(work=work, reached=reached, opened=opened)
+    opened.set()
 
 
 def test_a_task_shows_its_progress_while_the_caller_goes_on(gate):
@@ -237,8 +221,8 @@ def test_a_cancelled_task_stops_at_its_next_report(gate):
 
 def test_a_sentence_passes_through_unchanged_and_anything_else_goes_to_the_log(caplog):
     with pytest.raises(KpopError, match=f"^{BROKEN}$"):
-        BackgroundTask(failing(BROKEN)).result()
-    task = BackgroundTask(failing(ZeroDivisionError("secret detail")))
+        BackgroundTask(Mock(side_effect=BROKEN)).result()
+    task = BackgroundTask(Mock(side_effect=ZeroDivisionError("secret detail")))
     assert task.wait(TIMEOUT_S)
     assert "secret detail" not in str(task.error)
     assert "terminal" in str(task.error)
@@ -254,7 +238,7 @@ def test_idle_tasks_run_one_after_the_other_and_one_that_fails_stops_none():
         time.sleep(0.01)
         running.pop()
 
-    tasks = [BackgroundTask(each, idle=True) for each in (work, failing(ZeroDivisionError()), work, work)]
+    tasks = [BackgroundTask(each, idle=True) for each in (work, Mock(side_effect=ZeroDivisionError), work, work)]
     assert all(task.wait(TIMEOUT_S) for task in tasks)
     assert counts == [1] * 3
 

@@ -1,12 +1,11 @@
 """A link brings a song's settings to another listener's page, and a QR code brings it to phones."""
 
 import socket
-import subprocess
-import sys
+from contextlib import contextmanager
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
-from chromium import PHONE, ROOT, Visit, free_port, sticks_out, wait_until_healthy
+from chromium import PHONE, Visit, serve, sticks_out
 from page_visits import chosen, controls, words
 from streamlit.testing.v1 import AppTest
 
@@ -104,21 +103,16 @@ sharing.share(Settings(), b"RIFF", "song.wav")
 
 @pytest.mark.browser
 def test_a_phone_shows_the_code_and_copies_the_link(chromium, tmp_path):
-    script, port = tmp_path / "page.py", free_port()
+    script = tmp_path / "page.py"
     script.write_text(SCRIPT)
-    command = [sys.executable, "-m", "streamlit", "run", script, f"--server.port={port}", "--server.headless=true"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        try:
-            wait_until_healthy(f"http://localhost:{port}")
-            phone = Visit(chromium, f"http://localhost:{port}", **PHONE)
-            phone.tab.goto(phone.address)
-            phone.tab.get_by_role("button", name="Share").click()
-            code = phone.tab.get_by_role("img", name="QR code of the link")
-            code.wait_for()
-            assert code.evaluate("code => code.complete && code.naturalWidth > 0")
-            assert code.bounding_box()["width"] >= 200
-            phone.tab.get_by_role("button", name="Copy to clipboard").wait_for()
-            assert not sticks_out(phone)
-            assert phone.strangers == []
-        finally:
-            process.terminate()
+    with contextmanager(serve)(str(script)) as address:
+        phone = Visit(chromium, address, **PHONE)
+        phone.tab.goto(address)
+        phone.tab.get_by_role("button", name="Share").click()
+        code = phone.tab.get_by_role("img", name="QR code of the link")
+        code.wait_for()
+        assert code.evaluate("code => code.complete && code.naturalWidth > 0")
+        assert code.bounding_box()["width"] >= 200
+        phone.tab.get_by_role("button", name="Copy to clipboard").wait_for()
+        assert not sticks_out(phone)
+        assert phone.strangers == []

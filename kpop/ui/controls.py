@@ -6,7 +6,6 @@ Widgets are bound to query parameters, so that the page's address holds the sett
 import re
 import secrets
 from dataclasses import asdict, fields, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -130,7 +129,8 @@ def choose_clip() -> None:
         st.session_state["clip"] = offered[0].name if offered else Settings().clip
     if not offered:
         return
-    st.html(_covers(offered))
+    rule = '.st-key-clip [role="radiogroup"] > :nth-child({}) label::before {{ background-image: url("{}"); }}'
+    st.html(f"<style>{''.join(rule.format(i, cover_uri(clip)) for i, clip in enumerate(offered, 1))}</style>")
     st.radio(
         "Seed clip",
         titles,
@@ -143,13 +143,6 @@ def choose_clip() -> None:
         width="stretch",
         **BOUND,
     )
-
-
-@lru_cache(maxsize=1)
-def _covers(offered: tuple[clips.ClipInfo, ...]) -> str:
-    rule = '.st-key-clip [role="radiogroup"] > :nth-child({}) label::before {{ background-image: url("{}"); }}'
-    rules = "\n".join(rule.format(i, cover_uri(clip)) for i, clip in enumerate(offered, 1))
-    return f"<style>{rules}</style>"
 
 
 def choose_own_clip() -> SeedClip | None:
@@ -173,12 +166,12 @@ def microphone_allowed(url: str | None) -> bool:
 
 
 def _show_own_clip() -> SeedClip | None:
-    with st.spinner("Listening…"):
-        clip, error = _own_clip()
-    if not (clip or error):
+    if not _latest_upload():
         if restored := st.session_state.pop(RESTORED, None):
             st.success(restored, icon=":material/settings_backup_restore:")
         return None
+    with st.spinner("Listening…"):
+        clip, error = _own_clip()
     if error:
         st.error(escape_markdown(error), icon=":material/music_off:")
         st.caption("Until then, your song starts from the built-in clip that is chosen.")
@@ -191,15 +184,10 @@ def _show_own_clip() -> SeedClip | None:
 
 
 def _own_clip() -> tuple[SeedClip | None, str]:
-    """The clip from what was uploaded last and is still there, or else an error message; analysed once.
-
-    Callbacks call this too, perhaps before the page has analysed a file.
-    """
-    last = st.session_state.get(LAST_UPLOAD, FILE)
-    uploads = [(kind, file) for kind in (FILE, RECORDING) if (file := st.session_state.get(_key(kind)))]
-    if not uploads:
+    """The clip from the latest upload, or an error message; each upload is analysed once, by page or callback."""
+    if not (upload := _latest_upload()):
         return None, ""
-    kind, file = max(uploads, key=lambda upload: upload[0] == last)
+    kind, file = upload
     file_id, *outcome = st.session_state.get(ANALYSED, (None,))
     if file_id != file.file_id:
         file.seek(0)
@@ -209,6 +197,13 @@ def _own_clip() -> tuple[SeedClip | None, str]:
             outcome = None, f"{error}"
         st.session_state[ANALYSED] = (file.file_id, *outcome)
     return tuple(outcome)
+
+
+def _latest_upload() -> tuple | None:
+    """(kind, file) of what was uploaded last and is still there."""
+    last = st.session_state.get(LAST_UPLOAD, FILE)
+    uploads = [(kind, file) for kind in (FILE, RECORDING) if (file := st.session_state.get(_key(kind)))]
+    return max(uploads, key=lambda upload: upload[0] == last, default=None)
 
 
 def _key(kind: str) -> str:
