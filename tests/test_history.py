@@ -78,4 +78,6 @@ def test_a_song_whose_clip_is_gone_says_so_without_markup_from_its_name():
     assert [button.disabled for button in page.button] == [False, True]
     assert words(page).count("your file is no longer kept here") == 1
     assert "<b>demo" not in words(page)
+    page.button[0].click().run()
+    assert page.session_state.session.requested.own_clip.title == "demo"
     assert "Nothing yet" in shown(()).caption[0].value

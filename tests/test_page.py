@@ -49,9 +49,7 @@ def test_a_song_starts_by_itself_and_keeps_its_url_when_its_picture_is_there(job
     assert (track["title"], track["length_s"]) == (song_title(SHORT), 4)
     settle(page)
     (finished,) = player(page)["tracks"]
-    assert {key: finished[key] for key in ("url", "title", "beat", "plot")} == {
-        key: track[key] for key in ("url", "title", "beat", "plot")
-    }
+    assert all(finished[key] == track[key] for key in ("url", "title", "beat", "plot"))
     assert len(page.get("plotly_chart")) == 1
     assert page.get("download_button")[0].label == "Download WAV"
     assert "4 s of music in" in words(page)
@@ -149,12 +147,14 @@ def test_surprise_requests_a_song_and_shows_its_settings(jobs):
     assert len(player(page)["tracks"]) == 1
 
 
-def test_an_own_file_is_what_the_song_starts_from_and_its_name_brings_no_markup(jobs):
+def test_an_own_file_is_what_all_songs_start_from_and_its_name_brings_no_markup(jobs):
     page = visit()
     name = "<img src=x onerror=alert(1)>.wav"
     page.file_uploader[0].upload(name, wav_bytes(sine(3)), "audio/wav").run()
-    press(page, "Generate")
-    assert (jobs[0].settings.clip, page.session_state.session.songs[0].own_clip.name) == (name, name)
+    for label in ("Generate", "Make the other one", "Four takes"):
+        press(page, label)
+    assert {(job.settings.clip, job.clip.name) for job in jobs} == {(name, name)}
+    assert (len(jobs), page.session_state.session.songs[0].own_clip) == (6, jobs[0].clip)
     assert "<img src=x" not in words(page)
 
 
