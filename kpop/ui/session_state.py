@@ -69,34 +69,26 @@ class Request:
     beside: bool = False
 
 
+@dataclass(eq=False)
 class SessionState:
-    """One browser session.
+    """One browser session."""
 
-    jobs, files: of the songs in the making, none while nothing is; rendering: what makes RenderedSongs of them
-    live: whether the only one of them plays while it is made; growing, preview: its picture, and what is known of it
-    play: URL of the song that is to start by itself
-    songs: the finished songs on the page; similarity: of the only one of them
-    loader: of the chosen model
-    sent: title of a song whose link brought the listener here
-    """
-
-    def __init__(self) -> None:
-        self.jobs: tuple[Job, ...] = ()
-        self.files: tuple[SongFile, ...] = ()
-        self.rendering: BackgroundTask[tuple[RenderedSong, ...]] | None = None
-        self.live = False
-        self.growing: GrowingSpectrogram | None = None
-        self.preview: SongPreview | None = None
-        self.play: str | None = None
-        self.songs: tuple[RenderedSong, ...] = ()
-        self.similarity: BackgroundTask[SimilarityResult | None] | None = None
-        self.history: tuple[Entry, ...] = ()
-        self.loader: PipelineLoader | None = None
-        self._model: str | None = None
-        self.sent: str | None = None
-        self._error = ""
-        self.requested: Request | None = None
-        self._submitted: Request | None = None
+    requested: Request | None = None  # by a callback, until it is submitted
+    jobs: "tuple[Job, ...]" = ()  # the songs in the making
+    files: tuple[SongFile, ...] = ()  # theirs
+    rendering: BackgroundTask[tuple[RenderedSong, ...]] | None = None  # makes RenderedSongs of them
+    live: bool = False  # whether the only one of them plays while it is made
+    growing: "GrowingSpectrogram | None" = None  # its picture
+    preview: SongPreview | None = None  # what is known of it
+    play: str | None = None  # URL of the song that is to start by itself
+    songs: tuple[RenderedSong, ...] = ()  # the finished songs on the page
+    similarity: "BackgroundTask[SimilarityResult | None] | None" = None  # of the only one of them
+    history: tuple[Entry, ...] = ()
+    loader: PipelineLoader | None = None  # of the chosen model
+    sent: str | None = None  # title of a song whose link brought the listener here
+    _submitted: Request | None = None
+    _model: str | None = None
+    _error: str = ""
 
     @property
     def job(self) -> "Job | None":
