@@ -7,7 +7,7 @@ import streamlit as st
 
 from kpop.engine import get_engine
 from kpop.server import lifespan, song_routes
-from kpop.ui.assets import STATIC_DIR, style
+from kpop.ui.assets import STATIC_DIR, base_path, style
 from kpop.ui.booth import booth, is_booth
 from kpop.ui.controls import Choice, choose, generate, take_four
 from kpop.ui.feedback import feedback_corner, starting, surprise, thumbs
@@ -15,8 +15,7 @@ from kpop.ui.history import show_history
 from kpop.ui.how import how_it_works
 from kpop.ui.learning import hear_it_learn
 from kpop.ui.player import compare, draw_player, make_layout, show_sent, show_songs
-from kpop.ui.requests import get_session
-from kpop.ui.session_state import SessionState
+from kpop.ui.session_state import SessionState, get_session
 from kpop.ui.sharing import share
 from kpop.ui.similarity import show_similarity
 from kpop.ui.tasks import preload
@@ -76,10 +75,9 @@ def show_actions(session: SessionState) -> None:
     """What can be done with the only song on the page."""
     if len(session.songs) == 1 and not session.job:
         (song,) = session.songs
-        own_clip = song.own_clip is not None
         with st.container(key="actions", horizontal=True, vertical_alignment="center"):
-            thumbs(song.settings, own_clip, song.title)
-            share(song.settings, own_clip, song.file.read, song.file.file_name)
+            thumbs(song.settings)
+            share(song.settings, song.file.read, song.file.file_name)
             compare(session)
 
 
@@ -90,12 +88,6 @@ def show_more(session: SessionState, choice: Choice) -> None:
         feedback_corner()
         hear_it_learn(choice.settings.model, base_path())
         how_it_works(song, choice.settings)
-
-
-def base_path() -> str:
-    """Of the page on its server: "" for the root."""
-    path = (st.get_option("server.baseUrlPath") or "").strip("/")
-    return f"/{path}" if path else ""
 
 
 def address() -> str | None:

@@ -1,8 +1,7 @@
-"""State of the process: loaded pipelines, and settings of allocator, garbage collector and thread switching."""
+"""State of the process: loaded pipelines, and settings of allocator, garbage collector and threads."""
 
 import ctypes
 import gc
-import logging
 import os
 import sys
 import threading
@@ -10,18 +9,14 @@ import time
 from collections import OrderedDict
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kpop.constants import CLIP_SAMPLES
-from kpop.errors import KpopError
+from kpop.errors import Outcome, ending_on_failure
 from kpop.generation.clips import SeedClip
 from kpop.model_info import checkpoint_path
 from kpop.settings import LENGTH_RANGE_S, Settings
-
-if TYPE_CHECKING:
-    from kpop.generation.pipeline import Pipeline
 
 M_ARENA_MAX = -8  # glibc's mallopt() option: number of allocation arenas
 N_ARENAS = 2  # instead of eight per core, each of which keeps the most it ever needed
@@ -31,22 +26,13 @@ USUAL_LOAD_S = 6.0  # once everything is in numba's cache
 WARM_UP = Settings(randomness=1.0, length_s=LENGTH_RANGE_S[0])
 WARMING_UP, FIRST_START = "Warming up", "Warming up: the very first start takes a few seconds longer"
 
-_log = logging.getLogger(__name__)
 
-
-class PipelineLoader:
-    """A pipeline that is being loaded by a thread of its own.
-
-    fraction: always 0; error: why it could not be loaded, None while it is loading or loaded
-    """
-
-    fraction = 0.0
+class PipelineLoader(Outcome):
+    """A checkpoint's `Pipeline`, loaded by a thread of its own."""
 
     def __init__(self, checkpoint: Path, delay_s: float) -> None:
+        super().__init__()
         self._started_s = time.monotonic()
-        self._pipeline: Pipeline | None = None
-        self.error: KpopError | None = None
-        self._finished = threading.Event()
         threading.Thread(target=self._load, args=(checkpoint, delay_s), name="load pipeline", daemon=True).start()
 
     @property
@@ -54,24 +40,8 @@ class PipelineLoader:
         """What is going on, for the listener."""
         return WARMING_UP if time.monotonic() - self._started_s < USUAL_LOAD_S else FIRST_START
 
-    @property
-    def finished(self) -> bool:
-        """Whether it is loaded or has failed."""
-        return self._finished.is_set()
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait for the end, timeout_s at most; whether it has come."""
-        return self._finished.wait(timeout_s)
-
-    def result(self) -> "Pipeline":
-        """The pipeline; blocks until it is loaded. Raises KpopError if it cannot be."""
-        self._finished.wait()
-        if self.error:
-            raise self.error
-        return self._pipeline
-
     def _load(self, checkpoint: Path, delay_s: float) -> None:
-        try:
+        with ending_on_failure(self):
             time.sleep(delay_s)
             from kpop.generation.pipeline import Pipeline  # imports torch, which takes a second
             from kpop.generation.session import generate, single_thread
@@ -79,15 +49,8 @@ class PipelineLoader:
             with single_thread():  # ten times as fast on a busy machine
                 pipeline = Pipeline.load(checkpoint)
             generate(pipeline, WARM_UP, SeedClip("silence", "", np.zeros(CLIP_SAMPLES, np.float32)))  # compiles all
-            self._pipeline = pipeline
             gc_freeze()
-        except KpopError as error:
-            self.error = error
-        except Exception:
-            _log.exception("Cannot load %s", checkpoint)
-            self.error = KpopError(f"{checkpoint.name} cannot be loaded: the terminal says why.")
-        finally:
-            self._finished.set()
+            self._end(pipeline)
 
 
 class PipelineCache:

@@ -30,11 +30,7 @@ TINY_LSTM = {"embed": 32, "hidden": 48, "head_width": 32}
 @pytest.fixture(scope="session")
 def beat() -> np.ndarray:
     """20 s of a made-up band: kicks on the beat at 125 BPM, and a chord that changes every bar. float32, 16 kHz."""
-    return _band(20.0)
-
-
-def _band(seconds: float) -> np.ndarray:
-    time_s = np.arange(int(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    time_s = np.arange(20 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
     since_beat_s = time_s % 0.48
     kick = np.sin(2 * np.pi * (50 * since_beat_s + 8 * (1 - np.exp(-since_beat_s * 30)))) * np.exp(-since_beat_s * 12)
     roots_hz = np.array([220.0, 174.6, 261.6, 196.0])[(time_s // 1.92).astype(int) % 4]

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
+from kpop.settings import Settings
+
 APP = Path(__file__).parents[1] / "app.py"
 TIMEOUT_S = 120
 
@@ -16,8 +18,33 @@ def visit(query: dict[str, str] | None = None) -> AppTest:
     return page.run()
 
 
+def controls(query: dict[str, str] | None = None, **state) -> AppTest:
+    """A page of controls alone, on its first run. state: session state before that."""
+
+    def script() -> None:
+        import streamlit as st
+
+        from kpop.settings import Settings
+        from kpop.ui.controls import choose
+
+        st.session_state.choice = choose(Settings(), st.container(), st.container())
+
+    page = AppTest.from_function(script, default_timeout=TIMEOUT_S)
+    page.query_params.update(query or {})
+    for key, value in state.items():
+        page.session_state[key] = value
+    return page.run()
+
+
+def chosen(page: AppTest) -> Settings:
+    """What `controls` returns."""
+    assert not page.exception
+    return page.session_state.choice.settings
+
+
 def button(page: AppTest, label: str):
-    return next(button for button in page.button if button.label == label)
+    """The first button with these words in its label."""
+    return next(button for button in page.button if label in button.label)
 
 
 def press(page: AppTest, label: str) -> AppTest:
@@ -34,6 +61,7 @@ def settle(page: AppTest) -> AppTest:
 
 
 def words(page: AppTest) -> str:
+    """The HTML on the page."""
     assert not page.exception
     return " ".join(element.proto.body for element in page.get("html"))
 

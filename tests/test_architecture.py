@@ -24,8 +24,8 @@ LOW_TO_HIGH = """
     similarity.features similarity.index similarity.build
     evaluation.fidelity evaluation.measures evaluation.report
     feedback bench
-    ui.assets ui.spectrogram ui.tasks ui.song ui.session_state ui.requests
-    ui.metadata ui.feedback ui.sharing ui.controls
+    ui.assets ui.spectrogram ui.tasks ui.song ui.session_state
+    ui.feedback ui.sharing ui.controls
     ui.player ui.similarity ui.history ui.learning ui.how ui.booth
     cli __main__
 """

@@ -72,8 +72,7 @@ def container(tmp_path_factory) -> Path:
 
 
 def run_in(folder: Path, *command: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {"TWICE4LIFE_FEEDBACK": "off"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def test_no_working_file_is_shipped_and_every_source_is():

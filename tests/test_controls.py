@@ -10,6 +10,7 @@ import pytest
 import rhythms
 import soundfile
 from chromium import LAPTOP, PHONE, Visit, sticks_out
+from page_visits import button, chosen, controls
 from streamlit.testing.v1 import AppTest
 
 from kpop.audio.io import wav_bytes
@@ -23,26 +24,12 @@ from kpop.ui.controls import microphone_allowed
 
 MADE = Settings(0.85, 1.4, 61.0, 4711, "last-train-home", "twice4life")
 CARD = ".st-key-clip [data-testid=stRadioOption]"
-SNAP_MS = 600  # for so long the row holds the chosen clip
-
-
-def controls() -> None:
-    import streamlit as st
-
-    from kpop.settings import Settings
-    from kpop.ui.controls import choose
-
-    st.session_state.choice = choose(Settings(), st.container(), st.container())
+ROW = "document.querySelector('.st-key-clip [role=radiogroup]')"
 
 
 @pytest.fixture
 def page() -> AppTest:
-    return AppTest.from_function(controls, default_timeout=60).run()
-
-
-def chosen(page: AppTest) -> Settings:
-    assert not page.exception
-    return page.session_state.choice.settings
+    return controls()
 
 
 def words(page: AppTest) -> str:
@@ -59,21 +46,19 @@ def test_every_clip_is_offered_by_its_title_and_a_click_chooses_it(page):
 
 @pytest.mark.parametrize(("before", "after"), [("slow-honey", "slow-honey"), ("my-song.mp3", Settings().clip)])
 def test_callbacks_choose_by_name_and_after_a_file_of_ones_own_a_built_in_clip_is_chosen(before, after):
-    page = AppTest.from_function(controls, default_timeout=60)
-    page.session_state["clip"] = before
-    assert chosen(page.run()).clip == after
+    assert chosen(controls(clip=before)).clip == after
 
 
-@pytest.mark.parametrize("query", [{"clip": ""}, {"clip": "?", "temperature": "hot", "length_s": "9999"}])
+@pytest.mark.parametrize(
+    "query", [{"clip": ""}, {"clip": "?", "temperature": "hot", "length_s": "9999", "seed_number": "-1"}]
+)
 def test_an_address_full_of_nonsense_chooses_the_defaults(query):
-    page = AppTest.from_function(controls, default_timeout=60)
-    page.query_params.update(query)
-    assert chosen(page.run()) == Settings()
+    assert chosen(controls(query)) == Settings()
 
 
 def test_the_page_works_without_clips(monkeypatch):
     monkeypatch.setattr(clips, "built_in_clips", tuple)
-    assert chosen(AppTest.from_function(controls, default_timeout=60).run()) == Settings()
+    assert chosen(controls()) == Settings()
 
 
 def claps(bpm: float) -> bytes:
@@ -115,7 +100,7 @@ def test_the_latest_upload_counts_until_a_button_clears_both(page):
     upload(page, claps(110), "Other.wav")
     assert own_title(page) == "Other"
     assert words(page).count("BPM") == 1
-    next(button for button in page.button if button.label.startswith("Back")).click().run()
+    button(page, "Back").click().run()
     assert own_title(page) is None
     assert "BPM" not in words(page)
     assert "120 BPM" in words(upload(page, claps(120)))
@@ -135,10 +120,8 @@ def test_an_unusable_sound_is_one_sentence_without_markup_and_the_built_in_clip_
 
 
 def test_a_song_of_ours_restores_its_settings_whatever_the_address_says_and_is_no_seed():
-    page = AppTest.from_function(controls, default_timeout=60)
-    page.query_params.update({"randomness": "0.5", "length_s": "99", "clip": "Neon Rain"})
-    page.session_state.endless = True
-    upload(page.run(), wav_bytes(np.zeros(100), song_tags(MADE)))
+    page = controls({"randomness": "0.5", "length_s": "99", "clip": "Neon Rain"}, endless=True)
+    upload(page, wav_bytes(np.zeros(100), song_tags(MADE)))
     assert chosen(page) == MADE
     assert not page.session_state.choice.endless
     assert own_title(page) is None
@@ -199,14 +182,15 @@ def test_the_covers_stand_in_two_rows_and_a_link_or_the_arrow_keys_choose_withou
 
 
 @pytest.mark.browser
-def test_on_a_phone_the_chosen_clip_snaps_into_view_and_the_row_can_be_swiped(visit):
+def test_on_a_phone_the_chosen_clip_snaps_into_view_once_and_a_rerun_does_not_undo_a_swipe(visit):
     page = visit("?clip=Last+Train+Home", **PHONE)
     row = page.tab.locator(".st-key-clip [role=radiogroup]")
-    page.tab.wait_for_timeout(SNAP_MS)
+    page.wait_for_js(f"{ROW}.scrollLeft > 0 && !{ROW}.getAnimations({{subtree: true}}).length")
     box = page.tab.locator(f"{CARD}:has(:checked)").bounding_box()
     assert 0 <= box["x"] <= PHONE["viewport"]["width"] - box["width"]
     row.evaluate("row => row.scrollTo(0, 0)")
-    page.tab.wait_for_timeout(SNAP_MS)
+    page.roll_dice()
+    page.wait_for_js("document.querySelector('[data-test-script-state=notRunning]')")
     assert row.evaluate("row => row.scrollLeft") == 0
     assert not sticks_out(page)
 

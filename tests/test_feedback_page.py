@@ -8,11 +8,15 @@ from collections.abc import Callable
 
 import pytest
 import streamlit as st
+from page_visits import button, words
 from streamlit.testing.v1 import AppTest
 
 from kpop.feedback import DOWN, KEPT, MADE, UP, VARIABLE, Store, Vote, vote_now
+from kpop.generation.titles import song_title
 from kpop.settings import Settings
 from kpop.ui import feedback
+
+FIRST, SECOND = song_title(Settings()), song_title(Settings(seed_number=2))
 
 
 def script() -> None:
@@ -22,9 +26,9 @@ def script() -> None:
     from kpop.ui import feedback
 
     st.session_state.start = feedback.starting()
-    song = st.session_state.get("song", (Settings(), False, "First Song"))
-    feedback.thumbs(*song)
-    st.button("Keep", on_click=feedback.record_kept, args=song)
+    song = st.session_state.get("song", Settings())
+    feedback.thumbs(song)
+    st.button("Keep", on_click=feedback.record_kept, args=(song,))
     st.button("Surprise", on_click=feedback.surprise)
     feedback.feedback_corner()
 
@@ -70,21 +74,17 @@ def press(page: AppTest, thumb: str | None) -> AppTest:
 
 
 def click(page: AppTest, label: str) -> AppTest:
-    next(button for button in page.button if label in button.label).click()
+    button(page, label).click()
     return ran(page)
 
 
-def play(page: AppTest, settings: Settings, own_clip: bool, title: str) -> AppTest:
-    page.session_state["song"] = settings, own_clip, title
+def play(page: AppTest, settings: Settings) -> AppTest:
+    page.session_state["song"] = settings
     return ran(page)
 
 
 def votes(store: Store) -> list[tuple[str, str]]:
     return sorted((vote.kind, vote.title) for vote in store.votes())
-
-
-def words(page: AppTest) -> str:
-    return " ".join(element.proto.body for element in page.get("html"))
 
 
 def like(store: Store, n: int, title: str = "Liked Song", **settings) -> None:
@@ -94,43 +94,43 @@ def like(store: Store, n: int, title: str = "Liked Song", **settings) -> None:
 
 def test_a_song_is_recorded_once_and_a_thumb_is_stored_replaced_and_withdrawn(visit, store, monkeypatch):
     page = ran(visit())
-    assert votes(store) == [(MADE, "First Song")]
+    assert votes(store) == [(MADE, FIRST)]
     for thumb, kind, thanks in ((UP, UP, "More like this"), (DOWN, DOWN, "Less like this"), (None, MADE, "")):
         assert thanks in words(press(page, thumb))
-        assert votes(store) == [(kind, "First Song")]
+        assert votes(store) == [(kind, FIRST)]
     monkeypatch.setattr(feedback, "DOUBLE_CLICK_S", 60)
     press(press(page, UP), None)
-    assert votes(store) == [(UP, "First Song")]
+    assert votes(store) == [(UP, FIRST)]
 
 
 def test_keeping_a_song_counts_and_a_thumb_counts_more(visit, store):
     page = click(visit(), "Keep")
-    assert votes(store) == [(KEPT, "First Song")]
+    assert votes(store) == [(KEPT, FIRST)]
     click(press(page, DOWN), "Keep")
-    assert votes(store) == [(DOWN, "First Song")]
+    assert votes(store) == [(DOWN, FIRST)]
     press(page, None)
-    assert votes(store) == [(KEPT, "First Song")]
+    assert votes(store) == [(KEPT, FIRST)]
 
 
 def test_a_session_has_one_vote_on_each_song(visit, store):
     page = press(visit(), UP)
-    press(play(page, Settings(seed_number=2), False, "Second Song"), DOWN)
-    play(page, Settings(), False, "First Song")
+    press(play(page, Settings(seed_number=2)), DOWN)
+    play(page, Settings())
     assert page.get("button_group")[0].value == UP
     press(visit(), UP)
-    assert votes(store) == [(DOWN, "Second Song"), (UP, "First Song"), (UP, "First Song")]
+    assert votes(store) == [(DOWN, SECOND), (UP, FIRST), (UP, FIRST)]
 
 
 def test_with_the_switch_off_nothing_is_stored(visit, store):
     page = visit()
     page.toggle[0].set_value(False)
-    click(press(play(page, Settings(seed_number=2), False, "Second Song"), UP), "Keep")
-    assert votes(store) == [(MADE, "First Song")]  # from before
+    click(press(play(page, Settings(seed_number=2)), UP), "Keep")
+    assert votes(store) == [(MADE, FIRST)]  # from before
     assert "Not counted" in words(page)
 
 
 def test_the_name_of_the_listeners_own_file_is_not_stored(visit, store):
-    page = press(play(visit(), Settings(clip="secret.wav"), True, "secret, dreamt on"), UP)
+    page = press(play(visit(), Settings(clip="secret.wav")), UP)
     assert "secret" not in f"{store.votes()} {words(page)}"
 
 
@@ -142,7 +142,7 @@ def test_a_locked_file_does_not_delay_the_page_and_the_vote_is_stored_later(visi
     assert time.monotonic() - started_s < 3
     other.close()
     ran(page)
-    assert votes(store) == [(UP, "First Song")]
+    assert votes(store) == [(UP, FIRST)]
 
 
 def test_the_top_list_of_today_plays_songs_that_can_be_made_here(visit, store, requests):

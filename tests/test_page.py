@@ -1,15 +1,14 @@
 """The page without a browser, with the shipped model: what it offers, shows and says."""
 
 import io
-import json
-import wave
 from dataclasses import replace
-from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import soundfile
 from page_visits import button, player, press, settle, slider, visit, words
+from safetensors.numpy import save_file
 
 from kpop import model_info
 from kpop.audio.io import wav_bytes
@@ -19,8 +18,6 @@ from kpop.errors import KpopError
 from kpop.generation import clips
 from kpop.generation.titles import song_title
 from kpop.settings import Settings
-from kpop.ui import session_state
-from kpop.ui.player import difference
 from kpop.ui.spectrogram import ENDLESS_COLUMNS, N_BANDS, GrowingSpectrogram
 
 SHORT = Settings(length_s=4)
@@ -29,13 +26,6 @@ BROKEN = KpopError("The strings broke: put on new ones.")
 
 def sine(length_s: float) -> np.ndarray:
     return 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(length_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ)
-
-
-def fail(monkeypatch) -> None:
-    def generate(*request, **options):
-        raise BROKEN
-
-    monkeypatch.setattr("kpop.generation.session.GenerationSession", generate)
 
 
 def test_first_visit_invites_offers_every_choice_and_plays_nothing(jobs):
@@ -58,9 +48,7 @@ def test_a_song_starts_by_itself_and_keeps_its_url_when_its_picture_is_there(job
     assert (track["title"], track["length_s"]) == (song_title(SHORT), 4)
     settle(page)
     (finished,) = player(page)["tracks"]
-    assert {key: finished[key] for key in ("url", "title", "beat", "plot")} == {
-        key: track[key] for key in ("url", "title", "beat", "plot")
-    }
+    assert all(finished[key] == track[key] for key in ("url", "title", "beat", "plot"))
     assert len(page.get("plotly_chart")) == 1
     assert page.get("download_button")[0].label == "Download WAV"
     assert "4 s of music in" in words(page)
@@ -79,17 +67,6 @@ def test_the_song_is_made_from_what_the_listener_chose(jobs):
     press(page, "Generate")
     assert jobs[0].settings == Settings(0.8, 1.5, 5.0, 99, "neon-rain", "twice4life")
     assert jobs[0].clip.name == "neon-rain"
-
-
-def test_a_link_brings_its_settings(jobs):
-    press(visit({"temperature": "0.5", "seed_number": "1234", "clip": "Neon Rain"}), "Generate")
-    assert jobs[0].settings == replace(SHORT, temperature=0.5, seed_number=1234, clip="neon-rain")
-
-
-@pytest.mark.parametrize("query", [{"temperature": "hot"}, {"seed_number": "-1"}, {"clip": "?"}])
-def test_a_query_full_of_nonsense_still_opens_the_page(jobs, query):
-    press(visit(query), "Generate")
-    assert jobs[0].settings == SHORT
 
 
 def test_the_dice_change_the_seed_number_and_nothing_else(jobs):
@@ -116,7 +93,7 @@ def test_a_failure_is_one_sentence_at_the_player_and_the_old_song_stays(jobs, mo
     page = press(visit(), "Generate")
     former = player(page)["tracks"]
     with monkeypatch.context() as broken:
-        fail(broken)
+        broken.setattr("kpop.engine._start_session", Mock(side_effect=BROKEN))
         press(page, "Generate")
     assert player(page)["error"] == str(BROKEN)
     assert player(page)["tracks"] == former
@@ -136,13 +113,14 @@ def test_an_endless_song_has_no_length_and_ends_with_the_next_request(jobs):
 
 
 def test_four_variations_are_shown_together_and_one_of_them_kept(jobs):
-    page = press(visit({"seed_number": "7"}), "Four takes")
+    page = press(visit({"seed_number": "4294967294"}), "Four takes")
     assert len(page.get("plotly_chart")) == len(player(page)["tracks"]) == 4
-    assert [job.settings.seed_number for job in jobs] == [7, 8, 9, 10]
-    assert "seed number 7 → 9" in words(page)
+    assert [job.settings.seed_number for job in jobs] == [2**32 - 2, 2**32 - 1, 0, 1]
+    assert {replace(job.settings, seed_number=7) for job in jobs} == {SHORT}
+    assert "seed number 4294967294 → 0" in words(page)
     page.button(key="keep-2").click().run()
     assert len(page.get("plotly_chart")) == len(player(page)["tracks"]) == 1
-    assert page.number_input[0].value == 9
+    assert page.number_input[0].value == 0
     assert len(jobs) == 4
 
 
@@ -161,17 +139,6 @@ def test_one_slider_is_changed_and_both_songs_are_there(jobs):
     assert len(player(press(page, "Generate"))["tracks"]) == 1
 
 
-def test_an_earlier_song_is_played_again_with_all_its_settings(jobs):
-    page = press(visit({"temperature": "1.5"}), "Generate")
-    slider(page, "Temperature").set_value(0.5)
-    press(page, "Generate")
-    again = [each for each in page.button if each.label.startswith("Play again")]
-    assert len(again) == 2
-    settle(again[1].click().run())
-    assert jobs[2].settings == jobs[0].settings
-    assert slider(page, "Temperature").value == 1.5
-
-
 def test_surprise_requests_a_song_and_shows_its_settings(jobs):
     page = press(visit(), "Surprise me")
     assert slider(page, "Temperature").value == pytest.approx(jobs[0].settings.temperature)
@@ -179,46 +146,15 @@ def test_surprise_requests_a_song_and_shows_its_settings(jobs):
     assert len(player(page)["tracks"]) == 1
 
 
-def test_a_difference_is_told_in_words():
-    assert difference(SHORT, replace(SHORT, temperature=1.6)) == "temperature 1.00 → 1.60"
-    assert difference(SHORT, replace(SHORT, seed_number=8)) == "seed number 7 → 8"
-
-
-def test_an_own_file_is_what_the_song_starts_from_and_its_name_brings_no_markup(jobs):
+def test_an_own_file_is_what_all_songs_start_from_and_its_name_brings_no_markup(jobs):
     page = visit()
     name = "<img src=x onerror=alert(1)>.wav"
     page.file_uploader[0].upload(name, wav_bytes(sine(3)), "audio/wav").run()
-    press(page, "Generate")
-    assert (jobs[0].settings.clip, page.session_state.session.songs[0].own_clip.name) == (name, name)
+    for label in ("Generate", "Make the other one", "Four takes"):
+        press(page, label)
+    assert {(job.settings.clip, job.clip.name) for job in jobs} == {(name, name)}
+    assert (len(jobs), page.session_state.session.songs[0].own_clip) == (6, jobs[0].clip)
     assert "<img src=x" not in words(page)
-
-
-def empty_wav() -> bytes:
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))
-    return buffer.getvalue()
-
-
-BAD_FILES = {
-    "text.wav": b"This is no sound.",
-    "damaged.flac": b"fLaC" + bytes(range(256)) * 4,
-    "silent.wav": wav_bytes(np.zeros(3 * SAMPLE_RATE_HZ)),
-    "empty.wav": empty_wav(),
-    "short.wav": wav_bytes(sine(0.5)),
-    "nothing.mp3": b"",
-}
-
-
-@pytest.mark.parametrize("name", BAD_FILES)
-def test_a_bad_upload_is_one_sentence_and_the_built_in_clip_is_used(jobs, name):
-    page = visit()
-    page.file_uploader[0].upload(name, BAD_FILES[name], "audio/wav").run()
-    (error,) = page.error
-    assert name.partition(".")[0] in error.value
-    assert "Traceback" not in error.value
-    button(page, "Generate").click().run()
-    assert jobs[0].settings.clip == SHORT.clip
 
 
 def test_missing_or_damaged_weights_are_one_sentence_and_are_found_once_they_are_there(jobs, monkeypatch, tmp_path):
@@ -244,21 +180,15 @@ def test_without_seed_clips_the_player_says_so_in_one_sentence(jobs, monkeypatch
 
 def test_one_model_needs_no_choice_and_several_are_offered_by_title(monkeypatch, tmp_path):
     monkeypatch.setattr(model_info, "MODELS_DIR", tmp_path)
-    write_header(tmp_path / "twice4life.safetensors", {"title": "The group", "about": "Sings of everything."})
+    save_file({}, tmp_path / "twice4life.safetensors", {"info": '{"title": "The group", "about": "Sings of it."}'})
     (tmp_path / "twice4life.index.safetensors").touch()
     assert not visit().selectbox
-    write_header(tmp_path / "mine.safetensors", {"n_songs": 12, "data": "demos"})
+    save_file({}, tmp_path / "mine.safetensors", {"info": '{"n_songs": 12, "data": "demos"}'})
     page = visit()
     assert page.selectbox[0].options == ["The group", "mine"]
-    assert "Sings of everything." in [caption.value for caption in page.caption]
+    assert "Sings of it." in [caption.value for caption in page.caption]
     page.selectbox[0].set_value("mine").run()
     assert "Has learnt from 12 songs: demos." in [caption.value for caption in page.caption]
-
-
-def write_header(path: Path, info: dict) -> None:
-    """As much of a checkpoint as can be read without loading it."""
-    header = json.dumps({"__metadata__": {"info": json.dumps(info)}}).encode()
-    path.write_bytes(len(header).to_bytes(8, "little") + header)
 
 
 def test_a_song_tells_its_closest_moment_in_the_training_music_and_both_can_be_heard():
@@ -288,11 +218,3 @@ def test_the_picture_of_an_endless_song_shows_its_last_half_minute():
         growing.update()
     assert growing.columns.shape == (ENDLESS_COLUMNS, N_BANDS)
     assert growing.span_s == pytest.approx((15, 45), abs=0.1)
-
-
-def test_only_the_songs_on_the_page_are_kept(jobs):
-    page = press(press(visit(), "Generate"), "Generate")
-    session = page.session_state.session
-    assert len(session.songs) == 1
-    assert (session.jobs, session.files, session.rendering) == ((), (), None)
-    assert isinstance(session, session_state.SessionState)

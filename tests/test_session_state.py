@@ -8,6 +8,7 @@ import time
 import weakref
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -20,20 +21,16 @@ from kpop.generation.clips import SeedClip, built_in_clip
 from kpop.generation.metadata import song_tags
 from kpop.settings import GeneratedSong, Settings
 from kpop.ui import session_state
-from kpop.ui.session_state import N_VARIATIONS, SessionState
+from kpop.ui.session_state import SessionState
 from kpop.ui.song import preview
 from kpop.ui.tasks import BackgroundTask
 
 TIMEOUT_S = 10
 SHORT = Settings(length_s=4)
+TWO = SHORT, replace(SHORT, seed_number=8)
 BROKEN = KpopError("The strings broke: put on new ones.")
-
-
-def sine(length_s: float) -> np.ndarray:
-    return (0.5 * np.sin(2 * np.pi * 440 * np.arange(round(length_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ)).astype("f4")
-
-
-OWN = SeedClip("mine.wav", "mine", sine(4))
+WAVEFORM = np.random.default_rng(0).uniform(-0.5, 0.5, 4 * SAMPLE_RATE_HZ).astype(np.float32)  # of each song
+OWN = SeedClip("mine.wav", "mine", WAVEFORM)
 
 
 class Engine:
@@ -61,30 +58,17 @@ def session() -> SessionState:
     return SessionState()
 
 
-def finish(job: Job, error: KpopError | None = None) -> None:
-    if error:
-        job._end(error=error)
-        return
-    waveform = sine(job.settings.length_s)
-    job.pcm.append(pcm_bytes(waveform), last=True)
-    job._end(GeneratedSong(waveform, np.zeros((100, 128), "f4"), 2.0, job.settings))
+def finish(job: Job) -> None:
+    job.pcm.append(pcm_bytes(WAVEFORM), last=True)
+    job._end(GeneratedSong(WAVEFORM, np.zeros((100, 128), "f4"), 2.0, job.settings))
 
 
-def show(session: SessionState, engine: Engine, error: KpopError | None = None) -> None:
-    """Submit what was requested, and make it."""
-    assert session.submit(engine, "")
+def finish_all(session: SessionState, engine: Engine) -> None:
+    """Make the songs, and put them on the page."""
     for job in session.jobs:
-        finish(job, error)
+        finish(job)
     session.rendering.wait(TIMEOUT_S)
     session.update(engine)
-
-
-def test_a_request_cancels_the_one_before(session, engine):
-    for _ in range(2):
-        session.request(SHORT)
-        assert session.submit(engine, "")
-    assert [job.cancelled for job in engine.jobs] == [True, False]
-    assert not session.submit(engine, "")
 
 
 def test_a_song_plays_from_its_url_while_it_is_made_and_stays_there_when_it_is_finished(session, engine):
@@ -93,38 +77,26 @@ def test_a_song_plays_from_its_url_while_it_is_made_and_stays_there_when_it_is_f
     (file,) = session.files
     assert session.play == file.url("/base")
     assert session.job
-    finish(session.job)
-    session.rendering.wait(TIMEOUT_S)
-    session.update(engine)
+    finish_all(session, engine)
     (song,) = session.songs
     assert song.file is file
-    assert file.read() == wav_bytes(from_pcm(pcm_bytes(sine(4))), song_tags(SHORT))
+    assert file.read() == wav_bytes(from_pcm(pcm_bytes(WAVEFORM)), song_tags(SHORT))
     assert (session.job, session.jobs, session.rendering, session.busy) == (None, (), None, False)
 
 
-def test_songs_that_were_given_up_never_appear(session, engine):
+def test_a_request_cancels_the_one_before_and_its_song_never_appears(session, engine):
     session.request(SHORT)
     session.submit(engine, "")
     former = session.rendering
     session.request(replace(SHORT, seed_number=8))
     session.submit(engine, "")
+    assert not session.submit(engine, "")
+    assert [job.cancelled for job in engine.jobs] == [True, False]
     former.wait(TIMEOUT_S)
     session.update(engine)
     assert session.songs == ()
-    finish(engine.jobs[1])
-    session.rendering.wait(TIMEOUT_S)
-    session.update(engine)
+    finish_all(session, engine)
     assert [song.settings.seed_number for song in session.songs] == [8]
-
-
-def test_a_refusal_is_a_sentence_until_the_next_request(session, engine):
-    engine.room = 0
-    session.request(SHORT)
-    assert not session.submit(engine, "")
-    assert "try again" in session.error
-    assert session.job is None
-    session.request(SHORT)
-    assert session.error == ""
 
 
 def test_the_status_is_one_line_queue_first_and_then_progress(session, engine):
@@ -153,52 +125,39 @@ def test_an_endless_song_has_no_progress_and_is_never_put_on_the_page(session, e
     assert (session.status, session.files[0].n_bytes, session.busy) == ("", None, True)
 
 
-def test_variations_differ_in_their_seed_numbers_only_and_do_not_play_by_themselves(session, engine):
-    session.request_variations(replace(SHORT, seed_number=2**32 - 2), OWN)
-    show(session, engine)
-    assert [song.settings.seed_number for song in session.songs] == [2**32 - 2, 2**32 - 1, 0, 1]
-    assert {replace(song.settings, seed_number=0) for song in session.songs} == {replace(SHORT, seed_number=0)}
+def test_variations_are_shown_together_and_do_not_play_by_themselves(session, engine):
+    session.request(*TWO, own_clip=OWN)
+    assert session.submit(engine, "")
+    finish_all(session, engine)
+    assert tuple(song.settings for song in session.songs) == TWO
     assert all(job.clip is OWN for job in engine.jobs)
     assert session.play is None
-    assert len(session.songs) == N_VARIATIONS == len(session.history)
+    assert len(session.history) == 2
 
 
-def test_variations_that_do_not_all_find_room_are_all_cancelled(session, engine):
-    engine.room = 2
-    session.request_variations(SHORT, OWN)
+def test_a_refusal_cancels_the_other_variations_and_is_a_sentence_until_the_next_request(session, engine):
+    engine.room = 1
+    session.request(*TWO)
     assert not session.submit(engine, "")
-    assert [job.cancelled for job in engine.jobs] == [True, True]
+    assert [job.cancelled for job in engine.jobs] == [True]
     assert "try again" in session.error
-
-
-def test_the_variation_that_is_kept_stays_alone(session, engine):
-    session.request_variations(SHORT, OWN)
-    show(session, engine)
-    best = session.songs[2]
-    session.keep(2, engine)
-    assert session.songs == (best,)
+    assert session.job is None
+    session.request(SHORT)
+    assert session.error == ""
 
 
 def test_another_version_stands_beside_the_song_which_stays_as_it_is(session, engine):
-    session.request(SHORT, OWN)
-    show(session, engine)
+    session.request(SHORT, own_clip=OWN)
+    assert session.submit(engine, "")
+    finish_all(session, engine)
     (song,) = session.songs
     for temperature in (1.6, 0.4):
-        session.request_beside(replace(SHORT, temperature=temperature))
-        show(session, engine)
+        session.request(replace(SHORT, temperature=temperature), own_clip=OWN, beside=True)
+        assert session.submit(engine, "")
+        finish_all(session, engine)
         assert session.songs[0] is song
         assert [each.settings.temperature for each in session.songs] == [1.0, temperature]
         assert engine.jobs[-1].clip is OWN
-
-
-def test_a_version_that_fails_leaves_the_song_alone(session, engine):
-    session.request(SHORT, OWN)
-    show(session, engine)
-    before = session.songs
-    session.request_beside(replace(SHORT, temperature=1.6))
-    show(session, engine, BROKEN)
-    assert session.songs == before
-    assert session.error == str(BROKEN)
 
 
 def test_a_session_that_ends_cancels_its_songs_and_frees_their_memory(engine):
@@ -224,32 +183,20 @@ def test_the_preview_is_what_the_finished_song_says(randomness):
     assert known.beat == song.beat
 
 
-class Gate:
+@pytest.fixture
+def gate():
     """Work that reports, then waits until it is let through."""
 
-    def __init__(self) -> None:
-        self.reached, self.opened = threading.Event(), threading.Event()
-
-    def work(self, report) -> str:
+    def work(report) -> str:
         report(0.25, "Half way to half way")
-        self.reached.set()
-        assert self.opened.wait(TIMEOUT_S)
+        reached.set()
+        assert opened.wait(TIMEOUT_S)
         report(1.5, "Done")
         return "a song"
 
-
-@pytest.fixture
-def gate():
-    gate = Gate()
-    yield gate
-    gate.opened.set()
-
-
-def failing(error: Exception):
-    def work(report):
-        raise error
-
-    return work
+    reached, opened = threading.Event(), threading.Event()
+    yield SimpleNamespace(work=work, reached=reached, opened=opened)
+    opened.set()
 
 
 def test_a_task_shows_its_progress_while_the_caller_goes_on(gate):
@@ -274,8 +221,8 @@ def test_a_cancelled_task_stops_at_its_next_report(gate):
 
 def test_a_sentence_passes_through_unchanged_and_anything_else_goes_to_the_log(caplog):
     with pytest.raises(KpopError, match=f"^{BROKEN}$"):
-        BackgroundTask(failing(BROKEN)).result()
-    task = BackgroundTask(failing(ZeroDivisionError("secret detail")))
+        BackgroundTask(Mock(side_effect=BROKEN)).result()
+    task = BackgroundTask(Mock(side_effect=ZeroDivisionError("secret detail")))
     assert task.wait(TIMEOUT_S)
     assert "secret detail" not in str(task.error)
     assert "terminal" in str(task.error)
@@ -291,7 +238,7 @@ def test_idle_tasks_run_one_after_the_other_and_one_that_fails_stops_none():
         time.sleep(0.01)
         running.pop()
 
-    tasks = [BackgroundTask(each, idle=True) for each in (work, failing(ZeroDivisionError()), work, work)]
+    tasks = [BackgroundTask(each, idle=True) for each in (work, Mock(side_effect=ZeroDivisionError), work, work)]
     assert all(task.wait(TIMEOUT_S) for task in tasks)
     assert counts == [1] * 3
 

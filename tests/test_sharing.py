@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 from chromium import PHONE, Visit, serve, sticks_out
+from page_visits import chosen, controls, words
 from streamlit.testing.v1 import AppTest
 
 from kpop.settings import Settings
@@ -22,18 +23,8 @@ def query_of(url: str) -> dict[str, str]:
     "values", [(), (0.0, 0.0, 4.0, 0), (1, 2, 300, 2**32 - 1), (0.35, 1.15, 61, 7, "slow-honey", "everything-is-free")]
 )
 def test_the_controls_of_whoever_opens_the_link_are_set_to_the_same_song(values):
-    def controls() -> None:
-        import streamlit as st
-
-        from kpop.settings import Settings
-        from kpop.ui.controls import choose
-
-        st.session_state.choice = choose(Settings(), st.container(), st.container())
-
-    settings, page = Settings(*values), AppTest.from_function(controls, default_timeout=60)
-    page.query_params.update(query_of(link(settings, BASE)))
-    assert not page.run().exception
-    assert page.session_state.choice.settings == settings
+    settings = Settings(*values)
+    assert chosen(controls(query_of(link(settings, BASE)))) == settings
 
 
 def test_the_link_keeps_the_pages_path_and_marks_its_song():
@@ -80,17 +71,17 @@ def test_offline_there_is_no_local_address(monkeypatch):
 
 @pytest.mark.parametrize(("host", "own_clip"), [("192.168.1.5", False), (None, True)])
 def test_a_song_can_be_downloaded_and_its_link_copied_or_scanned_where_phones_reach_it(monkeypatch, host, own_clip):
-    def share(settings, own_clip) -> None:
+    def share(settings) -> None:
         from kpop.ui import sharing
 
-        sharing.share(settings, own_clip, b"RIFF", "song.wav")
+        sharing.share(settings, b"RIFF", "song.wav")
 
     settings = Settings(clip="demo.mp3" if own_clip else "first-snow")
     monkeypatch.setattr(sharing, "local_address", lambda: host)
-    page = AppTest.from_function(share, args=(settings, own_clip)).run()
+    page = AppTest.from_function(share, default_timeout=60, args=(settings,)).run()
     assert page.get("download_button")[0].label == "Download WAV"
     assert page.code[0].value == link(settings, f"http://{host or 'localhost'}:8501/")
-    html = unquote(" ".join(element.proto.body for element in page.get("html")))
+    html = unquote(words(page))
     assert html.count('class="qr" src="data:image/svg+xml') == (host is not None)
     assert ("M0 0h" in html and "#fff" in html) is (host is not None)  # light behind the code, in both themes
     assert any("Your own file doesn’t travel" in caption.value for caption in page.caption) is own_clip
@@ -105,7 +96,7 @@ from kpop.ui import sharing
 from kpop.ui.assets import style
 sharing.local_address = lambda: "192.168.1.5"
 st.html(style("page"))
-sharing.share(Settings(), False, b"RIFF", "song.wav")
+sharing.share(Settings(), b"RIFF", "song.wav")
 """
 
 

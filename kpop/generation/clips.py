@@ -59,6 +59,11 @@ def built_in_clips() -> tuple[ClipInfo, ...]:
     return tuple(ClipInfo(entry["name"], entry["title"], entry["story"]) for entry in _catalogue().values())
 
 
+def is_built_in(name: str) -> bool:
+    """Whether a clip of this name is built in; a listener's own file has a suffix and so another name."""
+    return name in _catalogue()
+
+
 def built_in_clip(name: str) -> SeedClip:
     """A built-in clip, CLIP_SAMPLES long. Raises KpopError when there is none of that name."""
     entry = _catalogue().get(name)

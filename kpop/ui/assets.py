@@ -1,10 +1,12 @@
-"""Static files of the page (style sheets, scripts, covers, icon), and text for its Markdown."""
+"""Static files of the page (style sheets, scripts, covers, icon), its path on the server, and text for its Markdown."""
 
 import re
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 from zlib import crc32
+
+import streamlit as st
 
 from kpop.generation.clips import ClipInfo
 
@@ -38,6 +40,12 @@ def cover_uri(clip: ClipInfo) -> str:
     gradient = GRADIENT.format(hue=crc32(clip.name.encode()) % 360)
     svg = path.read_text(encoding="utf-8").strip() if path.is_file() else gradient
     return "data:image/svg+xml," + quote(svg, safe=" /:=;,'()!*+~@$")
+
+
+def base_path() -> str:
+    """Of the page on its server: "" for the root."""
+    path = (st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"/{path}" if path else ""
 
 
 def escape_markdown(text: str) -> str:

@@ -3,8 +3,10 @@
 Widgets are bound to query parameters, so that the page's address holds the settings; changing one causes no rerun.
 """
 
+import re
 import secrets
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -15,20 +17,21 @@ from kpop.constants import SAMPLE_RATE_HZ, TEMPO_BPM
 from kpop.errors import KpopError
 from kpop.generation import clips
 from kpop.generation.clips import SeedClip, clip_from_file
+from kpop.generation.metadata import read_metadata
 from kpop.generation.titles import song_title
 from kpop.model_info import available_models, model_info
 from kpop.settings import LENGTH_RANGE_S, RANDOMNESS_RANGE, TEMPERATURE_RANGE, Settings
 from kpop.ui.assets import cover_style, escape_markdown
-from kpop.ui.metadata import restore, take_restored
-from kpop.ui.requests import get_session
-from kpop.ui.sharing import arrived_by_link, settings_from_query
+from kpop.ui.session_state import get_session, set_controls
+from kpop.ui.sharing import arrived_by_link, is_loopback, settings_from_query
 
 DICE_SIDES = 10_000
 MAX_SEED_NUMBER = 2**32 - 1
+N_VARIATIONS = 4
 AUDIO_TYPES = ("wav", "flac", "ogg", "mp3")
 MAX_UPLOAD_MB = 20
 FILE, RECORDING = "file", "voice"  # kinds of upload
-LAST_UPLOAD, UPLOAD_ROUND, ANALYSED = "last_upload", "upload_round", "analysed_upload"  # keys of session state
+LAST_UPLOAD, UPLOAD_ROUND, ANALYSED, RESTORED = "last_upload", "upload_round", "analysed_upload", "restored"  # keys
 BOUND = {"on_change": "ignore", "bind": "query-params"}
 CLIP_HELP = "The first seconds of your song. The machine goes on from there."
 SEED_NUMBER_HELP = "Same settings, same number: the very same song. Another number, another song."
@@ -57,7 +60,9 @@ def choose(start: Settings, first: DeltaGenerator, more: DeltaGenerator) -> Choi
     with more:
         own_clip = choose_own_clip()
         with st.expander("More choices", icon=":material/tune:"):
-            choose_seed_number()
+            with st.container(horizontal=True, vertical_alignment="bottom"):
+                st.number_input("Seed number", 0, MAX_SEED_NUMBER, key="seed_number", help=SEED_NUMBER_HELP, **BOUND)
+                st.button("Roll", icon=":material/casino:", on_click=roll_dice, help="Take a number by chance")
             endless = st.toggle("Endless – the machine just goes on", key="endless", bind=BOUND["bind"])
             choose_model()
     with first:
@@ -70,17 +75,18 @@ def choose(start: Settings, first: DeltaGenerator, more: DeltaGenerator) -> Choi
 
 def generate() -> None:
     """Requests the chosen song, with another seed number if that song is on the page already. For callbacks."""
-    session, choice = get_session(), _choice(own_clip_now())
+    session, choice = get_session(), _choice(_own_clip()[0])
     if any(song.settings == choice.settings and song.own_clip is choice.own_clip for song in session.songs):
         roll_dice()
         choice = _choice(choice.own_clip)
-    session.request(*choice)
+    session.request(choice.settings, own_clip=choice.own_clip, endless=choice.endless)
 
 
 def take_four() -> None:
-    """Requests four variations. For callbacks."""
-    choice = _choice(own_clip_now())
-    get_session().request_variations(choice.settings, choice.own_clip)
+    """Requests variations that differ in their seed numbers only. For callbacks."""
+    settings, own_clip, _ = _choice(_own_clip()[0])
+    numbers = [(settings.seed_number + i) % (MAX_SEED_NUMBER + 1) for i in range(N_VARIATIONS)]
+    get_session().request(*(replace(settings, seed_number=number) for number in numbers), own_clip=own_clip)
 
 
 def roll_dice() -> None:
@@ -103,12 +109,6 @@ def _slider(
     """A slider with words under its ends."""
     st.slider(label, *span, step=step, format=shape, key=key, **options, **BOUND)
     st.html(f'<p class="ends"><span>{low}</span><span>{high}</span></p>')
-
-
-def choose_seed_number() -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.number_input("Seed number", 0, MAX_SEED_NUMBER, key="seed_number", help=SEED_NUMBER_HELP, **BOUND)
-        st.button("Roll", icon=":material/casino:", on_click=roll_dice, help="Take a number by chance")
 
 
 def choose_model() -> None:
@@ -157,18 +157,51 @@ def choose_own_clip() -> SeedClip | None:
             return _show_own_clip()
 
 
-def own_clip_now() -> SeedClip | None:
-    """The same for callbacks, which may run while a file is still being analysed."""
-    upload = _latest_upload()
-    return _analyse(*upload)[0] if upload else None
-
-
 def microphone_allowed(url: str | None) -> bool:
     """Whether browsers allow the microphone on this page: on https and on localhost."""
     parts = urlsplit(url or "http://localhost")
-    host = parts.hostname or ""
-    own_machine = host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
-    return parts.scheme == "https" or own_machine
+    return parts.scheme == "https" or is_loopback(parts.hostname)
+
+
+def _show_own_clip() -> SeedClip | None:
+    if not _latest_upload():
+        if restored := st.session_state.pop(RESTORED, None):
+            st.success(restored, icon=":material/settings_backup_restore:")
+        return None
+    with st.spinner("Listening…"):
+        clip, error = _own_clip()
+    if error:
+        st.error(escape_markdown(error), icon=":material/music_off:")
+        st.caption("Until then, your song starts from the built-in clip that is chosen.")
+    elif clip.tempo_bpm is None:
+        st.caption(f"No clear beat heard: your song goes on at {TEMPO_BPM} BPM.")
+    else:
+        st.caption(f"Heard: {clip.tempo_bpm:.0f} BPM – your song goes on in time with it.")
+    st.button("Back to the built-in clips", icon=":material/undo:", on_click=_clear_uploads, type="tertiary")
+    return clip
+
+
+def _own_clip() -> tuple[SeedClip | None, str]:
+    """The clip from the latest upload, or an error message; each upload is analysed once, by page or callback."""
+    if not (upload := _latest_upload()):
+        return None, ""
+    kind, file = upload
+    file_id, *outcome = st.session_state.get(ANALYSED, (None,))
+    if file_id != file.file_id:
+        file.seek(0)
+        try:
+            outcome = clip_from_file(file, "Your recording" if kind == RECORDING else file.name), ""
+        except KpopError as error:
+            outcome = None, f"{error}"
+        st.session_state[ANALYSED] = (file.file_id, *outcome)
+    return tuple(outcome)
+
+
+def _latest_upload() -> tuple | None:
+    """(kind, file) of what was uploaded last and is still there."""
+    last = st.session_state.get(LAST_UPLOAD, FILE)
+    uploads = [(kind, file) for kind in (FILE, RECORDING) if (file := st.session_state.get(_key(kind)))]
+    return max(uploads, key=lambda upload: upload[0] == last, default=None)
 
 
 def _key(kind: str) -> str:
@@ -180,7 +213,8 @@ def _uploaded(kind: str) -> None:
     """Callback of both widgets. A WAV file of ours restores its settings and is not used as a seed."""
     st.session_state[LAST_UPLOAD] = kind
     file = st.session_state.get(_key(kind))
-    if file and kind == FILE and restore(file.getvalue()):
+    if file and kind == FILE and (settings := read_metadata(file.getvalue())):
+        _restore(settings)
         _clear_uploads()
 
 
@@ -190,40 +224,20 @@ def _clear_uploads() -> None:
         st.session_state.pop(key, None)
 
 
-def _latest_upload() -> tuple | None:
-    """(kind, file) of what was uploaded last and is still there."""
-    last = st.session_state.get(LAST_UPLOAD, FILE)
-    uploads = [(kind, st.session_state.get(_key(kind))) for kind in (FILE, RECORDING)]
-    return max((upload for upload in uploads if upload[1]), key=lambda upload: upload[0] == last, default=None)
+def _restore(settings: Settings) -> None:
+    """Sets the controls to the settings of a song's file, and keeps Markdown about it for the next run."""
+    sentences = [f"Restored: {song_title(settings)}."]
+    if not clips.is_built_in(settings.clip):
+        sentences.append(f"It began with a file of yours called {_plain(settings.clip)}: drop that in too.")
+        settings = replace(settings, clip=st.session_state.get("clip") or Settings().clip)
+    if settings.model not in available_models():
+        sentences.append(f"Its voice, {_plain(settings.model)}, is not here, so another will sing.")
+        settings = replace(settings, model=st.session_state.get("model") or Settings().model)
+    set_controls(settings)
+    st.session_state[RESTORED] = " ".join([*sentences, "Press Generate to hear it."])
 
 
-def _show_own_clip() -> SeedClip | None:
-    restored, upload = take_restored(), _latest_upload()
-    if not upload:
-        if restored:
-            st.success(restored, icon=":material/settings_backup_restore:")
-        return None
-    with st.spinner("Listening…"):
-        clip, error = _analyse(*upload)
-    if clip is None:
-        st.error(escape_markdown(error), icon=":material/music_off:")
-        st.caption("Until then, your song starts from the built-in clip that is chosen.")
-    elif clip.tempo_bpm is None:
-        st.caption(f"No clear beat heard: your song goes on at {TEMPO_BPM} BPM.")
-    else:
-        st.caption(f"Heard: {clip.tempo_bpm:.0f} BPM – your song goes on in time with it.")
-    st.button("Back to the built-in clips", icon=":material/undo:", on_click=_clear_uploads, type="tertiary")
-    return clip
-
-
-def _analyse(kind: str, file) -> tuple[SeedClip | None, str]:
-    """(clip, "") or (None, error message); each upload is analysed once."""
-    analysed = st.session_state.get(ANALYSED)
-    if analysed is None or analysed[0] != file.file_id:
-        file.seek(0)
-        try:
-            clip, error = clip_from_file(file, "Your recording" if kind == RECORDING else file.name), ""
-        except KpopError as problem:
-            clip, error = None, f"{problem}"
-        analysed = st.session_state[ANALYSED] = (file.file_id, clip, error)
-    return analysed[1:]
+def _plain(name: str) -> str:
+    """A name from an untrusted file, without markup, links and folders."""
+    stem, dot, suffix = re.sub(r"[^\w .'-]|_", " ", Path(name).name).rpartition(".")
+    return " ".join(f"{stem.replace('.', ' ')}{dot}{suffix}".split())[:60] or "something"

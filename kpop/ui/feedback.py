@@ -27,11 +27,12 @@ from kpop.feedback import (
     starting_settings,
     vote_now,
 )
-from kpop.generation.clips import built_in_clips
+from kpop.generation.clips import is_built_in
+from kpop.generation.titles import song_title
 from kpop.model_info import available_models
 from kpop.settings import Settings
 from kpop.ui.assets import escape_markdown
-from kpop.ui.requests import play_again
+from kpop.ui.session_state import play_again
 
 THUMBS = {UP: ":material/thumb_up: I like this song", DOWN: ":material/thumb_down: Not for me"}
 THANKS = {UP: "Thank you! More like this.", DOWN: "Thank you. Less like this.", None: ""}
@@ -53,8 +54,6 @@ class SongVote:
     """This session's vote on one song. stored: the kind that is in the database, None if there is none."""
 
     settings: Settings
-    own_clip: bool
-    title: str
     vote_id: int
     thumb: str | None = None
     kept: bool = False
@@ -65,17 +64,18 @@ class SongVote:
         """Writes a vote that has changed; if another writer is at work, the page's next run tries again."""
         kind, store = self.thumb or (KEPT if self.kept else MADE), open_store(TIMEOUT_S)
         if store and _counts() and kind != self.stored:
+            own_clip = not is_built_in(self.settings.clip)
             with suppress(KpopError):
-                store.write(self.vote_id, vote_now(kind, self.settings, self.own_clip, self.title))
+                store.write(self.vote_id, vote_now(kind, self.settings, own_clip, song_title(self.settings)))
                 self.stored = kind
 
 
 @st.fragment
-def thumbs(settings: Settings, own_clip: bool, title: str) -> None:
+def thumbs(settings: Settings) -> None:
     """Thumbs for the song on the page: a second press withdraws the vote, the other thumb replaces it."""
     if not open_store(TIMEOUT_S):
         return
-    vote = _vote(settings, own_clip, title)
+    vote = _vote(settings)
     key = f"thumb_{vote.vote_id}"
     st.session_state.setdefault(key, vote.thumb)
     with st.container(horizontal=True, vertical_alignment="center", key="thumbs_row"):
@@ -95,17 +95,17 @@ def _press(vote: SongVote, key: str) -> None:
     vote.store()
 
 
-def record_kept(settings: Settings, own_clip: bool, title: str) -> None:
+def record_kept(settings: Settings) -> None:
     """Records that a song was downloaded, shared, or chosen among variations. For callbacks."""
-    vote = _vote(settings, own_clip, title)
+    vote = _vote(settings)
     vote.kept = True
     vote.store()
 
 
-def _vote(settings: Settings, own_clip: bool, title: str) -> SongVote:
+def _vote(settings: Settings) -> SongVote:
     """The same song is the same vote, however often it is played in this session."""
     votes = st.session_state.setdefault("votes", {})
-    return votes.setdefault((settings, own_clip), SongVote(settings, own_clip, title, secrets.randbits(ID_BITS)))
+    return votes.setdefault(settings, SongVote(settings, secrets.randbits(ID_BITS)))
 
 
 def _counts() -> bool:
@@ -151,7 +151,15 @@ def feedback_corner() -> None:
         return
     with st.expander("What people like", icon=":material/favorite:"):
         st.caption(HOW)
-        _show_hits(_hits(str(store.path), start_of_today()))
+        st.html('<h3 class="hits-title">Today’s favourites</h3>')
+        with st.container(key="hits"):
+            hits = _hits(str(store.path), start_of_today())
+            if not hits:
+                st.html(f'<p class="no-hits">{EMPTY}</p>')
+            for place, hit in enumerate(hits):
+                label = f"Play **{escape_markdown(hit.title)}** · {hit.hearts} heart{'' if hit.hearts == 1 else 's'}"
+                options = {"icon": ":material/play_arrow:", "width": "stretch"}
+                st.button(label, key=f"hit_{place}", on_click=play_again, args=(hit.settings,), **options)
         st.toggle("Let my thumbs count", value=True, key="thumbs_count", on_change="ignore")
         st.caption(WHAT_IS_KEPT)
         file, options = ("twice4life-votes.csv", "text/csv"), {"icon": ":material/download:", "on_click": "ignore"}
@@ -161,18 +169,7 @@ def feedback_corner() -> None:
 @st.cache_data(ttl=CACHE_S, max_entries=2, show_spinner=False)
 def _hits(path: str, since: str) -> list[Hit]:
     """Top list without songs whose clip or model is gone."""
-    clips, models, hits = {clip.name for clip in built_in_clips()}, available_models(), []
+    models, hits = available_models(), []
     with suppress(KpopError):
         hits = Store(Path(path), TIMEOUT_S).top(since, N_TOP)
-    return [hit for hit in hits if hit.settings.clip in clips and hit.settings.model in models]
-
-
-def _show_hits(hits: list[Hit]) -> None:
-    st.html('<h3 class="hits-title">Today’s favourites</h3>')
-    with st.container(key="hits"):
-        if not hits:
-            st.html(f'<p class="no-hits">{EMPTY}</p>')
-        for place, hit in enumerate(hits):
-            label = f"Play **{escape_markdown(hit.title)}** · {hit.hearts} heart{'' if hit.hearts == 1 else 's'}"
-            options = {"icon": ":material/play_arrow:", "width": "stretch"}
-            st.button(label, key=f"hit_{place}", on_click=play_again, args=(hit.settings,), **options)
+    return [hit for hit in hits if is_built_in(hit.settings.clip) and hit.settings.model in models]

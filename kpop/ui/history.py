@@ -2,41 +2,41 @@
 
 import html
 from datetime import timedelta
+from pathlib import Path
 
 import streamlit as st
 
-from kpop.ui.requests import play_again
-from kpop.ui.session_state import Entry, History
+from kpop.generation.clips import built_in_clips
+from kpop.generation.titles import song_title
+from kpop.ui.session_state import Entry, play_again
 
 EMPTY = "Nothing yet. Your latest songs wait here until you leave, so roll the dice without fear."
 CLIP_GONE = " · your file is no longer kept here"
 
 
-def show_history(history: History) -> None:
+def show_history(history: tuple[Entry, ...]) -> None:
     with st.expander("Earlier songs", icon=":material/history:"), st.container(key="earlier"):
-        if not len(history):
+        if not history:
             st.caption(EMPTY)
         for entry in history:
-            _show_entry(entry)
-
-
-def _show_entry(entry: Entry) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.html(f'<p class="earlier"><b>{html.escape(entry.title)}</b><span>{html.escape(_facts(entry))}</span></p>')
-        st.button(
-            f"Play again *{entry.title}*",  # the style sheet hides the title, which only screen readers need
-            key=f"again-{entry.serial}",
-            icon=":material/replay:",
-            disabled=not entry.playable,
-            on_click=play_again,
-            args=(entry.settings, entry.own_clip),
-        )
+            title = song_title(entry.settings)
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.html(f'<p class="earlier"><b>{html.escape(title)}</b><span>{html.escape(_facts(entry))}</span></p>')
+                st.button(
+                    f"Play again *{title}*",  # the style sheet hides the title, which only screen readers need
+                    key=f"again-{entry.serial}",
+                    icon=":material/replay:",
+                    disabled=not entry.playable,
+                    on_click=play_again,
+                    args=(entry.settings, entry.own_clip),
+                )
 
 
 def _facts(entry: Entry) -> str:
-    settings = entry.settings
+    settings, titles = entry.settings, {clip.name: clip.title for clip in built_in_clips()}
+    clip = titles.get(settings.clip, Path(settings.clip).stem)
     time = entry.when - timedelta(minutes=st.context.timezone_offset or 0)  # offset: minutes from local time to UTC
     return (
-        f"{time:%H:%M} · {entry.clip_title} · randomness {settings.randomness:.2f}"
+        f"{time:%H:%M} · {clip} · randomness {settings.randomness:.2f}"
         f" · temperature {settings.temperature:.2f} · {settings.length_s:.0f} s{'' if entry.playable else CLIP_GONE}"
     )

@@ -11,9 +11,9 @@ from streamlit.delta_generator import DeltaGenerator
 from kpop.engine import get_engine
 from kpop.settings import RANDOMNESS_RANGE, TEMPERATURE_RANGE, Settings
 from kpop.ui.assets import STATIC_DIR
+from kpop.ui.controls import N_VARIATIONS
 from kpop.ui.feedback import record_kept
-from kpop.ui.requests import set_controls
-from kpop.ui.session_state import N_VARIATIONS, SessionState
+from kpop.ui.session_state import SessionState, set_controls
 from kpop.ui.song import SongPreview
 
 REDRAW_S = 0.5
@@ -152,9 +152,9 @@ def show_song(session: SessionState, songs: tuple[SongPreview, ...], index: int)
 def keep(session: SessionState, index: int) -> None:
     """Remove the other songs. For callbacks."""
     song = session.songs[index]
-    record_kept(song.settings, song.own_clip is not None, song.title)
+    record_kept(song.settings)
     set_controls(song.settings)
-    session.keep(index, get_engine())
+    session.show((song,), get_engine())
 
 
 def difference(one: Settings, other: Settings) -> str:
@@ -179,7 +179,8 @@ def compare(session: SessionState) -> None:
         far = value + FAR if value + FAR <= span[1] else value - FAR
         other = st.slider(f"{label} of the other song", *span, value=far, step=0.05, key=f"compare-{name}-{value}")
         if st.button("Make the other one", type="primary", disabled=other == value, key="compare-go"):
-            session.request_beside(replace(settings, **{name: other}))
+            own_clip = session.songs[0].own_clip
+            session.request(replace(settings, **{name: other}), own_clip=own_clip, beside=True)
             st.rerun()
         if other == value:
             st.caption("That is the song you have: move the slider.")

@@ -1,17 +1,16 @@
 """The state of one browser session: its request, the songs in the making, the songs on the page, and its history."""
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import streamlit as st
 
 from kpop.errors import KpopError
-from kpop.generation.clips import SeedClip, built_in_clip, built_in_clips
-from kpop.generation.titles import song_title
+from kpop.generation.clips import SeedClip, built_in_clip, is_built_in
 from kpop.runtime import PipelineLoader
 from kpop.server import SongFile
 from kpop.settings import Settings
@@ -23,76 +22,46 @@ if TYPE_CHECKING:
     from kpop.similarity.index import SimilarityResult
     from kpop.ui.spectrogram import GrowingSpectrogram
 
-MAX_ENTRIES = 12
+MAX_ENTRIES = 12  # of the history
 MAX_OWN_CLIPS = 4  # up to 600 kB each
-N_VARIATIONS = 4
-N_SEED_NUMBERS = 2**32
 PAINTING = "Painting the picture…"
-
-_serials = itertools.count()
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A song in the history.
-
-    own_clip: the listener's clip that it started from, if there was one and it is still kept; playable: whether the
-    song can be made again; serial: tells entries apart
-    """
+    """A song in the history. own_clip: the listener's clip that it started from, as long as it is kept."""
 
     settings: Settings
-    clip_title: str
     own_clip: SeedClip | None = None
-    playable: bool = True
     when: datetime = field(default_factory=lambda: datetime.now(UTC))
-    serial: int = field(default_factory=lambda: next(_serials))
+    serial: int = field(default_factory=itertools.count().__next__)
 
     @property
-    def title(self) -> str:
-        """The song's."""
-        return song_title(self.settings)
+    def playable(self) -> bool:
+        """Whether the song can be made again."""
+        return bool(self.own_clip) or is_built_in(self.settings.clip)
 
     def same_song(self, other: "Entry") -> bool:
         """Whether both sound the same; of clips that are no longer kept only the names are compared."""
-        if self.settings != other.settings:
-            return False
         clips = self.own_clip, other.own_clip
-        return None in clips or np.array_equal(*(clip.waveform for clip in clips))
+        same_clip = None in clips or np.array_equal(*(clip.waveform for clip in clips))
+        return self.settings == other.settings and same_clip
 
 
-def entry_for(settings: Settings, clip: SeedClip) -> Entry:
-    """The history's entry for a song that started from this clip."""
-    built_in = clip.name in {each.name for each in built_in_clips()}
-    return Entry(settings, clip.title, None if built_in else clip)
+def remember(history: tuple[Entry, ...], entry: Entry) -> tuple[Entry, ...]:
+    """The history with this entry first, instead of an earlier one of the same song.
 
-
-class History:
-    """The latest songs, newest first: settings and a few clips, no sound, so that memory is bounded."""
-
-    def __init__(self, max_entries: int = MAX_ENTRIES, max_own_clips: int = MAX_OWN_CLIPS) -> None:
-        self._entries: list[Entry] = []
-        self._max_entries, self._max_own_clips = max_entries, max_own_clips
-
-    def add(self, entry: Entry) -> None:
-        """Put the entry first, instead of an earlier one of the same song."""
-        others = [other for other in self._entries if not entry.same_song(other)]
-        entries = [entry, *others][: self._max_entries]
-        clips = list(dict.fromkeys(id(each.own_clip) for each in entries if each.own_clip))  # songs may share one
-        dropped = clips[self._max_own_clips :]
-        self._entries = [
-            replace(each, own_clip=None, playable=False) if id(each.own_clip) in dropped else each for each in entries
-        ]
-
-    def __iter__(self) -> Iterator[Entry]:
-        return iter(tuple(self._entries))
-
-    def __len__(self) -> int:
-        return len(self._entries)
+    It holds settings and a few clips, no sound, so that memory is bounded.
+    """
+    entries = [entry, *(other for other in history if not entry.same_song(other))][:MAX_ENTRIES]
+    clips = list(dict.fromkeys(id(each.own_clip) for each in entries if each.own_clip))  # songs may share one
+    dropped = clips[MAX_OWN_CLIPS:]
+    return tuple(replace(each, own_clip=None) if id(each.own_clip) in dropped else each for each in entries)
 
 
 @dataclass(frozen=True)
 class Request:
-    """Songs to be made together. own_clip: instead of the built-in one; beside: show them next to the first song."""
+    """Songs to be made together. own_clip: instead of the built-in one; beside: show them beside the first song."""
 
     songs: tuple[Settings, ...]
     own_clip: SeedClip | None = None
@@ -100,34 +69,26 @@ class Request:
     beside: bool = False
 
 
+@dataclass(eq=False)
 class SessionState:
-    """One browser session.
+    """One browser session."""
 
-    jobs, files: of the songs in the making, none while nothing is; rendering: what makes RenderedSongs of them
-    live: whether the only one of them plays while it is made; growing, preview: its picture, and what is known of it
-    play: URL of the song that is to start by itself
-    songs: the finished songs on the page; similarity: of the only one of them
-    loader: of the chosen model
-    sent: title of a song whose link brought the listener here
-    """
-
-    def __init__(self) -> None:
-        self.jobs: tuple[Job, ...] = ()
-        self.files: tuple[SongFile, ...] = ()
-        self.rendering: BackgroundTask[tuple[RenderedSong, ...]] | None = None
-        self.live = False
-        self.growing: GrowingSpectrogram | None = None
-        self.preview: SongPreview | None = None
-        self.play: str | None = None
-        self.songs: tuple[RenderedSong, ...] = ()
-        self.similarity: BackgroundTask[SimilarityResult | None] | None = None
-        self.history = History()
-        self.loader: PipelineLoader | None = None
-        self._model: str | None = None
-        self.sent: str | None = None
-        self._error = ""
-        self.requested: Request | None = None
-        self._submitted: Request | None = None
+    requested: Request | None = None  # by a callback, until it is submitted
+    jobs: "tuple[Job, ...]" = ()  # the songs in the making
+    files: tuple[SongFile, ...] = ()  # theirs
+    rendering: BackgroundTask[tuple[RenderedSong, ...]] | None = None  # makes RenderedSongs of them
+    live: bool = False  # whether the only one of them plays while it is made
+    growing: "GrowingSpectrogram | None" = None  # its picture
+    preview: SongPreview | None = None  # what is known of it
+    play: str | None = None  # URL of the song that is to start by itself
+    songs: tuple[RenderedSong, ...] = ()  # the finished songs on the page
+    similarity: "BackgroundTask[SimilarityResult | None] | None" = None  # of the only one of them
+    history: tuple[Entry, ...] = ()
+    loader: PipelineLoader | None = None  # of the chosen model
+    sent: str | None = None  # title of a song whose link brought the listener here
+    _submitted: Request | None = None
+    _model: str | None = None
+    _error: str = ""
 
     @property
     def job(self) -> "Job | None":
@@ -158,18 +119,15 @@ class SessionState:
         errors = self._error, self.job and self.job.error, self.loader and self.loader.error
         return next((f"{error}" for error in errors if error), "")
 
-    def request(self, settings: Settings, own_clip: SeedClip | None = None, endless: bool = False) -> None:
-        """Request a song instead of what was requested before. For callbacks: the next run submits it."""
-        self._replace(Request((settings,), own_clip, endless))
+    def request(self, *songs: Settings, **options) -> None:
+        """Request songs instead of what was requested before. For callbacks: the next run submits them.
 
-    def request_variations(self, settings: Settings, own_clip: SeedClip | None = None) -> None:
-        """Request several songs that differ in their seed numbers only."""
-        numbers = [(settings.seed_number + i) % N_SEED_NUMBERS for i in range(N_VARIATIONS)]
-        self._replace(Request(tuple(replace(settings, seed_number=number) for number in numbers), own_clip))
-
-    def request_beside(self, settings: Settings) -> None:
-        """Request another version of the first song on the page, to be compared with it."""
-        self._replace(Request((settings,), self.songs[0].own_clip, beside=True))
+        options: fields of `Request`.
+        """
+        for job in self.jobs:
+            job.cancel()
+        self.jobs, self.files, self.rendering, self.live = (), (), None, False
+        self.requested, self._error, self._model = Request(songs, **options), "", None
 
     def submit(self, engine: "Engine", base_path: str) -> bool:
         """Hand a request to the engine; False if there is none, or if it was refused (see `error`)."""
@@ -203,32 +161,39 @@ class SessionState:
         rendering = self.rendering
         if not (rendering and rendering.finished):
             return
-        jobs, files = self.jobs, self.files
+        files = self.files
         self.jobs, self.files, self.rendering, self.live = (), (), None, False
         if rendering.error:
             self._error = f"{rendering.error}"
             return
         made = tuple(replace(song, file=file) for song, file in zip(rendering.result(), files, strict=True))
-        for job in jobs:
-            self.history.add(entry_for(job.settings, job.clip))
-        self._show(self.songs[:1] + made if self._submitted.beside else made, engine)
+        for song in made:
+            self.history = remember(self.history, Entry(song.settings, song.own_clip))
+        self.show(self.songs[:1] + made if self._submitted.beside else made, engine)
 
-    def keep(self, index: int, engine: "Engine") -> None:
-        """Remove all songs but this one from the page."""
-        self._show((self.songs[index],), engine)
+    def show(self, songs: tuple[RenderedSong, ...], engine: "Engine") -> None:
+        """Put these songs on the page, and compare the only one of them with the training music."""
+        self.songs = songs
+        if self.similarity:
+            self.similarity.cancel()
+        self.similarity = start_comparing(engine, songs[0]) if len(songs) == 1 else None
 
     @property
     def _is_loading(self) -> bool:
         return bool(self.loader) and not self.loader.finished
 
-    def _replace(self, request: Request) -> None:
-        for job in self.jobs:
-            job.cancel()
-        self.jobs, self.files, self.rendering, self.live = (), (), None, False
-        self.requested, self._error, self._model = request, "", None
 
-    def _show(self, songs: tuple[RenderedSong, ...], engine: "Engine") -> None:
-        self.songs = songs
-        if self.similarity:
-            self.similarity.cancel()
-        self.similarity = start_comparing(engine, songs[0]) if len(songs) == 1 else None
+def get_session() -> SessionState:
+    """The state of this browser session, created on its first run."""
+    return st.session_state.setdefault("session", SessionState())
+
+
+def set_controls(settings: Settings) -> None:
+    """Set every control to these settings, and "Endless" off. For callbacks."""
+    st.session_state.update(asdict(settings), endless=False)
+
+
+def play_again(settings: Settings, own_clip: SeedClip | None = None) -> None:
+    """Set the controls and request this song. own_clip: replaces the built-in clip. For callbacks."""
+    set_controls(settings)
+    get_session().request(settings, own_clip=own_clip)

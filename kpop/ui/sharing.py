@@ -2,7 +2,7 @@
 
 import html
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -12,10 +12,11 @@ from urllib.parse import urlencode, urlsplit
 import streamlit as st
 
 from kpop.errors import KpopError
-from kpop.generation.clips import built_in_clips
+from kpop.generation.clips import built_in_clips, is_built_in
 from kpop.generation.titles import song_title
 from kpop.model_info import available_models, model_info
 from kpop.settings import Settings
+from kpop.ui.assets import base_path
 from kpop.ui.feedback import record_kept
 
 SONG_PARAMETER = "song"  # song=1: the link was shared for this song
@@ -70,9 +71,9 @@ def settings_from_query(query: Mapping[str, str], start: Settings) -> Settings:
 def page_address(url: str, server_address: str | None) -> Address:
     """url: as in the browser; server_address: interface that the server listens on, None for all."""
     parts = urlsplit(url)._replace(query="", fragment="")
-    if not _is_loopback(parts.hostname):
+    if not is_loopback(parts.hostname):
         return Address(parts.geturl(), True, "Scan it with a phone that can reach this page.")
-    if server_address and _is_loopback(server_address):
+    if server_address and is_loopback(server_address):
         reason = "the page is served for this computer only."
     elif not (host := local_address()):
         reason = "this computer is in no network right now."
@@ -90,11 +91,12 @@ def local_address() -> str | None:
         except OSError:
             return None
         host = probe.getsockname()[0]
-    return None if _is_loopback(host) or host == "0.0.0.0" else host
+    return None if is_loopback(host) or host == "0.0.0.0" else host
 
 
-def _is_loopback(host: str | None) -> bool:
-    return host in (None, "localhost", "::1") or host.startswith("127.")
+def is_loopback(host: str | None) -> bool:
+    """Whether this name or address is the machine's own."""
+    return host in (None, "localhost", "::1") or host.startswith("127.") or host.endswith(".localhost")
 
 
 def _model_title(model: str) -> str:
@@ -107,23 +109,22 @@ def _as_in_widgets(value: float | int | str) -> str:
 
 
 @st.fragment
-def share(settings: Settings, own_clip: bool, wav: bytes, file_name: str) -> None:
-    """Buttons to download the song and to share it. own_clip: its seed was a file of the listener's."""
-    record = {"on_click": record_kept, "args": (settings, own_clip, song_title(settings))}
+def share(settings: Settings, wav: Callable[[], bytes], file_name: str) -> None:
+    """Buttons to download the song and to share it."""
+    options = {"icon": ":material/download:", "on_click": record_kept, "args": (settings,)}
     with st.container(horizontal=True, vertical_alignment="center", width="content", key="sharing"):
-        st.download_button("Download WAV", wav, file_name, "audio/wav", icon=":material/download:", **record)
+        st.download_button("Download WAV", wav, file_name, "audio/wav", **options)
         with st.popover("Share", icon=":material/share:", key="share"):
-            _show_link(settings, own_clip)
+            _show_link(settings)
 
 
-def _show_link(settings: Settings, own_clip: bool) -> None:
-    path = (st.get_option("server.baseUrlPath") or "").strip("/")
-    url = st.context.url or f"http://localhost:{st.get_option('server.port')}/{path}"
+def _show_link(settings: Settings) -> None:
+    url = st.context.url or f"http://localhost:{st.get_option('server.port')}{base_path()}/"
     address = page_address(url, st.get_option("server.address"))
     song_link, title = link(settings, address.url), html.escape(song_title(settings))
     st.html(f'<p class="share-title">A link to “{title}”, with all its settings</p>')
     st.code(song_link, language=None, wrap_lines=True)
-    if own_clip:
+    if not is_built_in(settings.clip):
         st.caption(NOT_IN_THE_LINK)
     if address.for_phones:
         st.html(f'<img class="qr" src="{qr_uri(song_link)}" alt="QR code of the link to {title}">')

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from kpop.ui.requests import yield_to_rerun
 from kpop.ui.tasks import POLL_S, BackgroundTask
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ def show_similarity(comparing: "BackgroundTask[SimilarityResult | None]", contai
     if not comparing.finished:
         progress.caption("Comparing with the training music…")
     while not comparing.wait(POLL_S):
-        yield_to_rerun()
+        st.session_state.get("session")  # a call to Streamlit, which ends this run if a newer one is due
     progress.empty()
     result = None if comparing.error else comparing.result()
     if not result:

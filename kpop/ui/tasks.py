@@ -4,7 +4,7 @@ import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 
 from kpop.engine import get_engine
 from kpop.errors import Cancelled, KpopError, Outcome, Result, ending_on_failure
@@ -28,7 +28,7 @@ class BackgroundTask(Outcome[Result]):
         super().__init__()
         self.fraction, self.status, self._cancelled = 0.0, "", False
         if idle:
-            _idle_queue().put(lambda: self._run(work))
+            _idle_queue().put(partial(self._run, work))
         else:
             threading.Thread(target=self._run, args=(work,), daemon=True).start()
 
