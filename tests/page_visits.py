@@ -74,4 +74,5 @@ def player(page: AppTest) -> dict:
     """What the player in the browser received last."""
     assert not page.exception
     (part,) = (part for part in page.get("bidi_component") if part.proto.component_name.endswith("player"))
-    return json.loads(part.proto.json)
+    (data,) = json.loads(part.proto.json)
+    return data

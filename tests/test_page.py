@@ -93,7 +93,7 @@ def test_a_failure_is_one_sentence_at_the_player_and_the_old_song_stays(jobs, mo
     page = press(visit(), "Generate")
     former = player(page)["tracks"]
     with monkeypatch.context() as broken:
-        broken.setattr("kpop.engine._start_session", Mock(side_effect=BROKEN))
+        broken.setattr("kpop.generation.session.GenerationSession", Mock(side_effect=BROKEN))
         press(page, "Generate")
     assert player(page)["error"] == str(BROKEN)
     assert player(page)["tracks"] == former
