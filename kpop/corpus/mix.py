@@ -59,7 +59,11 @@ FADE_S = 0.03
 
 def render(score: Score) -> np.ndarray:
     """The song, (n_bars * BAR_SAMPLES,) float32 at 16 kHz, -14 LUFS; same score, same samples."""
-    n = score.n_bars * BAR_SAMPLES
+    return normalise(_master(_mixed(score, score.n_bars * BAR_SAMPLES)))
+
+
+def _mixed(score: Score, n: int) -> np.ndarray:
+    """All tracks with their reverb, the palette's tone control and the sections' levels, (n,) float64."""
     duck = duck_gain([_samples(note.start_16th) for note in score.tracks.get("kick", ())], n)
     dry, send = np.zeros(n), np.zeros(n)
     for track, channel in CHANNELS.items():
@@ -68,8 +72,8 @@ def render(score: Score) -> np.ndarray:
             levelled = _gain(channel.level_db) * stem(track, score.palette, notes, n) * gain
             dry += levelled
             send += channel.send * levelled
-    wet = signal.oaconvolve(send, reverb_response())[:n]
-    return _master(section_gain(score.sections, n) * _tone_control(dry + wet, score.palette))
+    dry += signal.oaconvolve(send, reverb_response())[:n]
+    return section_gain(score.sections, n) * _tone_control(dry, score.palette)
 
 
 def stem(track: str, palette: str, notes: tuple[Note, ...], n: int) -> np.ndarray:
@@ -145,8 +149,8 @@ def section_gain(sections: Iterable[Section], n: int) -> np.ndarray:
 
 
 def _master(waveform: np.ndarray) -> np.ndarray:
-    """High-pass, gentle saturation, high shelf, -14 LUFS; (n,) float32."""
+    """High-pass, gentle saturation, high shelf; (n,) float32."""
     cleaned = signal.sosfilt(signal.butter(2, 42.0, "highpass", fs=SAMPLE_RATE_HZ, output="sos"), waveform)
     warm = np.tanh(SATURATION * cleaned) / SATURATION
     bright = warm + (_gain(AIR_DB) - 1) * _first_order(warm, 5_500.0, "highpass")
-    return normalise(bright.astype(np.float32))
+    return bright.astype(np.float32)
