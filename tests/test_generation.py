@@ -155,7 +155,7 @@ def test_the_end_of_a_short_seed_is_no_cut(pipeline, clip):
 
 
 def test_all_chunks_follow_the_metre_of_the_clip(pipeline, clip):
-    late = SeedClip("late", "Late", clip.waveform, first_slot=37)
+    late = SeedClip("late", "Late", clip.waveform, metre_position=37)
     session, state, positions = GenerationSession(pipeline, Settings(randomness=0.5), late), pipeline.batch_state(1), []
     while not session.steps_done:
         chunk = session.next_chunk(state, 0)

@@ -113,8 +113,8 @@ class GenerationSession:
     @property
     def piece_ready(self) -> bool:
         """Whether there are enough steps for the next piece."""
-        enough = len(self._chunks_to_render) * CHUNK_STEPS >= self._piece_steps
-        return not self.rendered and (enough or self._n_known == self.grid.n_steps)
+        is_complete = self._n_known == self.grid.n_steps
+        return not self.rendered and (is_complete or len(self._chunks_to_render) >= self._piece_chunks)
 
     def render_piece(self) -> bytes:
         """The next piece of the song, 16-bit little-endian PCM."""
@@ -175,12 +175,13 @@ class GenerationSession:
         self._n_known += len(tokens)
 
     @property
-    def _piece_steps(self) -> int:
-        return FIRST_PIECE_STEPS if self._n_taken < FIRST_PIECE_STEPS * N_FIRST_PIECES else PIECE_STEPS
+    def _piece_chunks(self) -> int:
+        is_early = self._n_taken < FIRST_PIECE_STEPS * N_FIRST_PIECES
+        return (FIRST_PIECE_STEPS if is_early else PIECE_STEPS) // CHUNK_STEPS
 
     def _take_steps(self) -> np.ndarray:
         """Tokens (n, n_codebooks) of the next piece."""
-        n_chunks = min(self._piece_steps // CHUNK_STEPS, len(self._chunks_to_render))
+        n_chunks = min(self._piece_chunks, len(self._chunks_to_render))
         steps = np.concatenate([self._chunks_to_render.popleft() for _ in range(n_chunks)])
         self._n_taken += len(steps)
         return steps

@@ -32,10 +32,30 @@ SHAPES = {  # weights by the number of titles in each, so that few songs share o
 
 
 def song_title(settings: Settings) -> str:
-    """Two to five words such as "Neon Butterfly": the same for equal settings, on every machine."""
+    """Two to five words such as "Neon Butterfly", in the mood of the seed clip (of files, a random one): the same for
+    equal settings, on every machine."""
     draw = _Draw(settings)
-    while (title := _compose(draw, settings)).lower() in WORDS["taken"]:
-        pass
+    story = next((clip.story for clip in built_in_clips() if clip.name == settings.clip), "")
+    mood_of_clip = next((mood for mood in MOODS if mood in story.split()), None)
+    wild = settings.temperature >= WILD_TEMPERATURE
+    title = ""
+    while not title or title.lower() in WORDS["taken"]:
+        mood = mood_of_clip or draw.pick(MOODS)
+        moods = [mood, mood, "any", *["wild"] * (3 * wild)]
+        adjectives, nouns = ([word for each in moods for word in WORDS[kind][each]] for kind in ("adjectives", "nouns"))
+        noun = draw.pick(nouns)
+        title = draw.pick([shape for shape, weight in SHAPES.items() for _ in range(weight)]).format(
+            a=draw.pick(adjectives),
+            n=noun,
+            other=draw.pick([other for other in nouns if other != noun]),
+            ending=draw.pick(WORDS["endings"]),
+            call=draw.pick(WORDS["calls"]),
+            aside=draw.pick([*(WORDS["asides"]["wild"] if wild else ()), *WORDS["asides"]["any"]]),
+            place=draw.pick(WORDS["places"]),
+            hour=draw.below(12),
+            minute=draw.below(60),
+            half=draw.pick(("AM", "AM", "PM")),
+        )
     return title
 
 
@@ -64,25 +84,3 @@ class _Draw:
 
     def pick(self, options: Sequence[str]) -> str:
         return options[self.below(len(options))]
-
-
-def _compose(draw: _Draw, settings: Settings) -> str:
-    """One title in the mood of the seed clip; clips without a story get a random mood."""
-    story = next((clip.story for clip in built_in_clips() if clip.name == settings.clip), "")
-    mood = next((mood for mood in MOODS if mood in story.split()), None) or draw.pick(MOODS)
-    wild = settings.temperature >= WILD_TEMPERATURE
-    moods = [mood, mood, "any", *["wild"] * (3 * wild)]
-    adjectives, nouns = ([word for mood in moods for word in WORDS[kind][mood]] for kind in ("adjectives", "nouns"))
-    noun = draw.pick(nouns)
-    return draw.pick([shape for shape, weight in SHAPES.items() for _ in range(weight)]).format(
-        a=draw.pick(adjectives),
-        n=noun,
-        other=draw.pick([other for other in nouns if other != noun]),
-        ending=draw.pick(WORDS["endings"]),
-        call=draw.pick(WORDS["calls"]),
-        aside=draw.pick([*(WORDS["asides"]["wild"] if wild else ()), *WORDS["asides"]["any"]]),
-        place=draw.pick(WORDS["places"]),
-        hour=draw.below(12),
-        minute=draw.below(60),
-        half=draw.pick(("AM", "AM", "PM")),
-    )
