@@ -191,7 +191,7 @@ def test_missing_weights_end_the_job_with_one_sentence(open_engine, clip):
 
 
 def test_the_very_first_start_says_that_it_takes_longer(tiny_model, monkeypatch):
-    loader = PipelineLoader(tiny_model, delay_s=0.0)
+    loader = PipelineLoader(tiny_model)
     assert loader.status == "Warming up"
     monkeypatch.setattr("kpop.runtime.USUAL_LOAD_S", 0.0)
     assert "first start" in loader.status
