@@ -202,10 +202,9 @@ class Engine:
         self.pipelines = pipelines or PipelineCache()
         self.n_slots, self.max_queue = n_slots, max_queue
         self._changed = threading.Condition()
-        self._free_slots = list(range(n_slots))
         self._queue: deque[Job] = deque()
         self._running: list[Job] = []
-        self._stepping: set[Job] = set()  # in the sampler's current pass: their slots are free only after it
+        self._stepping: set[Job] = set()  # in the sampler's current pass: their slots stay theirs until it ends
         self._rendering: set[Job] = set()
         self._rendered: deque[tuple[Job, GenerationSession]] = deque()  # all samples made, song not yet completed
         self._spans_s: deque[float] = deque([USUAL_SPAN_S], maxlen=20)
@@ -239,7 +238,8 @@ class Engine:
         """Numbers of slots, free slots, and songs running, queued and being completed."""
         with self._changed:
             counts = {"running": self._running, "queued": self._queue, "completing": self._rendered}
-            return {"slots": self.n_slots, "free": len(self._free_slots)} | {k: len(v) for k, v in counts.items()}
+            free = self.n_slots - len(self._running)
+            return {"slots": self.n_slots, "free": free} | {name: len(jobs) for name, jobs in counts.items()}
 
     def close(self) -> None:
         """Cancel everything and end the threads; no song can be requested any more."""
@@ -256,9 +256,10 @@ class Engine:
     def _admit(self) -> None:
         """Give free slots to the jobs that have queued longest, unless the machine is overloaded."""
         is_short = [job._buffered_s <= UNDERRUN_S for job in self._running if not job.pcm.closed]
-        while self._free_slots and self._queue and not any(is_short):
+        while self._queue and len(self._running) < self.n_slots and not any(is_short):
             job = self._queue.popleft()
-            job._slot, job._admitted_at_s, job.queue_position = self._free_slots.pop(), time.monotonic(), 0
+            job._slot = min(set(range(self.n_slots)) - {other._slot for other in self._running})
+            job._admitted_at_s, job.queue_position = time.monotonic(), 0
             self._running.append(job)
         for position, job in enumerate(self._queue, 1):
             job.queue_position = position
@@ -271,7 +272,6 @@ class Engine:
                 self._queue.remove(job)
             if job in self._running and job not in self._stepping:
                 self._running.remove(job)
-                self._free_slots.append(job._slot)
             self._admit()
 
     def _repeat(self, work: Callable[[], None]) -> None:
