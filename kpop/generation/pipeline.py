@@ -63,7 +63,7 @@ class Pipeline:
     lstm: the float32 network, only with keep_lstm; the sampler has its own weights
     """
 
-    def __init__(self, codec: Codec, lstm: TokenLstm, info: dict, keep_lstm: bool = True) -> None:
+    def __init__(self, codec: Codec, lstm: TokenLstm, info: dict, keep_lstm: bool) -> None:
         self.codec, self.info, self.lstm_config = codec, info, lstm.config
         self.lstm = lstm if keep_lstm else None
         self.has_labels = info.get("knows_labels", True)
