@@ -45,7 +45,7 @@ def make(pipeline: Pipeline, clip: SeedClip, **changes):
 def seed_of(pipeline: Pipeline, clip: SeedClip, **changes) -> Seed:
     """The seed of a song of 30 s, with its random part sampled."""
     session, state = GenerationSession(pipeline, Settings(**changes), clip), pipeline.batch_state(1)
-    for _ in range(session.seed.n_steps // CHUNK_STEPS if session.seed.is_random else 0):
+    for _ in range(session.grid.n_seed_steps // CHUNK_STEPS if session.seed.is_random else 0):
         session.take(pipeline.sampler.run(state, [session.next_chunk(state, 0)])[0], 0.0)
     return session.seed
 
@@ -155,7 +155,7 @@ def test_all_chunks_follow_the_metre_of_the_clip(pipeline, clip):
         chunk = session.next_chunk(state, 0)
         positions.extend(chunk.metre_positions)
         session.take(pipeline.sampler.run(state, [chunk])[0], 0.0)
-    n_seed = session.seed.n_steps
+    n_seed = session.grid.n_seed_steps
     for part in (positions[:n_seed], positions[n_seed:]):  # the seed's random part; the seed and the song
         assert np.array_equal(part, (37 + np.arange(len(part))) % 256)
 

@@ -70,7 +70,6 @@ class Pipeline:
         self.sampler = Sampler(lstm, SECTION_CONSTRAINTS if self.has_labels else None)
         self.positions_per_step = info.get("metronome_rate", 1.0)
         self.n_labels, self.n_codebooks = lstm.config.n_labels, lstm.config.n_codebooks
-        self._layers = [0] * self.n_labels + [1 + band for band in codec.config.codebook_bands]
         self._encoded: OrderedDict[tuple, tuple[np.ndarray, np.ndarray]] = OrderedDict()
         self._encoding = threading.Lock()
 
@@ -85,8 +84,15 @@ class Pipeline:
 
     def seed(self, settings: Settings, clip: SeedClip, n_steps: int, rng: np.random.Generator) -> Seed:
         """The first n_steps of a song; rng decides which parts of them are random."""
-        mask = random_mask(n_steps, max(self._layers) + 1, settings.randomness, rng)
-        return Seed(*self.encode_clip(clip), mask, self._layers, self.codec.config.band_edges_bins)
+        log_magnitudes, tokens = self.encode_clip(clip)
+        mask = random_mask(n_steps, 1 + len(self.codec.config.codebook_sizes), settings.randomness, rng)
+        bin_mask = np.repeat(mask[:, 1:], np.diff(self.codec.config.band_edges_bins), axis=1)
+        return Seed(
+            fit_rows(tokens, n_steps),  # a clip is too short only for a seed that is all random
+            mask[:, [0] * self.n_labels + [1 + band for band in self.codec.config.codebook_bands]],
+            fit_rows(log_magnitudes, n_steps * FRAMES_PER_STEP),
+            np.repeat(bin_mask, FRAMES_PER_STEP, axis=0),
+        )
 
     def encode_clip(self, clip: SeedClip) -> tuple[np.ndarray, np.ndarray]:
         """Log-magnitudes (n_steps * FRAMES_PER_STEP, N_BINS) float32 and tokens (n_steps, n_codebooks) int64 of a clip.

@@ -143,18 +143,17 @@ class GenerationSession:
 
     def _step_generator(self) -> Generator[tuple[Chunk, bool], np.ndarray, None]:
         """Chunks to be stepped, and whether the slot must be reset before; is sent the chunk's tokens."""
-        seed, n_steps, rng = self.seed, self.grid.n_steps, self._rng(SEED_RNG)
-        starts = range(0, seed.n_steps, CHUNK_STEPS)
-        for start in starts:
+        seed, n_seed, n_steps, rng = self.seed, self.grid.n_seed_steps, self.grid.n_steps, self._rng(SEED_RNG)
+        for start in range(0, n_seed, CHUNK_STEPS):
             if seed.is_random:
                 sampled = yield self._sampled_chunk(start, rng, SEED_TEMPERATURE, constrained=False), start == 0
                 seed.insert_random(start, sampled)
             self._append(seed.tokens[start : start + CHUNK_STEPS])
-        for start in starts:
+        for start in range(0, n_seed, CHUNK_STEPS):
             tokens = seed.tokens[start : start + CHUNK_STEPS]
             yield Chunk(UNASSIGNED, self.grid.metre_positions(start, start + len(tokens)), tokens), start == 0
         rng = self._rng(SONG_RNG)
-        for start in count(seed.n_steps, CHUNK_STEPS) if n_steps is None else range(seed.n_steps, n_steps, CHUNK_STEPS):
+        for start in count(n_seed, CHUNK_STEPS) if n_steps is None else range(n_seed, n_steps, CHUNK_STEPS):
             tokens = yield self._sampled_chunk(start, rng, self.settings.temperature, constrained=True), False
             self._append(tokens if n_steps is None else tokens[: n_steps - start])
 
