@@ -204,7 +204,7 @@ class Engine:
         self._changed = threading.Condition()
         self._queue: deque[Job] = deque()
         self._running: list[Job] = []
-        self._stepping: set[Job] = set()  # in the sampler's current pass: their slots stay theirs until it ends
+        self._stepping: set[Job] = set()  # in the sampler's current pass: their slots are freed only when it ends
         self._rendering: set[Job] = set()
         self._rendered: deque[tuple[Job, GenerationSession]] = deque()  # all samples made, song not yet completed
         self._spans_s: deque[float] = deque([USUAL_SPAN_S], maxlen=20)
