@@ -31,11 +31,17 @@ def save_checkpoint(path: Path, codec: Codec, lstm: TokenLstm | None, info: dict
     """
     tensors, metadata = {}, {"format": FORMAT, "info": json.dumps(info)}
     for name, network in {"codec": codec, "lstm": lstm}.items():
-        if network is not None:
-            for key, t in network.state_dict().items():
-                if not key.endswith(TRAINING_ONLY):
-                    tensors |= _stored(f"{name}.{key}", t, as_int8=network is lstm)
-            metadata[name] = json.dumps(asdict(network.config))
+        if network is None:
+            continue
+        metadata[name] = json.dumps(asdict(network.config))
+        for key, tensor in network.state_dict(prefix=f"{name}.").items():
+            if network is lstm and tensor.ndim == 2:
+                # Symmetric, a scale per row: Jacob et al. 2018, "Quantization and training of neural networks for
+                # efficient integer-arithmetic-only inference".
+                scale = tensor.float().abs().amax(1).clamp_min(1e-12) / LARGEST_INT8
+                tensors[key], tensors[key + SCALE] = (tensor / scale[:, None]).round().to(torch.int8), scale
+            elif not key.endswith(TRAINING_ONLY):
+                tensors[key] = tensor if key.endswith(FULL_PRECISION) else tensor.half()
     write_tensors(path, tensors, metadata)
 
 
@@ -55,29 +61,32 @@ def load_codec(path: Path) -> tuple[Codec, dict[str, Any]]:
 
 
 def _load(path: Path, *names: str) -> tuple[list[nn.Module], dict[str, Any]]:
-    """The networks of these names, and info."""
+    """The networks of these names, their int8 matrices dequantized, and info."""
     tensors, metadata = read_tensors(path)
+    networks = []
     try:
         if metadata["format"] != FORMAT:
             raise ValueError(f"unknown format {metadata['format']}")
-        return [_network(name, metadata[name], tensors) for name in names], json.loads(metadata["info"])
+        for name in names:
+            kind, config_kind = NETWORKS[name]
+            config = {key: _as_tuple(value) for key, value in json.loads(metadata[name]).items()}
+            network, weights = kind(config_kind(**config)), {}
+            for key, tensor in tensors.items():
+                if key.startswith(f"{name}.") and not key.endswith(SCALE):
+                    scale = tensors.get(key + SCALE)
+                    weights[key.removeprefix(f"{name}.")] = tensor.float() if scale is None else tensor * scale[:, None]
+            missing, unexpected = network.load_state_dict(weights, strict=False)
+            if unexpected or any(not key.endswith(TRAINING_ONLY) for key in missing):
+                raise ValueError("weights and configuration do not belong together")
+            networks.append(network.eval())
+        return networks, json.loads(metadata["info"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise KpopError(f"The weights in {path.name} do not fit this program: train or download them again.") from error
 
 
-def _network(name: str, config: str, tensors: dict[str, torch.Tensor]) -> nn.Module:
-    """A network of this configuration in JSON, with its weights as float32, int8 matrices dequantized."""
-    kind, config_kind = NETWORKS[name]
-    network = kind(config_kind(**{key: _tuples(value) for key, value in json.loads(config).items()}))
-    weights = {}
-    for key, tensor in tensors.items():
-        if key.startswith(f"{name}.") and not key.endswith(SCALE):
-            scale = tensors.get(key + SCALE)
-            weights[key.removeprefix(f"{name}.")] = tensor.float() if scale is None else tensor * scale[:, None]
-    missing, unexpected = network.load_state_dict(weights, strict=False)
-    if unexpected or any(not key.endswith(TRAINING_ONLY) for key in missing):
-        raise ValueError("weights and configuration do not belong together")
-    return network.eval()
+def _as_tuple(value: Any) -> Any:
+    """JSON lists as the tuples that frozen configurations hold."""
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
@@ -102,18 +111,3 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise KpopError(f"The weights in {path.name} are damaged: train or download them again.") from error
-
-
-def _stored(name: str, tensor: torch.Tensor, as_int8: bool) -> dict[str, torch.Tensor]:
-    """float16; as_int8: matrices quantized symmetrically with a scale per row (Jacob et al. 2018, "Quantization and
-    training of neural networks for efficient integer-arithmetic-only inference")."""
-    if not as_int8 or tensor.ndim != 2:
-        return {name: tensor if name.endswith(FULL_PRECISION) else tensor.half()}
-    matrix = tensor.detach().float().cpu()
-    scale = matrix.abs().amax(1).clamp_min(1e-12) / LARGEST_INT8
-    return {name: (matrix / scale[:, None]).round().to(torch.int8), name + SCALE: scale}
-
-
-def _tuples(value: Any) -> Any:
-    """JSON lists as the tuples that frozen configurations hold."""
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

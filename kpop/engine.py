@@ -14,6 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -117,31 +118,28 @@ class PcmBuffer:
                 self.last_read_s = time.monotonic()
 
 
+@dataclass(eq=False, repr=False)
 class Job(Outcome[GeneratedSong]):
     """A requested song: its samples as they are made, and in the end the whole song. Callable from any thread.
 
-    queue_position: 0 once it is being made, 1 for the next to be; pcm: its samples
+    queue_position: 0 once it is being made, 1 for the next to be
     first_sound_at_s: time.monotonic() of its first samples, None before
-    Attributes with an underscore are the engine's.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        clip: SeedClip,
-        endless: bool,
-        loader: PipelineLoader,
-        on_cancel: Callable[["Job"], None],
-    ) -> None:
+    settings: Settings
+    clip: SeedClip
+    endless: bool
+    _loader: PipelineLoader
+    _on_cancel: Callable[["Job"], None]
+    queue_position: int = 0
+    first_sound_at_s: float | None = None
+    _session: "GenerationSession | None" = None
+    _slot: int | None = None
+    _admitted_at_s: float = 0.0
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self.settings, self.clip, self.endless = settings, clip, endless
-        self.pcm = PcmBuffer(None if endless else round(settings.length_s * SAMPLE_RATE_HZ))
-        self.queue_position = 0
-        self.first_sound_at_s: float | None = None
-        self._loader, self._on_cancel = loader, on_cancel
-        self._session: GenerationSession | None = None
-        self._slot: int | None = None
-        self._admitted_at_s = 0.0
+        self.pcm = PcmBuffer(None if self.endless else round(self.settings.length_s * SAMPLE_RATE_HZ))
 
     @property
     def cancelled(self) -> bool:
@@ -184,9 +182,9 @@ class Job(Outcome[GeneratedSong]):
     @property
     def _can_render(self) -> bool:
         """Whether the session can be started, or its next piece be rendered, now."""
-        if self.finished:
-            return False
-        return self._loader.finished if self._session is None else self._session.piece_ready and not self._is_ahead
+        if session := self._session:
+            return session.piece_ready and not self._is_ahead
+        return self._loader.finished and not self.finished
 
     def _end(self, result: GeneratedSong | None = None, error: KpopError | None = None) -> bool:
         if not super()._end(result, error):
@@ -204,10 +202,9 @@ class Engine:
         self.pipelines = pipelines or PipelineCache()
         self.n_slots, self.max_queue = n_slots, max_queue
         self._changed = threading.Condition()
-        self._free_slots = list(range(n_slots))
         self._queue: deque[Job] = deque()
         self._running: list[Job] = []
-        self._stepping: set[Job] = set()  # in the sampler's current pass: their slots are free only after it
+        self._stepping: set[Job] = set()  # in the sampler's current pass: their slots are freed only when it ends
         self._rendering: set[Job] = set()
         self._rendered: deque[tuple[Job, GenerationSession]] = deque()  # all samples made, song not yet completed
         self._spans_s: deque[float] = deque([USUAL_SPAN_S], maxlen=20)
@@ -241,7 +238,8 @@ class Engine:
         """Numbers of slots, free slots, and songs running, queued and being completed."""
         with self._changed:
             counts = {"running": self._running, "queued": self._queue, "completing": self._rendered}
-            return {"slots": self.n_slots, "free": len(self._free_slots)} | {k: len(v) for k, v in counts.items()}
+            free = self.n_slots - len(self._running)
+            return {"slots": self.n_slots, "free": free} | {name: len(jobs) for name, jobs in counts.items()}
 
     def close(self) -> None:
         """Cancel everything and end the threads; no song can be requested any more."""
@@ -258,9 +256,10 @@ class Engine:
     def _admit(self) -> None:
         """Give free slots to the jobs that have queued longest, unless the machine is overloaded."""
         is_short = [job._buffered_s <= UNDERRUN_S for job in self._running if not job.pcm.closed]
-        while self._free_slots and self._queue and not any(is_short):
+        while self._queue and len(self._running) < self.n_slots and not any(is_short):
             job = self._queue.popleft()
-            job._slot, job._admitted_at_s, job.queue_position = self._free_slots.pop(), time.monotonic(), 0
+            job._slot = min(set(range(self.n_slots)) - {other._slot for other in self._running})
+            job._admitted_at_s, job.queue_position = time.monotonic(), 0
             self._running.append(job)
         for position, job in enumerate(self._queue, 1):
             job.queue_position = position
@@ -273,18 +272,7 @@ class Engine:
                 self._queue.remove(job)
             if job in self._running and job not in self._stepping:
                 self._running.remove(job)
-                self._free_slots.append(job._slot)
             self._admit()
-
-    def _jobs_to_step(self) -> "list[tuple[Job, GenerationSession]]":
-        """Songs for the sampler's next pass: all; or while some have not started, those and the ones running short."""
-        sessions = [(job, session) for job in self._running if (session := job._session)]
-        found = [(job, session) for job, session in sessions if not session.steps_done and not job._is_ahead]
-        if any(not session.has_begun for _, session in found):
-            found = [pair for pair in found if not pair[1].has_begun or pair[0]._buffered_s < COMFORTABLE_S]
-        return found
-
-    # The threads' work.
 
     def _repeat(self, work: Callable[[], None]) -> None:
         while not self._closed:
@@ -295,28 +283,29 @@ class Engine:
                 time.sleep(IDLE_S)
 
     def _step_batch(self) -> None:
+        """One pass over all songs; or while some have not begun, over those and the ones that run short."""
         with self._changed:
             for job in [job for job in self._running if job.endless and job.pcm.unheard_s > ENDLESS_PATIENCE_S]:
                 job._end(error=KpopError("Nobody listened any more: start it again."))
                 self._release(job)
-            found = self._jobs_to_step()
+            sessions = [(job, session) for job in self._running if (session := job._session)]
+            found = [(job, session) for job, session in sessions if not session.steps_done and not job._is_ahead]
+            if any(not session.has_begun for _, session in found):
+                found = [pair for pair in found if not pair[1].has_begun or pair[0]._buffered_s < COMFORTABLE_S]
             if not found:
                 self._changed.wait(IDLE_S)
                 return
             self._stepping = {job for job, _ in found}
-        try:
-            for pipeline in {session.pipeline for _, session in found}:
-                self._step(pipeline, [(job, session) for job, session in found if session.pipeline is pipeline])
-        finally:
-            with self._changed:
-                self._stepping = set()
-                for job, _ in found:
-                    if job.finished:
-                        self._release(job)
-                self._changed.notify_all()
+        for pipeline in {session.pipeline for _, session in found}:
+            self._step(pipeline, [(job, session) for job, session in found if session.pipeline is pipeline])
+        with self._changed:
+            self._stepping = set()
+            for job, _ in found:
+                if job.finished:
+                    self._release(job)
+            self._changed.notify_all()
 
     def _step(self, pipeline: "Pipeline", found: "list[tuple[Job, GenerationSession]]") -> None:
-        """One pass of a pipeline's sampler over a batch."""
         started = time.perf_counter()
         with ending_on_failure(*(job for job, _ in found)):
             if pipeline not in self._states:

@@ -3,7 +3,6 @@
 import json
 import os
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 MODELS_DIR = Path(os.environ.get("KPOP_MODELS_DIR", Path(__file__).parents[1] / "models"))
@@ -47,25 +46,18 @@ def snapshots_path(name: str) -> Path:
 def model_info(name: str) -> ModelInfo:
     """Title and description from the checkpoint's header; its bare name where there is neither."""
     info = header(checkpoint_path(name)).get("info", {})
-    title, about = (str(info.get(key) or "") for key in ("title", "about"))
     n_songs, data = info.get("n_songs"), info.get("data")
-    if not about and n_songs and data:
-        about = f"Has learnt from {n_songs} songs: {data}."
-    return ModelInfo(name, title or name, about)
+    origin = f"Has learnt from {n_songs} songs: {data}." if n_songs and data else ""
+    return ModelInfo(name, str(info.get("title") or name), str(info.get("about") or origin))
 
 
 def header(path: Path) -> dict[str, dict]:
     """The JSON objects in a checkpoint's header ("info", "codec", "lstm"); empty where there is no readable file."""
-    return _read_header(path, path.stat().st_mtime_ns) if path.is_file() else {}
-
-
-@lru_cache(maxsize=64)
-def _read_header(path: Path, _changed_ns: int) -> dict[str, dict]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            texts = {key: text for key, text in (file.metadata() or {}).items() if text.startswith("{")}
-        return {key: json.loads(text) for key, text in texts.items()}
+            texts = file.metadata() or {}
+        return {key: json.loads(text) for key, text in texts.items() if text.startswith("{")}
     except (SafetensorError, OSError, ValueError):
         return {}

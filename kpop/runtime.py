@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import time
-from collections import OrderedDict
 from functools import cache
 from pathlib import Path
 
@@ -30,19 +29,18 @@ WARMING_UP, FIRST_START = "Warming up", "Warming up: the very first start takes 
 class PipelineLoader(Outcome):
     """A checkpoint's `Pipeline`, loaded by a thread of its own."""
 
-    def __init__(self, checkpoint: Path, delay_s: float) -> None:
+    def __init__(self, checkpoint: Path) -> None:
         super().__init__()
         self._started_s = time.monotonic()
-        threading.Thread(target=self._load, args=(checkpoint, delay_s), name="load pipeline", daemon=True).start()
+        threading.Thread(target=self._load, args=(checkpoint,), name="load pipeline", daemon=True).start()
 
     @property
     def status(self) -> str:
         """What is going on, for the listener."""
         return WARMING_UP if time.monotonic() - self._started_s < USUAL_LOAD_S else FIRST_START
 
-    def _load(self, checkpoint: Path, delay_s: float) -> None:
+    def _load(self, checkpoint: Path) -> None:
         with ending_on_failure(self):
-            time.sleep(delay_s)
             from kpop.generation.pipeline import Pipeline  # imports torch, which takes a second
             from kpop.generation.session import generate, single_thread
 
@@ -57,25 +55,25 @@ class PipelineCache:
     """Loads each checkpoint once, and again after its file has changed or could not be loaded."""
 
     def __init__(self) -> None:
-        self._loaders: OrderedDict[tuple[Path, int | None], PipelineLoader] = OrderedDict()
+        self._loaders: dict[tuple[Path, int | None], PipelineLoader] = {}  # the latest used last
         self._lock = threading.Lock()
 
-    def get(self, model: str, delay_s: float = 0.0) -> PipelineLoader:
-        """The pipeline of that model, loaded or loading. delay_s: before loading starts, unless it already has."""
+    def get(self, model: str) -> PipelineLoader:
+        """The pipeline of that model, loaded or loading."""
         checkpoint = checkpoint_path(model)
         key = checkpoint, checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
         with self._lock:
-            loader = self._loaders.get(key)
+            loader = self._loaders.pop(key, None)
             if loader is None or loader.error:
-                self._loaders[key] = PipelineLoader(checkpoint, delay_s)
-            self._loaders.move_to_end(key)
-            while len(self._loaders) > N_KEPT:
-                self._loaders.popitem(last=False)
-            return self._loaders[key]
+                loader = PipelineLoader(checkpoint)
+            self._loaders[key] = loader
+            for unused in [*self._loaders][:-N_KEPT]:
+                del self._loaders[unused]
+            return loader
 
 
 def configure_process() -> None:
-    """Few allocation arenas and a short switch interval; to be called once, before songs are made."""
+    """Few allocation arenas and a short switch interval; for once, before songs are made."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     if libc := _glibc():
         libc.mallopt(M_ARENA_MAX, N_ARENAS)
@@ -106,7 +104,5 @@ def low_priority() -> None:
 
 @cache
 def _glibc() -> ctypes.CDLL | None:
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-    return libc if hasattr(libc, "malloc_trim") and hasattr(libc, "mallopt") else None
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None

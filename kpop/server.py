@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -46,7 +46,7 @@ class SongFile:
     """A song's WAV file under an unguessable URL, which expires when nothing (the session state) refers to it any more.
 
     tags: see wav_header; cancel: called once, when the file is dropped or the last listener of an endless song has
-    left; must not refer to the file.
+    left; must not refer to the file
     """
 
     def __init__(self, pcm: "PcmBuffer", file_name: str, tags: Mapping[str, str], cancel: Callable[[], None]) -> None:
@@ -77,19 +77,17 @@ def song_routes(state: Callable[[], dict[str, int]], base_path: str = "") -> lis
         file = _files.get(request.path_params["id"])
         if file is None:
             return PlainTextResponse(NOT_FOUND, 404, HEADERS)
-        headers = dict(HEADERS)
+        headers = HEADERS | ({} if file.n_bytes is None else {"Accept-Ranges": "bytes"})
         if request.query_params.get("download"):
             headers["Content-Disposition"] = f'attachment; filename="{file.file_name}"'
-        if file.n_bytes is None:
-            return SongResponse(file, 0, None, 200, headers)
-        headers["Accept-Ranges"] = "bytes"
-        span = byte_range(request.headers.get("range", ""), file.n_bytes)
-        if span is None:
+        span = file.n_bytes and byte_range(request.headers.get("range", ""), file.n_bytes)
+        if not span:
             return SongResponse(file, 0, file.n_bytes, 200, headers)
-        if span[0] >= span[1]:
+        start, stop = span
+        if start >= stop:
             return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{file.n_bytes}"})
-        headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{file.n_bytes}"
-        return SongResponse(file, *span, 206, headers)
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.n_bytes}"
+        return SongResponse(file, start, stop, 206, headers)
 
     return [Route(f"{base_path}/songs/state", engine_state), Route(f"{base_path}/songs/{{id}}.wav", song)]
 
@@ -100,24 +98,20 @@ def byte_range(header: str, n_bytes: int) -> tuple[int, int] | None:
     start >= stop: the range cannot be satisfied.
     """
     found = re.fullmatch(r"bytes=([0-9]{0,15})-([0-9]{0,15})", header)
-    if not found or header == "bytes=-":
+    first, last = found.groups() if found else ("", "")
+    if not (first or last) or (first and last and int(last) < int(first)):
         return None
-    first, last = found.groups()
     if not first:
         return max(n_bytes - int(last), 0), n_bytes
-    if last and int(last) < int(first):
-        return None
     return int(first), min(int(last) + 1, n_bytes) if last else n_bytes
 
 
-class SongResponse(Response):
+class SongResponse(StreamingResponse):
     """Bytes start to stop of a song file, each as soon as it is made; stop None: for as long as somebody listens."""
 
     def __init__(self, file: SongFile, start: int, stop: int | None, status: int, headers: Mapping[str, str]) -> None:
-        super().__init__(None, status, headers, "audio/wav")
-        self.headers["content-length"] = str((stop or 0) - start)
-        if stop is None:
-            del self.headers["content-length"]
+        length = {} if stop is None else {"Content-Length": str(stop - start)}
+        super().__init__((), status, {**headers, **length}, "audio/wav")
         self.file, self.start, self.stop = file, start, stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -189,17 +183,17 @@ async def lifespan(app: object, address: Callable[[], str | None], start: Callab
 
     start: called once, before the first request.
     """
+    loop = asyncio.get_running_loop()
+
+    def end_streams(former: object, number: int, frame: object) -> None:
+        loop.call_soon_threadsafe(lambda: [stream.cancel() for stream in _streams])
+        if callable(former):
+            former(number, frame)
+
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, partial(_end_streams, asyncio.get_running_loop(), signal.getsignal(number)))
+        for number in (signal.SIGINT, signal.SIGTERM):  # Uvicorn waits for open responses, also of endless songs
+            signal.signal(number, partial(end_streams, signal.getsignal(number)))
     start()
     if opened := address():
-        asyncio.get_running_loop().run_in_executor(None, webbrowser.open, opened)
+        loop.run_in_executor(None, webbrowser.open, opened)
     yield
-
-
-def _end_streams(loop: asyncio.AbstractEventLoop, former: object, number: int, frame: object) -> None:
-    """On these signals the server waits for open responses, and an endless song would keep it for ever."""
-    loop.call_soon_threadsafe(lambda: [stream.cancel() for stream in _streams])
-    if callable(former):
-        former(number, frame)

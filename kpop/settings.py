@@ -34,16 +34,15 @@ class Settings:
     model: str = "twice4life"
 
     def __post_init__(self) -> None:
-        _require("Seed randomness", self.randomness, RANDOMNESS_RANGE)
-        _require("Temperature", self.temperature, TEMPERATURE_RANGE)
-        _require("Length in seconds", self.length_s, LENGTH_RANGE_S)
-        _require("Seed number", self.seed_number, (0, 2**32 - 1))
-
-
-def _require(what: str, value: float, span: tuple[float, float]) -> None:
-    low, high = span
-    if not low <= value <= high:  # also catches NaN
-        raise KpopError(f"{what} must be between {low:g} and {high:g}, not {value:g}: choose a value in that range.")
+        for what, value, (low, high) in (
+            ("Seed randomness", self.randomness, RANDOMNESS_RANGE),
+            ("Temperature", self.temperature, TEMPERATURE_RANGE),
+            ("Length in seconds", self.length_s, LENGTH_RANGE_S),
+            ("Seed number", self.seed_number, (0, 2**32 - 1)),
+        ):
+            if not low <= value <= high:  # also catches NaN
+                wrong = f"{what} must be between {low:g} and {high:g}, not {value:g}"
+                raise KpopError(f"{wrong}: choose a value in that range.")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 
 import numpy as np
 import pytest
@@ -31,15 +32,9 @@ def pipelines() -> PipelineCache:
 
 
 @pytest.fixture
-def open_engine(pipelines, request) -> Callable[..., Engine]:
-    """Creates engines, and closes them after the test."""
-
-    def start(**sizes) -> Engine:
-        engine = Engine(pipelines, **sizes)
-        request.addfinalizer(engine.close)
-        return engine
-
-    return start
+def open_engine(pipelines) -> Iterator[Callable[..., Engine]]:
+    with ExitStack() as engines:
+        yield lambda **sizes: engines.enter_context(closing(Engine(pipelines, **sizes)))
 
 
 @pytest.fixture
@@ -118,10 +113,9 @@ def test_cancelling_twice_or_after_the_end_frees_one_slot_only(open_engine, sett
     engine = open_engine(n_slots=2)
     job = engine.submit(settings(), clip)
     job.result()
-    job.cancel()
     again = engine.submit(settings(), clip)
-    again.cancel()
-    again.cancel()
+    for each in (job, again, again):
+        each.cancel()
     wait_for(lambda: is_idle(engine))
     assert not job.cancelled
 
@@ -191,7 +185,7 @@ def test_missing_weights_end_the_job_with_one_sentence(open_engine, clip):
 
 
 def test_the_very_first_start_says_that_it_takes_longer(tiny_model, monkeypatch):
-    loader = PipelineLoader(tiny_model, delay_s=0.0)
+    loader = PipelineLoader(tiny_model)
     assert loader.status == "Warming up"
     monkeypatch.setattr("kpop.runtime.USUAL_LOAD_S", 0.0)
     assert "first start" in loader.status

@@ -56,7 +56,7 @@ def made(name: str) -> dict:
     settings = SONGS[name]
     clip = built_in_clip(settings.clip)
     if name in SEED_TEMPI_BPM:
-        clip = SeedClip(clip.name, clip.title, clip.waveform, clip.first_slot, clip.labels, SEED_TEMPI_BPM[name])
+        clip = SeedClip(clip.name, clip.title, clip.waveform, clip.metre_position, clip.labels, SEED_TEMPI_BPM[name])
     player = pipeline(settings.model)
     session, state = GenerationSession(player, settings, clip), player.batch_state(1)
     tokens, pieces = [], []

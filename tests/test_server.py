@@ -18,6 +18,7 @@ import soundfile
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from test_engine import wait_for
 
 from kpop import server
 from kpop.audio.io import BYTES_PER_S
@@ -43,17 +44,10 @@ def port() -> Iterator[int]:
         running = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
         thread = threading.Thread(target=running.run, args=([listener],), daemon=True)
         thread.start()
-        wait_until(lambda: running.started)
+        wait_for(lambda: running.started)
         yield listener.getsockname()[1]
         running.should_exit = running.force_exit = True
         thread.join(TIMEOUT_S)
-
-
-def wait_until(condition, timeout_s: float = TIMEOUT_S) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "this never came to be"
-        time.sleep(0.005)
 
 
 def new_file(n_samples: int | None = N_SAMPLES, made: bytes = PCM, cancel=lambda: None) -> SongFile:
@@ -63,11 +57,10 @@ def new_file(n_samples: int | None = N_SAMPLES, made: bytes = PCM, cancel=lambda
 
 
 def get(port: int, path: str, method: str = "GET", **headers: str) -> http.client.HTTPResponse:
+    """Closing the response closes its connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
-    connection.request(method, path, headers={"Accept-Encoding": "gzip"} | headers)
-    response = connection.getresponse()
-    response.connection = connection  # to be closed by the test
-    return response
+    connection.request(method, path, headers={"Accept-Encoding": "gzip", "Connection": "close"} | headers)
+    return connection.getresponse()
 
 
 def test_each_piece_arrives_as_soon_as_it_is_made_and_all_together_are_the_file(port):
@@ -152,14 +145,14 @@ def test_only_an_endless_song_is_cancelled_once_its_last_listener_has_left(port,
     monkeypatch.setattr(server, "GRACE_S", 0.05)
     cancelled = threading.Event()
     file = new_file(n_samples, PIECES[0], cancelled.set)
-    responses = [get(port, file.url("/base")) for _ in range(2)]
-    wait_until(lambda: file.n_listeners == 2)
-    for n_left, response in ((1, responses[0]), (0, responses[1])):
-        response.read(1000)
-        response.close(), response.connection.close()
-        wait_until(lambda n_left=n_left: file.n_listeners == n_left)
-        expected = ends and not n_left
-        assert cancelled.wait(TIMEOUT_S if expected else 0.2) is expected
+    first, second = (get(port, file.url("/base")) for _ in range(2))
+    wait_for(lambda: file.n_listeners == 2)
+    first.close()
+    wait_for(lambda: file.n_listeners == 1)
+    assert not cancelled.wait(0.2)
+    second.close()
+    wait_for(lambda: file.n_listeners == 0)
+    assert cancelled.wait(TIMEOUT_S if ends else 0.2) is ends
 
 
 def test_an_endless_song_is_sent_little_faster_than_it_is_heard_and_forgotten_behind(port, monkeypatch):
@@ -170,7 +163,7 @@ def test_an_endless_song_is_sent_little_faster_than_it_is_heard_and_forgotten_be
         n_bytes += len(response.read(8000))
     assert 1.5 < n_bytes / BYTES_PER_S < 1.5 + 1.0 + 2.5
     assert file.pcm.n_read > 0
-    response.close(), response.connection.close()
+    response.close()
 
 
 def test_a_cancelled_song_ends_its_response_without_an_error(port, caplog):
@@ -178,15 +171,15 @@ def test_a_cancelled_song_ends_its_response_without_an_error(port, caplog):
     response = get(port, file.url("/base"))
     assert response.read(len(file.header) + 16_000) == file.read()
     file.pcm.close()
-    response.close(), response.connection.close()
-    wait_until(lambda: not file.n_listeners)
+    response.close()
+    wait_for(lambda: not file.n_listeners)
     assert caplog.text == ""
 
 
 def test_fifty_listeners_cost_no_thread_and_hear_the_same(port):
     file, n_threads = new_file(made=b""), threading.active_count()
     responses = [get(port, file.url("/base")) for _ in range(50)]
-    wait_until(lambda: file.n_listeners == 50)
+    wait_for(lambda: file.n_listeners == 50)
     started_s = time.process_time()
     for piece in PIECES:
         file.pcm.append(piece, last=piece is PIECES[-1])
@@ -219,7 +212,7 @@ def test_streamlit_run_serves_page_and_songs_and_ctrl_c_ends_an_endless_one():
     ) as process:
         try:
             url = process.stdout.readline().strip()
-            wait_until(lambda: is_healthy(port), 60)
+            wait_for(lambda: is_healthy(port), 60)
             assert len(get(port, url).read(32_000)) == 32_000
             started_s = time.monotonic()
             process.send_signal(signal.SIGINT)

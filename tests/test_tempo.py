@@ -134,7 +134,7 @@ def test_a_quiet_recording_is_used_from_its_first_clap_to_its_last():
     assert abs(clip.waveform.mean()) < 1e-3
     assert np.abs(clip.waveform[: SAMPLE_RATE_HZ // 10]).max() > 0.1
     assert len(clip.waveform) / SAMPLE_RATE_HZ == pytest.approx(7.2, abs=0.6)
-    assert (clip.first_slot + 1) % STEPS_PER_BAR <= 2, "the first clap is a downbeat"
+    assert (clip.metre_position + 1) % STEPS_PER_BAR <= 2, "the first clap is a downbeat"
 
 
 @pytest.mark.parametrize(

@@ -24,20 +24,27 @@ MAX_WAV_BYTES = 2**32 - 1  # the sizes in the header of a file whose length is n
 def read_audio(source: str | Path | BinaryIO, max_s: float | None = None) -> np.ndarray:
     """Waveform float32 (n_samples,), mono at 16 kHz, of a sound file of any rate and number of channels.
 
-    `source` is a path or an open binary file; formats are libsndfile's (wav, flac, ogg, mp3 ...). Channels are
-    averaged. With `max_s` only that many seconds from the start are read. KpopError for a file that is missing, not
-    audio, broken, empty or that holds NaN or infinity; silence is allowed.
+    Formats are libsndfile's (wav, flac, ogg, mp3 ...); channels are averaged; at most max_s seconds are read. Raises
+    KpopError for a file that is missing, not audio, broken, empty or that holds NaN or infinity; silence is allowed.
     """
-    import soundfile  # here, because the page and training start without it
+    import soundfile  # here, because the page and training start without them
+    import soxr
 
-    name = str(source if isinstance(source, str | Path) else getattr(source, "name", "The file"))
-    if isinstance(source, str | Path) and not Path(source).is_file():
+    is_path = isinstance(source, str | Path)
+    name = str(source if is_path else getattr(source, "name", "The file"))
+    if is_path and not Path(source).is_file():
         raise KpopError(f"There is no sound file at {name}; check the path.")
     try:
         with soundfile.SoundFile(source) as file:
             if file.samplerate < MIN_RATE_HZ:
                 raise KpopError(f"{name} claims {file.samplerate} samples a second; export it again as WAV or FLAC.")
-            waveform = _read_resampled(file, max_s)
+            n_left = math.inf if max_s is None else max(1, round(max_s * file.samplerate))
+            resampler = soxr.ResampleStream(file.samplerate, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+            parts = []  # block by block: a stereo hour never lies in memory at its own rate
+            while len(block := file.read(min(READ_BLOCK_FRAMES, n_left), dtype="float32", always_2d=True)):
+                parts.append(resampler.resample_chunk(block.mean(axis=1)))
+                n_left -= len(block)
+            waveform = np.concatenate([*parts, resampler.resample_chunk(np.zeros(0, np.float32), last=True)])
     except (soundfile.SoundFileError, TypeError, OSError) as error:  # TypeError: a headerless format
         raise KpopError(f"{name} is not a sound file that can be read; try WAV, FLAC, OGG or MP3.") from error
     if not waveform.size:
@@ -45,19 +52,6 @@ def read_audio(source: str | Path | BinaryIO, max_s: float | None = None) -> np.
     if not np.isfinite(waveform).all():
         raise KpopError(f"{name} holds samples that are not numbers; export it again from where it was made.")
     return waveform
-
-
-def _read_resampled(file, max_s: float | None) -> np.ndarray:
-    """Read an open `soundfile.SoundFile` block by block, so that a stereo hour never lies in memory at its own rate."""
-    import soxr
-
-    n_left = math.inf if max_s is None else max(1, round(max_s * file.samplerate))
-    resampler = soxr.ResampleStream(file.samplerate, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
-    parts = []
-    while len(block := file.read(min(READ_BLOCK_FRAMES, n_left), dtype="float32", always_2d=True)):
-        parts.append(resampler.resample_chunk(block.mean(axis=1)))
-        n_left -= len(block)
-    return np.concatenate([*parts, resampler.resample_chunk(np.zeros(0, np.float32), last=True)])
 
 
 def pcm_bytes(waveform: np.ndarray) -> bytes:

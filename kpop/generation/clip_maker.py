@@ -2,14 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, groupby
 from pathlib import Path
 
 from kpop.constants import BAR_SAMPLES, CLIP_SAMPLES, SAMPLE_RATE_HZ, SEED_BARS, STEP_SAMPLES, STEPS_PER_BAR
 from kpop.corpus.compose import compose, step_labels
 from kpop.corpus.mix import render
-from kpop.corpus.score import Score, Section
-from kpop.generation.clips import run_lengths
 
 FIRST_UNHEARD_NUMBER = 1_000_000  # training takes songs from 0 on
 PLAN = (  # title, palette, kind of section, mode
@@ -34,26 +32,23 @@ def make_clips(out_dir: Path) -> Iterator[str]:
     import soundfile
 
     out_dir.mkdir(parents=True, exist_ok=True)
-    entries, number = [], FIRST_UNHEARD_NUMBER - 1
+    entries, number = [], FIRST_UNHEARD_NUMBER
     for title, palette, kind, mode in PLAN:
-        score, section = _next_song(number + 1, palette, kind, mode)
-        number, name = score.number, title.lower().replace(" ", "-")
+        score, section = next(
+            (score, section)
+            for score in map(compose, count(number))
+            for section in score.sections
+            if (score.palette, section.kind, section.mode) == (palette, kind, mode) and section.n_bars >= SEED_BARS
+        )
+        number, name = score.number + 1, title.lower().replace(" ", "-")
         start, first_step = section.first_bar * BAR_SAMPLES, section.first_bar * STEPS_PER_BAR
         waveform = render(score)[start : start + CLIP_SAMPLES]
         soundfile.write(out_dir / f"{name}.flac", waveform, SAMPLE_RATE_HZ, subtype="PCM_16")
-        labels = step_labels(score)[first_step : first_step + CLIP_SAMPLES // STEP_SAMPLES]
+        steps = step_labels(score)[first_step : first_step + CLIP_SAMPLES // STEP_SAMPLES].tolist()
+        labels = [[len(list(run)), *classes] for classes, run in groupby(steps)]
         story = f"a {MOODS[palette]} {KINDS.get(kind, kind)} in {NOTE_NAMES[section.tonic]} {mode}"
-        source = {"song_number": number, "first_bar": section.first_bar, "labels": run_lengths(labels)}
+        source = {"song_number": score.number, "first_bar": section.first_bar, "labels": labels}
         entries.append({"name": name, "title": title, "story": story, **source})
         yield title
     lines = ",\n".join(json.dumps(entry) for entry in entries)
     (out_dir / "clips.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-
-
-def _next_song(number: int, palette: str, kind: str, mode: str) -> tuple[Score, Section]:
-    """The next song from number on that has such a section, and the section."""
-    for score in map(compose, count(number)):
-        for section in score.sections:
-            wanted = (score.palette, section.kind, section.mode) == (palette, kind, mode)
-            if wanted and section.n_bars >= SEED_BARS:
-                return score, section

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,7 +30,7 @@ class SeedClip:
     """Music to start a song from.
 
     waveform: float32 (n_samples,), 16 kHz, -14 LUFS, at most CLIP_SAMPLES at the default tempo
-    first_slot: metre position of its first step
+    metre_position: of its first step
     labels: uint8 (n_steps, len(LABEL_SIZES)), classes of section, key, chord and tune; None if unknown
     tempo_bpm: of the clip and so of the song; None for the model's
     """
@@ -38,20 +38,18 @@ class SeedClip:
     name: str
     title: str
     waveform: np.ndarray
-    first_slot: int = 0
+    metre_position: int = 0
     labels: np.ndarray | None = None
     tempo_bpm: float | None = None
 
 
-@lru_cache(maxsize=1)
+@cache
 def _catalogue() -> dict[str, dict]:
-    listing = CLIPS_DIR / "clips.json"
-    if not listing.is_file():
-        return {}
     try:
-        return {entry["name"]: entry for entry in json.loads(listing.read_text(encoding="utf-8"))}
-    except (ValueError, KeyError, TypeError):
-        return {}  # damaged: songs can still be made from files
+        entries = json.loads((CLIPS_DIR / "clips.json").read_text(encoding="utf-8"))
+        return {entry["name"]: entry for entry in entries}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}  # missing or damaged: songs can still be made from files
 
 
 def built_in_clips() -> tuple[ClipInfo, ...]:
@@ -66,24 +64,14 @@ def is_built_in(name: str) -> bool:
 
 def built_in_clip(name: str) -> SeedClip:
     """A built-in clip, CLIP_SAMPLES long. Raises KpopError when there is none of that name."""
-    entry = _catalogue().get(name)
-    if entry is None:
+    if not is_built_in(name):
         raise KpopError(
             f"There is no seed clip called {name}: choose one of {', '.join(_catalogue())} or a sound file."
         )
-    waveform = read_audio(CLIPS_DIR / f"{name}.flac")
-    return SeedClip(name, entry["title"], waveform, 0, _from_run_lengths(entry["labels"]))
-
-
-def run_lengths(labels: np.ndarray) -> list[list[int]]:
-    """Labels (n_steps, n_labels) as runs [length, classes ...], for JSON."""
-    edges = np.flatnonzero(np.any(np.diff(labels, axis=0), axis=1)) + 1
-    starts, stops = [0, *edges], [*edges, len(labels)]
-    return [[int(stop - start), *labels[start].tolist()] for start, stop in zip(starts, stops, strict=True)]
-
-
-def _from_run_lengths(runs: list[list[int]]) -> np.ndarray:
-    return np.repeat(np.array([run[1:] for run in runs], np.uint8), [run[0] for run in runs], axis=0)
+    entry = _catalogue()[name]
+    runs = np.array(entry["labels"])  # rows of [length, classes ...]
+    labels = np.repeat(runs[:, 1:].astype(np.uint8), runs[:, 0], axis=0)
+    return SeedClip(name, entry["title"], read_audio(CLIPS_DIR / f"{name}.flac"), labels=labels)
 
 
 def clip_from_file(source: BinaryIO | str | Path, name: str) -> SeedClip:
@@ -93,8 +81,8 @@ def clip_from_file(source: BinaryIO | str | Path, name: str) -> SeedClip:
     """
     from kpop.generation.recording import prepare_recording  # imports scipy, which the page must not wait for
 
-    waveform, first_slot, tempo_bpm = prepare_recording(read_audio(source, max_s=LONGEST_FILE_S), name)
-    return SeedClip(name, Path(name).stem, waveform, first_slot, None, tempo_bpm)
+    waveform, metre_position, tempo_bpm = prepare_recording(read_audio(source, max_s=LONGEST_FILE_S), name)
+    return SeedClip(name, Path(name).stem, waveform, metre_position, None, tempo_bpm)
 
 
 def find_clip(name: str) -> SeedClip:

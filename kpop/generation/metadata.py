@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, fields
 
 from kpop.errors import KpopError
-from kpop.generation.clips import built_in_clips
+from kpop.generation.clips import is_built_in
 from kpop.generation.titles import song_title, without_folders
 from kpop.settings import Settings
 
@@ -18,10 +18,9 @@ LONGEST_NAME = 255
 
 
 def song_tags(settings: Settings) -> dict[str, str]:
-    """Texts of the INFO list by their four-letter names; the comment holds every setting. For `wav_header`."""
+    """Tags for `wav_header`; the comment holds every setting."""
     plain = without_folders(settings)
-    own_clip = plain.clip not in {clip.name for clip in built_in_clips()}
-    comment = {"made_by": MADE_BY, "version": VERSION, **asdict(plain), "own_clip": own_clip}
+    comment = {"made_by": MADE_BY, "version": VERSION, **asdict(plain), "own_clip": not is_built_in(plain.clip)}
     return {"INAM": song_title(settings), "IART": MADE_BY, "ISFT": MADE_BY, "ICMT": json.dumps(comment)}
 
 

@@ -15,7 +15,7 @@ from kpop.codec.model import Codec
 from kpop.constants import FRAMES_PER_STEP, HOP_LENGTH, N_SECTION_CLASSES, STEPS_PER_BAR
 from kpop.corpus.score import KINDS
 from kpop.generation.clips import SeedClip
-from kpop.generation.seed import Seed, clip_hop, fit_rows
+from kpop.generation.seed import Seed, clip_hop, fit_rows, random_mask
 from kpop.lstm.model import TokenLstm
 from kpop.lstm.sampler import BatchState, Sampler
 from kpop.settings import Settings
@@ -28,24 +28,20 @@ OUTRO = [1 + 2 * KINDS.index("outro") + later for later in (0, 1)]
 WITHIN, BETWEEN, WITHIN_ENDING, BETWEEN_ENDING = 1, 2, 3, 4  # constraint ids: within four bars or between; 0 is none
 
 
-def _section_constraints() -> np.ndarray:
-    changes = np.ones((N_SECTION_CLASSES + 1, N_SECTION_CLASSES), bool)  # last row: after a mask token, any
-    np.fill_diagonal(changes, False)
-    no_outro = changes.copy()
-    no_outro[:, OUTRO] = False
-    stays = np.eye(N_SECTION_CLASSES, dtype=bool)
-    masks = np.ones((5, *changes.shape), bool)
-    masks[BETWEEN], masks[BETWEEN_ENDING] = no_outro, changes
-    masks[WITHIN], masks[WITHIN_ENDING] = np.vstack([stays, no_outro[-1:]]), np.vstack([stays, changes[-1:]])
-    return masks
-
-
-SECTION_CONSTRAINTS = _section_constraints()
+_changes = np.ones((N_SECTION_CLASSES + 1, N_SECTION_CLASSES), bool)  # last row: after a mask token, any
+np.fill_diagonal(_changes, False)
+_changes_but_no_outro = _changes.copy()
+_changes_but_no_outro[:, OUTRO] = False
+_stays = np.eye(N_SECTION_CLASSES, dtype=bool)
+SECTION_CONSTRAINTS = np.ones((5, *_changes.shape), bool)
 """bool (n_constraints, N_SECTION_CLASSES + 1, N_SECTION_CLASSES): whether a section label may follow another.
 
 Two rules that all corpus songs keep and that the LSTM forgets in long songs: the section's label changes every four
 bars and only there, and there is no outro before the last eight bars.
 """
+SECTION_CONSTRAINTS[BETWEEN], SECTION_CONSTRAINTS[BETWEEN_ENDING] = _changes_but_no_outro, _changes
+SECTION_CONSTRAINTS[WITHIN] = np.vstack([_stays, _changes_but_no_outro[-1:]])
+SECTION_CONSTRAINTS[WITHIN_ENDING] = np.vstack([_stays, _changes[-1:]])
 
 
 def constraint_ids(positions: np.ndarray, n_steps_left: int | None) -> np.ndarray:
@@ -67,14 +63,13 @@ class Pipeline:
     lstm: the float32 network, only with keep_lstm; the sampler has its own weights
     """
 
-    def __init__(self, codec: Codec, lstm: TokenLstm, info: dict, keep_lstm: bool = True) -> None:
+    def __init__(self, codec: Codec, lstm: TokenLstm, info: dict, keep_lstm: bool) -> None:
         self.codec, self.info, self.lstm_config = codec, info, lstm.config
         self.lstm = lstm if keep_lstm else None
         self.has_labels = info.get("knows_labels", True)
         self.sampler = Sampler(lstm, SECTION_CONSTRAINTS if self.has_labels else None)
         self.positions_per_step = info.get("metronome_rate", 1.0)
         self.n_labels, self.n_codebooks = lstm.config.n_labels, lstm.config.n_codebooks
-        self._layers = [0] * self.n_labels + [1 + band for band in codec.config.codebook_bands]
         self._encoded: OrderedDict[tuple, tuple[np.ndarray, np.ndarray]] = OrderedDict()
         self._encoding = threading.Lock()
 
@@ -89,8 +84,15 @@ class Pipeline:
 
     def seed(self, settings: Settings, clip: SeedClip, n_steps: int, rng: np.random.Generator) -> Seed:
         """The first n_steps of a song; rng decides which parts of them are random."""
-        edges = self.codec.config.band_edges_bins
-        return Seed(*self.encode_clip(clip), n_steps, settings.randomness, rng, self._layers, edges)
+        log_magnitudes, tokens = self.encode_clip(clip)
+        mask = random_mask(n_steps, 1 + len(self.codec.config.codebook_sizes), settings.randomness, rng)
+        bin_mask = np.repeat(mask[:, 1:], np.diff(self.codec.config.band_edges_bins), axis=1)
+        return Seed(
+            fit_rows(tokens, n_steps),  # a clip is too short only for a seed that is all random
+            mask[:, [0] * self.n_labels + [1 + band for band in self.codec.config.codebook_bands]],
+            fit_rows(log_magnitudes, n_steps * FRAMES_PER_STEP),
+            np.repeat(bin_mask, FRAMES_PER_STEP, axis=0),
+        )
 
     def encode_clip(self, clip: SeedClip) -> tuple[np.ndarray, np.ndarray]:
         """Log-magnitudes (n_steps * FRAMES_PER_STEP, N_BINS) float32 and tokens (n_steps, n_codebooks) int64 of a clip.
@@ -98,23 +100,19 @@ class Pipeline:
         Labels come before the codec's tokens; where they are unknown, mask tokens. The last few clips are cached.
         """
         key = (clip.name, clip.tempo_bpm, hash(clip.waveform.tobytes()))
-        with self._encoding:
+        with self._encoding, torch.inference_mode():
             if key not in self._encoded:
-                self._encoded[key] = self._encode_clip(clip)
+                log_magnitudes = analyse(clip.waveform, clip_hop(clip, self.positions_per_step))
+                tokens = encode(self.codec, log_magnitudes)
+                labels = np.tile(self.lstm_config.codebook_sizes[: self.n_labels], (len(tokens), 1))  # mask tokens
+                if clip.labels is not None and self.has_labels:
+                    leading = clip.labels[1 : 1 + len(tokens)]  # a step carries the labels of the step that follows
+                    labels[: len(leading)] = leading
+                self._encoded[key] = log_magnitudes, np.concatenate([labels, tokens], 1)
             self._encoded.move_to_end(key)
             while len(self._encoded) > N_CLIPS_KEPT:
                 self._encoded.popitem(last=False)
             return self._encoded[key]
-
-    @torch.inference_mode()
-    def _encode_clip(self, clip: SeedClip) -> tuple[np.ndarray, np.ndarray]:
-        log_magnitudes = analyse(clip.waveform, clip_hop(clip, self.positions_per_step))
-        tokens = encode(self.codec, log_magnitudes)
-        labels = np.tile(np.array(self.lstm_config.codebook_sizes[: self.n_labels]), (len(tokens), 1))  # mask tokens
-        if clip.labels is not None and self.has_labels:
-            leading = clip.labels[1 : 1 + len(tokens)]  # a step carries the labels of the step that follows
-            labels[: len(leading)] = leading
-        return log_magnitudes, np.concatenate([labels, tokens], 1)
 
 
 def analyse(waveform: np.ndarray, hop: float = HOP_LENGTH) -> np.ndarray:

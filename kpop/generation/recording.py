@@ -33,10 +33,15 @@ def prepare_recording(waveform: np.ndarray, name: str) -> tuple[np.ndarray, int,
         raise KpopError(f"{name} lasts only {len(waveform) / SAMPLE_RATE_HZ:.1f} s: two seconds or more are needed.")
     high_pass = butter(1, RUMBLE_HZ, "highpass", fs=SAMPLE_RATE_HZ, output="sos")
     waveform = sosfilt(high_pass, waveform - np.median(waveform)).astype(np.float32)
-    level = _block_rms(waveform)
+    blocks = waveform[: len(waveform) // BLOCK_SAMPLES * BLOCK_SAMPLES].reshape(-1, BLOCK_SAMPLES)
+    level = np.sqrt(np.mean(np.square(blocks, dtype=np.float64), axis=1))  # RMS (n_blocks,)
+    level[[0, -1]] = 0  # where a DC offset that is switched on or off clicks
     if level.max() < 10 ** (SILENCE_DBFS / 20):
         raise KpopError(f"{name} is silent in its first minute: choose a file, or make a sound, that can be heard.")
-    start, stop = _active_range(level)
+    noise = np.quantile(uniform_filter1d(level, NOISE_BLOCKS), NOISE_SHARE)
+    above_noise = min(noise * 10 ** (ABOVE_NOISE_DB / 20), level.max() * 10 ** (MAX_NOISE_DB / 20))
+    loud = np.flatnonzero(level >= max(above_noise, level.max() * 10 ** (MIN_LEVEL_DB / 20)))
+    start, stop = int(loud[0]) * BLOCK_SAMPLES, (int(loud[-1]) + 1) * BLOCK_SAMPLES
     if (length_s := (stop - start) / SAMPLE_RATE_HZ) < MIN_S:
         raise KpopError(f"{name} holds only {length_s:.1f} s of sound: two seconds or more are needed.")
     waveform *= np.float32(WORKING_RMS / level.max())
@@ -59,19 +64,3 @@ def _cut_on_beats(waveform: np.ndarray, start: int, stop: int, pulse: Pulse) -> 
     clip = normalise(np.pad(clip, (0, n_samples - len(clip))))
     in_clip = Pulse(pulse.tempo_bpm, n_steps * 60 / pulse.tempo_bpm / STEPS_PER_BEAT)
     return clip, first_metre_position(clip, in_clip, start > ATTACK_S * SAMPLE_RATE_HZ), pulse.tempo_bpm
-
-
-def _block_rms(waveform: np.ndarray) -> np.ndarray:
-    """RMS (n_blocks,); 0 for the first and the last block, where a DC offset that is switched on or off clicks."""
-    blocks = waveform[: len(waveform) // BLOCK_SAMPLES * BLOCK_SAMPLES].reshape(-1, BLOCK_SAMPLES)
-    level = np.sqrt(np.mean(np.square(blocks, dtype=np.float64), axis=1))
-    level[[0, -1]] = 0
-    return level
-
-
-def _active_range(level: np.ndarray) -> tuple[int, int]:
-    """First sample, and one past the last, of what is louder than the background noise."""
-    noise = np.quantile(uniform_filter1d(level, NOISE_BLOCKS), NOISE_SHARE)
-    above_noise = min(noise * 10 ** (ABOVE_NOISE_DB / 20), level.max() * 10 ** (MAX_NOISE_DB / 20))
-    loud = np.flatnonzero(level >= max(above_noise, level.max() * 10 ** (MIN_LEVEL_DB / 20)))
-    return int(loud[0]) * BLOCK_SAMPLES, (int(loud[-1]) + 1) * BLOCK_SAMPLES

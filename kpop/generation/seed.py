@@ -2,7 +2,6 @@
 the song's time axis, which depends on the clip."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -67,7 +66,7 @@ def song_grid(settings: Settings, clip: SeedClip, positions_per_step: float = 1.
     four bars, half of the song, and the clip. Of an all-random seed's clip, neither tempo nor length remains."""
     exact_hop, n_clip_steps, metre_position = HOP_LENGTH, SEED_STEPS, 0
     if settings.randomness < 1:
-        exact_hop, metre_position = clip_hop(clip, positions_per_step), clip.first_slot
+        exact_hop, metre_position = clip_hop(clip, positions_per_step), clip.metre_position
         n_clip_steps = int(len(clip.waveform) / (exact_hop * FRAMES_PER_STEP))
     hop = round(exact_hop)
     n_samples = None if endless else round(settings.length_s * SAMPLE_RATE_HZ)
@@ -77,49 +76,36 @@ def song_grid(settings: Settings, clip: SeedClip, positions_per_step: float = 1.
     return SongGrid(hop, n_samples, n_steps, n_seed_steps, metre_position, positions_per_step)
 
 
+@dataclass
 class Seed:
     """The partially random seed of one song.
 
     tokens: (n_steps, n_codebooks) int64, of the clip alone until insert_random() has replaced what is to be random
-    is_random: whether any of it is
+    token_mask: bool (n_steps, n_codebooks), which of them are to be random
+    log_magnitudes: (n_frames, N_BINS) float32, of the clip
+    bin_mask: bool (n_frames, N_BINS), which of them are to be random
     """
 
-    def __init__(
-        self,
-        log_magnitudes: np.ndarray,
-        tokens: np.ndarray,
-        n_steps: int,
-        randomness: float,
-        rng: np.random.Generator,
-        layers: list[int],
-        band_edges_bins: tuple[int, ...],
-    ) -> None:
-        """log_magnitudes, tokens: of the clip, see Pipeline.encode_clip()
+    tokens: np.ndarray
+    token_mask: np.ndarray
+    log_magnitudes: np.ndarray
+    bin_mask: np.ndarray
 
-        layers: of each codebook; 0 for labels, 1 + b for the band band_edges_bins[b] to band_edges_bins[b + 1]
-        """
-        self.n_steps, self._layers, self._band_edges_bins = n_steps, layers, band_edges_bins
-        self.tokens = fit_rows(tokens, n_steps)  # a clip is too short only for a seed that is all random
-        self._log_magnitudes = fit_rows(log_magnitudes, n_steps * FRAMES_PER_STEP)
-        self._mask = random_mask(n_steps, max(layers) + 1, randomness, rng)
-        self.is_random = bool(self._mask.any())
+    @property
+    def is_random(self) -> bool:
+        """Whether any of it is to be random."""
+        return bool(self.bin_mask.any() or self.token_mask.any())
 
     def insert_random(self, start: int, sampled: np.ndarray) -> None:
         """Replace tokens from step `start` on by sampled ones (n, n_codebooks), where the mask says so."""
-        steps = slice(start, min(start + len(sampled), self.n_steps))
-        mask = self._mask[steps][:, self._layers]
-        self.tokens[steps] = np.where(mask, sampled[: steps.stop - steps.start], self.tokens[steps])
+        steps = slice(start, start + len(sampled))
+        np.copyto(self.tokens[steps], sampled[: len(self.tokens) - start], where=self.token_mask[steps])
 
     def restore_clip(self, first_frame: int, decoded: np.ndarray) -> np.ndarray:
         """Replace decoded log-magnitudes (n_frames, N_BINS), which begin at first_frame, in place, by the clip's own
         wherever the seed is not random: there, quantization would only add error. Returns `decoded`."""
-        n_frames = min(len(self._log_magnitudes) - first_frame, len(decoded))
-        if n_frames <= 0:
-            return decoded
-        frames = np.arange(first_frame, first_frame + n_frames)
-        for band, (low, high) in enumerate(pairwise(self._band_edges_bins)):
-            kept = np.flatnonzero(~self._mask[frames // FRAMES_PER_STEP, 1 + band])
-            decoded[kept, low:high] = self._log_magnitudes[first_frame + kept, low:high]
+        kept = self.log_magnitudes[first_frame:][: len(decoded)]
+        np.copyto(decoded[: len(kept)], kept, where=~self.bin_mask[first_frame:][: len(decoded)])
         return decoded
 
 

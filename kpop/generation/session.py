@@ -113,8 +113,8 @@ class GenerationSession:
     @property
     def piece_ready(self) -> bool:
         """Whether there are enough steps for the next piece."""
-        enough = len(self._chunks_to_render) * CHUNK_STEPS >= self._piece_steps
-        return not self.rendered and (enough or self._n_known == self.grid.n_steps)
+        is_complete = self._n_known == self.grid.n_steps
+        return not self.rendered and (is_complete or len(self._chunks_to_render) >= self._piece_chunks)
 
     def render_piece(self) -> bytes:
         """The next piece of the song, 16-bit little-endian PCM."""
@@ -143,18 +143,17 @@ class GenerationSession:
 
     def _step_generator(self) -> Generator[tuple[Chunk, bool], np.ndarray, None]:
         """Chunks to be stepped, and whether the slot must be reset before; is sent the chunk's tokens."""
-        seed, n_steps, rng = self.seed, self.grid.n_steps, self._rng(SEED_RNG)
-        starts = range(0, seed.n_steps, CHUNK_STEPS)
-        for start in starts:
+        seed, n_seed, n_steps, rng = self.seed, self.grid.n_seed_steps, self.grid.n_steps, self._rng(SEED_RNG)
+        for start in range(0, n_seed, CHUNK_STEPS):
             if seed.is_random:
                 sampled = yield self._sampled_chunk(start, rng, SEED_TEMPERATURE, constrained=False), start == 0
                 seed.insert_random(start, sampled)
             self._append(seed.tokens[start : start + CHUNK_STEPS])
-        for start in starts:
+        for start in range(0, n_seed, CHUNK_STEPS):
             tokens = seed.tokens[start : start + CHUNK_STEPS]
             yield Chunk(UNASSIGNED, self.grid.metre_positions(start, start + len(tokens)), tokens), start == 0
         rng = self._rng(SONG_RNG)
-        for start in count(seed.n_steps, CHUNK_STEPS) if n_steps is None else range(seed.n_steps, n_steps, CHUNK_STEPS):
+        for start in count(n_seed, CHUNK_STEPS) if n_steps is None else range(n_seed, n_steps, CHUNK_STEPS):
             tokens = yield self._sampled_chunk(start, rng, self.settings.temperature, constrained=True), False
             self._append(tokens if n_steps is None else tokens[: n_steps - start])
 
@@ -175,12 +174,13 @@ class GenerationSession:
         self._n_known += len(tokens)
 
     @property
-    def _piece_steps(self) -> int:
-        return FIRST_PIECE_STEPS if self._n_taken < FIRST_PIECE_STEPS * N_FIRST_PIECES else PIECE_STEPS
+    def _piece_chunks(self) -> int:
+        is_early = self._n_taken < FIRST_PIECE_STEPS * N_FIRST_PIECES
+        return (FIRST_PIECE_STEPS if is_early else PIECE_STEPS) // CHUNK_STEPS
 
     def _take_steps(self) -> np.ndarray:
         """Tokens (n, n_codebooks) of the next piece."""
-        n_chunks = min(self._piece_steps // CHUNK_STEPS, len(self._chunks_to_render))
+        n_chunks = min(self._piece_chunks, len(self._chunks_to_render))
         steps = np.concatenate([self._chunks_to_render.popleft() for _ in range(n_chunks)])
         self._n_taken += len(steps)
         return steps

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -32,10 +32,34 @@ SHAPES = {  # weights by the number of titles in each, so that few songs share o
 
 
 def song_title(settings: Settings) -> str:
-    """Two to five words such as "Neon Butterfly": the same for equal settings, on every machine."""
-    draw = _Draw(settings)
-    while (title := _compose(draw, settings)).lower() in WORDS["taken"]:
-        pass
+    """Two to five words such as "Neon Butterfly", in the mood of the seed clip (of files, a random one): the same for
+    equal settings, on every machine."""
+    draws = _draws(settings)
+
+    def pick(options: Sequence[str]) -> str:
+        return options[next(draws) % len(options)]
+
+    story = next((clip.story for clip in built_in_clips() if clip.name == settings.clip), "")
+    mood_of_clip = next((mood for mood in MOODS if mood in story.split()), None)
+    wild = settings.temperature >= WILD_TEMPERATURE
+    title = ""
+    while not title or title.lower() in WORDS["taken"]:
+        mood = mood_of_clip or pick(MOODS)
+        moods = [mood, mood, "any", *["wild"] * (3 * wild)]
+        adjectives, nouns = ([word for each in moods for word in WORDS[kind][each]] for kind in ("adjectives", "nouns"))
+        noun = pick(nouns)
+        title = pick([shape for shape, weight in SHAPES.items() for _ in range(weight)]).format(
+            a=pick(adjectives),
+            n=noun,
+            other=pick([other for other in nouns if other != noun]),
+            ending=pick(WORDS["endings"]),
+            call=pick(WORDS["calls"]),
+            aside=pick([*(WORDS["asides"]["wild"] if wild else ()), *WORDS["asides"]["any"]]),
+            place=pick(WORDS["places"]),
+            hour=next(draws) % 12,
+            minute=next(draws) % 60,
+            half=pick(("AM", "AM", "PM")),
+        )
     return title
 
 
@@ -50,39 +74,11 @@ def without_folders(settings: Settings) -> Settings:
     return replace(settings, clip=Path(settings.clip).name, model=Path(settings.model).name.removesuffix(SUFFIX))
 
 
-class _Draw:
-    """Pseudo-random draws from a chain of BLAKE2b hashes of the settings; unlike `random`, the same in any Python."""
-
-    def __init__(self, settings: Settings) -> None:
-        values = asdict(without_folders(settings))
-        plain = {key: value if isinstance(value, str) else float(value) for key, value in values.items()}
-        self._digest = hashlib.blake2b(json.dumps(plain, sort_keys=True).encode()).digest()
-
-    def below(self, n: int) -> int:
-        self._digest = hashlib.blake2b(self._digest).digest()
-        return int.from_bytes(self._digest[:8], "big") % n
-
-    def pick(self, options: Sequence[str]) -> str:
-        return options[self.below(len(options))]
-
-
-def _compose(draw: _Draw, settings: Settings) -> str:
-    """One title in the mood of the seed clip; clips without a story get a random mood."""
-    story = next((clip.story for clip in built_in_clips() if clip.name == settings.clip), "")
-    mood = next((mood for mood in MOODS if mood in story.split()), None) or draw.pick(MOODS)
-    wild = settings.temperature >= WILD_TEMPERATURE
-    moods = [mood, mood, "any", *["wild"] * (3 * wild)]
-    adjectives, nouns = ([word for mood in moods for word in WORDS[kind][mood]] for kind in ("adjectives", "nouns"))
-    noun = draw.pick(nouns)
-    return draw.pick([shape for shape, weight in SHAPES.items() for _ in range(weight)]).format(
-        a=draw.pick(adjectives),
-        n=noun,
-        other=draw.pick([other for other in nouns if other != noun]),
-        ending=draw.pick(WORDS["endings"]),
-        call=draw.pick(WORDS["calls"]),
-        aside=draw.pick([*(WORDS["asides"]["wild"] if wild else ()), *WORDS["asides"]["any"]]),
-        place=draw.pick(WORDS["places"]),
-        hour=draw.below(12),
-        minute=draw.below(60),
-        half=draw.pick(("AM", "AM", "PM")),
-    )
+def _draws(settings: Settings) -> Iterator[int]:
+    """Numbers below 2**64 from a chain of BLAKE2b hashes of the settings; unlike `random`, the same in any Python."""
+    values = asdict(without_folders(settings))
+    plain = {key: value if isinstance(value, str) else float(value) for key, value in values.items()}
+    digest = hashlib.blake2b(json.dumps(plain, sort_keys=True).encode()).digest()
+    while True:
+        digest = hashlib.blake2b(digest).digest()
+        yield int.from_bytes(digest[:8], "big")
