@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 import scipy.fft
 from numba import njit
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import correlate1d, uniform_filter1d
 
 from kpop.audio.stft import ANALYSIS_WINDOW, SAMPLES_BEFORE_CENTRE, SYNTHESIS_WINDOW, WINDOW, frame_count
@@ -200,7 +201,7 @@ def _griffin_lim(
         # The transform is linear: momentum on samples equals momentum on spectra, on a quarter of the numbers.
         moved = rows if previous is None else rows + MOMENTUM * (rows - previous)
         previous = rows
-        frames = np.hstack([moved[i : i + len(magnitude)] for i in range(len(overlap) + 1)])[:, :N_FFT]
+        frames = sliding_window_view(moved.reshape(-1), N_FFT)[:: moved.shape[1]][: len(magnitude)]
         consistent = scipy.fft.rfft(frames * ANALYSIS_WINDOW, axis=1, overwrite_x=True)
         spectrum = consistent * (magnitude / np.maximum(np.abs(consistent), TINY))
     return spectrum
