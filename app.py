@@ -30,14 +30,14 @@ def page() -> None:
     st.set_page_config("Twice4Life", page_icon=str(STATIC_DIR / "icon.svg"), layout="wide")
     preload()
     if is_booth():
-        return booth(base_path())
+        return booth()
     session, head = get_session(), st.container(key="head")
     left, right = st.columns([5, 8], gap="large")
     with right:
         layout = make_layout()
     session.update(get_engine())
-    if submitted := session.submit(get_engine(), base_path()):
-        draw_player(session, layout, base_path())  # before all else, so that the browser requests the song at once
+    if submitted := session.submit(get_engine()):
+        draw_player(session, layout)  # before all else, so that the browser requests the song at once
     with head:
         st.html(style("page"))
         st.html(MASTHEAD)
@@ -51,7 +51,7 @@ def page() -> None:
         show_buttons(session)
     show_songs(session, layout)
     if not submitted:
-        draw_player(session, layout, base_path())
+        draw_player(session, layout)
     with layout.below:
         show_actions(session)
         similarity = st.container()
@@ -86,7 +86,7 @@ def show_more(session: SessionState, choice: Choice) -> None:
     with st.container(key="more"):
         show_history(session.history)
         feedback_corner()
-        hear_it_learn(choice.settings.model, base_path())
+        hear_it_learn(choice.settings.model)
         how_it_works(song, choice.settings)
 
 

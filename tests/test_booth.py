@@ -21,7 +21,7 @@ WINNER, LOSER = Settings(temperature=WILD), Settings(temperature=TAME)
 PAGE = """
 import streamlit as st
 from kpop.ui.booth import booth, is_booth
-booth("") if is_booth() else st.text("no booth")
+booth() if is_booth() else st.text("no booth")
 """
 
 
@@ -33,7 +33,7 @@ class FakeSession:
     def request(self, settings: Settings, endless: bool) -> None:
         self.requested, self.endless = settings, endless
 
-    def submit(self, engine: object, base_path: str) -> bool:
+    def submit(self, engine: object) -> bool:
         self.jobs = (SimpleNamespace(),)
         return True
 
@@ -45,7 +45,7 @@ def songs(monkeypatch):
     monkeypatch.setenv(feedback.VARIABLE, feedback.OFF)
     monkeypatch.setattr(ui, "sample_settings", lambda: Settings(clip=rng.choice(CLIPS)))
     monkeypatch.setattr(ui, "SessionState", FakeSession)
-    monkeypatch.setattr(ui, "player_data", lambda session, base_path: {"tracks": [], "play": None})
+    monkeypatch.setattr(ui, "player_data", lambda session: {"tracks": [], "play": None})
     ui.wins.cache_clear()
     yield
     ui.wins.cache_clear()
@@ -66,7 +66,7 @@ def duel(seed: int = 3, clip: str | None = "neon-rain", complete: bool = True) -
     booth.choose()
     booth.pick(clip)
     for session in booth.sessions if complete else ():
-        session.submit(None, "")
+        session.submit(None)
     return booth
 
 

@@ -44,7 +44,7 @@ def test_a_keyboard_is_enough_for_a_duel_a_vote_and_the_radio(booth):
     score = booth.locator(".booth-score")
     assert score.get_attribute("aria-label") in ("Today: tame 1, wild 0", "Today: tame 0, wild 1")
     assert all(half.bounding_box()["width"] > 150 for half in score.locator("b").all())  # the one with 0, too
-    press("r")
+    press("e")
     booth.get_by_text("Endless radio", exact=True).first.wait_for()
     booth.wait_for_function(f"{AUDIO}.duration === Infinity && {AUDIO}.currentTime > 1")
     press("Escape")
@@ -54,7 +54,7 @@ def test_a_keyboard_is_enough_for_a_duel_a_vote_and_the_radio(booth):
 def test_a_duel_without_a_touch_plays_both_variations_and_then_starts_over(booth):
     booth.keyboard.press("Space")
     show(booth, "surprise")
-    booth.keyboard.press("Space")
+    booth.keyboard.press("s")
     show(booth, "vote-0")
     booth.wait_for_function(SECOND)  # long after five seconds
     assert booth.evaluate(f"{AUDIO}.currentTime") > 7

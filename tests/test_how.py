@@ -69,7 +69,7 @@ def test_what_was_not_measured_and_what_cannot_be_read_is_left_out(monkeypatch, 
 def test_no_section_makes_the_page_wait_for_heavy_libraries():
     code = (
         "import sys, kpop.ui.controls, kpop.ui.feedback, kpop.ui.history, kpop.ui.how as how, kpop.ui.similarity\n"
-        "from kpop.settings import Settings; how._cards(None, Settings())\n"
+        "from kpop.settings import Settings; how.cards(None, Settings())\n"
         "print([name for name in ('torch', 'scipy', 'librosa', 'soundfile', 'numba', 'segno') if name in sys.modules])"
     )
     root = Path(__file__).parents[1]

@@ -114,7 +114,7 @@ def page(model: str) -> AppTest:
     def section(model: str) -> None:
         from kpop.ui.learning import hear_it_learn
 
-        hear_it_learn(model, "/base")
+        hear_it_learn(model)
 
     return AppTest.from_function(section, args=(model,)).run()
 
@@ -122,6 +122,7 @@ def page(model: str) -> AppTest:
 @pytest.fixture
 def decoded(monkeypatch, made) -> MagicMock:
     monkeypatch.setattr(learning, "_trainings", {})
+    monkeypatch.setattr(learning, "base_path", lambda: "/base")
     monkeypatch.setattr(learning, "get_engine", MagicMock())
     monkeypatch.setattr(learning, "decode_training", MagicMock(return_value=made))
     return learning.decode_training

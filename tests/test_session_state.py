@@ -71,9 +71,10 @@ def finish_all(session: SessionState, engine: Engine) -> None:
     session.update(engine)
 
 
-def test_a_song_plays_from_its_url_while_it_is_made_and_stays_there_when_it_is_finished(session, engine):
+def test_a_song_plays_from_its_url_while_it_is_made_and_stays_there_when_it_is_finished(session, engine, monkeypatch):
+    monkeypatch.setattr(session_state, "base_path", lambda: "/base")
     session.request(SHORT)
-    session.submit(engine, "/base")
+    session.submit(engine)
     (file,) = session.files
     assert session.play == file.url("/base")
     assert session.job
@@ -86,11 +87,11 @@ def test_a_song_plays_from_its_url_while_it_is_made_and_stays_there_when_it_is_f
 
 def test_a_request_cancels_the_one_before_and_its_song_never_appears(session, engine):
     session.request(SHORT)
-    session.submit(engine, "")
+    session.submit(engine)
     former = session.rendering
     session.request(replace(SHORT, seed_number=8))
-    session.submit(engine, "")
-    assert not session.submit(engine, "")
+    session.submit(engine)
+    assert not session.submit(engine)
     assert [job.cancelled for job in engine.jobs] == [True, False]
     former.wait(TIMEOUT_S)
     session.update(engine)
@@ -101,7 +102,7 @@ def test_a_request_cancels_the_one_before_and_its_song_never_appears(session, en
 
 def test_the_status_is_one_line_queue_first_and_then_progress(session, engine):
     session.request(SHORT)
-    session.submit(engine, "")
+    session.submit(engine)
     job = session.job
     job.queue_position = 3
     assert session.status == "Number 3 in the queue…"
@@ -118,7 +119,7 @@ def test_the_status_is_one_line_queue_first_and_then_progress(session, engine):
 
 def test_an_endless_song_has_no_progress_and_is_never_put_on_the_page(session, engine):
     session.request(SHORT, endless=True)
-    assert session.submit(engine, "")
+    assert session.submit(engine)
     assert session.rendering is None
     assert session.status == "Dreaming up the song…"
     session.job.pcm.append(bytes(100))
@@ -127,7 +128,7 @@ def test_an_endless_song_has_no_progress_and_is_never_put_on_the_page(session, e
 
 def test_variations_are_shown_together_and_do_not_play_by_themselves(session, engine):
     session.request(*TWO, own_clip=OWN)
-    assert session.submit(engine, "")
+    assert session.submit(engine)
     finish_all(session, engine)
     assert tuple(song.settings for song in session.songs) == TWO
     assert all(job.clip is OWN for job in engine.jobs)
@@ -138,7 +139,7 @@ def test_variations_are_shown_together_and_do_not_play_by_themselves(session, en
 def test_a_refusal_cancels_the_other_variations_and_is_a_sentence_until_the_next_request(session, engine):
     engine.room = 1
     session.request(*TWO)
-    assert not session.submit(engine, "")
+    assert not session.submit(engine)
     assert [job.cancelled for job in engine.jobs] == [True]
     assert "try again" in session.error
     assert session.job is None
@@ -148,12 +149,12 @@ def test_a_refusal_cancels_the_other_variations_and_is_a_sentence_until_the_next
 
 def test_another_version_stands_beside_the_song_which_stays_as_it_is(session, engine):
     session.request(SHORT, own_clip=OWN)
-    assert session.submit(engine, "")
+    assert session.submit(engine)
     finish_all(session, engine)
     (song,) = session.songs
     for temperature in (1.6, 0.4):
         session.request(replace(SHORT, temperature=temperature), own_clip=OWN, beside=True)
-        assert session.submit(engine, "")
+        assert session.submit(engine)
         finish_all(session, engine)
         assert session.songs[0] is song
         assert [each.settings.temperature for each in session.songs] == [1.0, temperature]
@@ -163,7 +164,7 @@ def test_another_version_stands_beside_the_song_which_stays_as_it_is(session, en
 def test_a_session_that_ends_cancels_its_songs_and_frees_their_memory(engine):
     session = SessionState()
     session.request(SHORT)
-    session.submit(engine, "")
+    session.submit(engine)
     (job,), rendering, file = session.jobs, session.rendering, weakref.ref(session.files[0])
     session = None
     gc.collect()

@@ -27,20 +27,13 @@ from kpop.ui.sharing import settings_from_query
 SONG_S, DUEL_S, IDLE_S, IDLE_RANGE_S = 40.0, 20.0, 60, (5, 600)
 TAME, WILD = 0.81, 1.31  # temperatures that no slider gives: they mark the votes of duels in the store
 N_SAMPLES = 8  # of settings, until the clip is another one than the last song's
+ATTRACT, CHOOSE, DUEL, VERDICT, RADIO = "attract", "choose", "duel", "verdict", "radio"  # scenes
 WORDS = '<div class="booth-words" role="status"><h1>{}</h1><p>{}</p></div>'
 SONG = '<div class="booth-song">{}<div class="booth-words"><p class="kicker">{}</p><h1>{}</h1><p>{}</p></div></div>'
 SCORE = (
     '<div class="booth-score" role="img" aria-label="Today: tame {0}, wild {1}">'
     '<b style="flex-grow:{0}">Tame {0}</b><b style="flex-grow:{1}">{1} Wild</b></div>'
 )
-ATTRACT, CHOOSE, DUEL, VERDICT, RADIO = "attract", "choose", "duel", "verdict", "radio"  # scenes
-KEYS = {
-    ATTRACT: "[Space] start [R] radio",
-    CHOOSE: "[←] [→] move [Enter] pick [Space] surprise [Esc] start over",
-    DUEL: "[1] [2] hear [←] [→] vote [Esc] start over",
-    VERDICT: "[Space] another round [R] radio [Esc] start over",
-    RADIO: "[Space] start [Esc] back",
-}
 QUESTIONS = {
     CHOOSE: ("Pick a beginning", "The machine dreams it on, twice. You say which one is better."),
     DUEL: ("Which one is better?", "The same beginning, two moods. Hear both, then vote."),
@@ -56,9 +49,9 @@ attend = st.components.v2.component(
 @cache
 def wins() -> list[Vote]:
     """The winners' votes of all duels: read from the store once, then added to in memory."""
-    store, votes = open_store(TIMEOUT_S), []
+    votes = []
     with suppress(KpopError):
-        votes = store.votes() if store else []
+        votes = store.votes() if (store := open_store(TIMEOUT_S)) else []
     return [vote for vote in votes if vote.kind == KEPT and vote.settings.temperature in (TAME, WILD)]
 
 
@@ -90,7 +83,7 @@ class Booth:
         self.start_over()
 
     def start_over(self) -> None:
-        self.scene, self.wild, self.winner = ATTRACT, 0, None
+        self.scene, self.winner = ATTRACT, None
         self.next_song()
 
     def next_song(self) -> None:
@@ -147,8 +140,8 @@ def is_booth() -> bool:
     return st.query_params.get("booth") == "1"
 
 
-def booth(base_path: str) -> None:
-    """Draw the whole page. base_path: of the page on its server, "" for the root."""
+def booth() -> None:
+    """Draw the whole page."""
     if "booth" not in st.session_state:
         requested = settings_from_query(st.query_params, Settings(length_s=SONG_S))
         st.session_state.booth = Booth(requested.length_s, random_generator())
@@ -156,7 +149,7 @@ def booth(base_path: str) -> None:
     with suppress(KeyError, ValueError):
         idle_s = min(max(int(st.query_params["idle"]), IDLE_RANGE_S[0]), IDLE_RANGE_S[1])
     for session in state.sessions:
-        if session.submit(get_engine(), base_path) and session.rendering:
+        if session.submit(get_engine()) and session.rendering:
             session.rendering.cancel()  # the player draws the song as it grows: no finished figure is needed
             session.rendering = None
     st.html(style("booth") + cover_style(".st-key-booth-clip-{} button::before", built_in_clips()))
@@ -165,19 +158,18 @@ def booth(base_path: str) -> None:
     with st.container(key="booth-tracks"):
         for index, session in enumerate(state.sessions):
             with st.container(key=f"booth-track-{index}"):
-                show_frame(state, index, session)
+                show_frame(session, index)
     with st.container(key="booth-foot"):
         show_buttons(state)
-        st.html(f'<p class="booth-keys">{KEYS[state.scene].replace("[", "<kbd>").replace("]", "</kbd>")}</p>')
     with st.container(key="booth-players"):
         _button("next", "Another song", state.next_song)
         attend(key="attendant", data=[{"idle_s": idle_s}])
-        draw_player(state, base_path)
+        draw_player(state)
     if state.error:
         st.error(state.error)
 
 
-def draw_player(state: Booth, base_path: str) -> None:
+def draw_player(state: Booth) -> None:
     """A fragment: once completeness or error have changed, the whole page is drawn again."""
     shown = state.complete, state.error
 
@@ -185,7 +177,7 @@ def draw_player(state: Booth, base_path: str) -> None:
     def update() -> None:
         if shown != (state.complete, state.error):
             st.rerun()
-        data = [player_data(session, base_path) for session in state.sessions]
+        data = [player_data(session) for session in state.sessions]
         tracks = [track | {"plot": f"booth-track-{i}"} for i, each in enumerate(data) for track in each["tracks"]]
         show_player(key="player", data=[data[0] | {"tracks": tracks}])
 
@@ -208,38 +200,38 @@ def headline(state: Booth) -> str:
     return SONG.format(cover, kicker, html.escape(song_title(state.songs[0])), " · ".join(facts))
 
 
-def show_frame(state: Booth, index: int, session: SessionState) -> None:
+def show_frame(session: SessionState, index: int) -> None:
     """The empty figure over which the player draws a song's spectrogram."""
-    if session.job:
+    if song := session.job and session.preview:
         from kpop.ui.spectrogram import empty_figure  # imports scipy, which the page must not wait for
 
-        figure = empty_figure(session.preview.length_s, session.preview.seed_end_s, booth=True)
-        alt = f"Spectrogram of {LETTERS[index] if len(state.songs) > 1 else session.preview.title}"
+        figure, alt = empty_figure(song.length_s, song.seed_end_s), f"Spectrogram {LETTERS[index]}: {song.title}"
         st.plotly_chart(figure, config=STILL, key=f"booth-plot-{index}", alt=alt, height="stretch")
 
 
 def show_buttons(state: Booth) -> None:
-    """What can be pressed in this scene; booth.js presses them by keys, and some by itself."""
-    scene = state.scene
+    """What can be pressed in this scene, also by keys; booth.js presses some by itself."""
+    scene, wide = state.scene, {"width": "stretch"}
     with st.container(key="booth-corner", horizontal=True):
         if scene in (ATTRACT, CHOOSE):
-            _button("tune-in", "Endless radio", state.play_radio, icon=":material/radio:")
+            _button("tune-in", "Endless radio", state.play_radio, icon=":material/radio:", shortcut="E")
         if scene != ATTRACT:
-            _button("home", "Start over", state.start_over, icon=":material/replay:")
+            _button("home", "Start over", state.start_over, icon=":material/replay:", shortcut="Esc")
     with st.container(key=f"booth-{scene}", horizontal=scene in (DUEL, VERDICT)):
         if scene in (ATTRACT, RADIO):
-            _button("touch", "**Touch anywhere** or press Space: make your own song", state.choose)
+            label = "**Touch anywhere** or press Space: make your own song"
+            _button("touch", label, state.choose, shortcut="Space")
         elif scene == CHOOSE:
             for i, clip in enumerate(built_in_clips(), 1):
                 _button(f"clip-{i}", clip.title, state.pick, clip.name)
-            _button("surprise", "Surprise me", state.pick, None)
+            _button("surprise", "Surprise me", state.pick, None, shortcut="S")
         elif scene == DUEL:
-            for i, letter in enumerate(LETTERS[:2]):
-                options = {"disabled": not state.complete, "width": "stretch"}
-                _button(f"vote-{i}", f"{letter} is better", state.vote, i, **options)
+            for i, shortcut in enumerate(("Left", "Right")):
+                options = {"disabled": not state.complete, "shortcut": shortcut}
+                _button(f"vote-{i}", f"{LETTERS[i]} is better", state.vote, i, **options, **wide)
         else:
-            _button("again", "Another round", state.choose, width="stretch")
-            _button("radio", "Endless radio", state.play_radio, width="stretch")
+            _button("again", "Another round", state.choose, shortcut="Space", **wide)
+            _button("radio", "Endless radio", state.play_radio, shortcut="E", **wide)
 
 
 def _button(name: str, label: str, callback, *args, **options) -> None:

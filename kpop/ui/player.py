@@ -2,19 +2,18 @@
 
 import html
 import random
-from dataclasses import asdict, fields, replace
-from typing import NamedTuple
+from collections import namedtuple
+from dataclasses import asdict, replace
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from kpop.engine import get_engine
 from kpop.settings import RANDOMNESS_RANGE, TEMPERATURE_RANGE, Settings
-from kpop.ui.assets import STATIC_DIR
+from kpop.ui.assets import STATIC_DIR, base_path
 from kpop.ui.controls import N_VARIATIONS
 from kpop.ui.feedback import record_kept
 from kpop.ui.session_state import SessionState, set_controls
-from kpop.ui.song import SongPreview
+from kpop.ui.song import PageSong
 
 REDRAW_S = 0.5
 STILL = {"displayModeBar": False, "scrollZoom": False}  # a finger scrolls past the figure
@@ -31,6 +30,7 @@ SENT = (
 )
 N_BARS = 36
 HEADING = '<h2 class="now"{}>{}</h2><p class="facts">{}</p>'
+FACTS = "temperature {0.temperature:.2f} · seed randomness {0.randomness:.2f}"
 LABELS = {"randomness": "seed randomness", "seed_number": "seed number"}  # other fields: their names
 FAR = 0.5  # a difference in settings that everybody hears
 CHANGES = {"Temperature": ("temperature", TEMPERATURE_RANGE), "Seed randomness": ("randomness", RANDOMNESS_RANGE)}
@@ -43,14 +43,8 @@ show_player = st.components.v2.component(
     isolate_styles=False,
 )
 
-
-class Layout(NamedTuple):
-    """Containers that are there on every run, so that nothing in them is drawn anew because something else appears."""
-
-    first: DeltaGenerator
-    player: DeltaGenerator
-    others: DeltaGenerator
-    below: DeltaGenerator
+# Containers that are there on every run, so that nothing in them is drawn anew because something else appears.
+Layout = namedtuple("Layout", ["first", "player", "others", "below"])
 
 
 def make_layout() -> Layout:
@@ -58,7 +52,7 @@ def make_layout() -> Layout:
     return Layout(*(st.container(key=f"layout-{name}") for name in Layout._fields))
 
 
-def draw_player(session: SessionState, layout: Layout, base_path: str) -> None:
+def draw_player(session: SessionState, layout: Layout) -> None:
     """A fragment, at the same place on every run: elsewhere the player would be made anew, and fall silent.
 
     Once the session is no longer busy, or its songs have been rendered, the whole page is drawn again.
@@ -69,37 +63,29 @@ def draw_player(session: SessionState, layout: Layout, base_path: str) -> None:
     def update() -> None:
         if (session.rendering and session.rendering.finished) or (was_busy and not session.busy):
             st.rerun()
-        show_player(key="player", data=[player_data(session, base_path)])  # a dict would make Streamlit load pandas
+        show_player(key="player", data=[player_data(session)])  # a dict would make Streamlit load pandas
 
     with layout.player:
         update()
 
 
-def player_data(session: SessionState, base_path: str) -> dict:
+def player_data(session: SessionState) -> dict:
     """For player.js: the songs on the page, or the one in the making; which of them is to start; status and error."""
-    songs = [(session.files[0], session.preview)] if session.job else [(song.file, song) for song in session.songs]
+    songs = [replace(session.preview, file=session.files[0])] if session.job else session.songs
     tracks = [
-        {"url": file.url(base_path), "title": song.title, "length_s": song.length_s, "beat": asdict(song.beat)}
+        {"url": song.file.url(base_path()), "title": song.title, "length_s": song.length_s, "beat": asdict(song.beat)}
         | {"plot": f"track-{i}"}
-        for i, (file, song) in enumerate(songs)
+        for i, song in enumerate(songs)
     ]
-    if session.job:
-        tracks[0]["growth"] = _growth(session)
+    if session.job and session.job.pcm.n_bytes:
+        from kpop.ui.spectrogram import GrowingSpectrogram, png_uri  # imports scipy, which the page must not wait for
+
+        growing = session.growing = session.growing or GrowingSpectrogram(session.job.pcm)
+        growing.update()
+        if len(growing.columns):
+            from_s, to_s = growing.span_s
+            tracks[0]["growth"] = {"image": png_uri(growing.columns), "from_s": from_s, "to_s": to_s}
     return {"tracks": tracks, "play": session.play, "status": session.status, "error": session.error}
-
-
-def _growth(session: SessionState) -> dict | None:
-    """The image of the song in the making, and the seconds that it covers."""
-    if not session.job.pcm.n_bytes:
-        return None
-    from kpop.ui.spectrogram import GrowingSpectrogram, png_uri  # imports scipy, which the page must not wait for
-
-    session.growing = session.growing or GrowingSpectrogram(session.job.pcm)
-    session.growing.update()
-    if not len(session.growing.columns):
-        return None
-    from_s, to_s = session.growing.span_s
-    return {"image": png_uri(session.growing.columns), "from_s": from_s, "to_s": to_s}
 
 
 def show_songs(session: SessionState, layout: Layout) -> None:
@@ -130,17 +116,16 @@ def show_welcome(sent: str | None) -> None:
     st.html(WELCOME.format(title, text, bars))
 
 
-def show_song(session: SessionState, songs: tuple[SongPreview, ...], index: int) -> None:
+def show_song(session: SessionState, songs: tuple[PageSong, ...], index: int) -> None:
     """One of several has a heading that says how it differs from the first, and a button that removes the others."""
-    song, first, anchor = songs[index], songs[0].settings, "" if index else ' id="song"'
+    song, anchor = songs[index], "" if index else ' id="song"'
     if len(songs) == 1:
         st.html(HEADING.format(anchor, html.escape(song.title), song.facts))
     else:
-        facts = f"temperature {first.temperature:.2f} · seed randomness {first.randomness:.2f}"
-        facts = difference(first, song.settings) if index else facts
         with st.container(horizontal=True, vertical_alignment="center"):
+            facts = difference(songs[0].settings, song.settings) if index else FACTS.format(song.settings)
             st.html(HEADING.format(anchor, f"{LETTERS[index]} · {html.escape(song.title)}", facts))
-            st.button("Keep this one", key=f"keep-{index}", on_click=keep, args=(session, index))
+            st.button("Keep this one", key=f"keep-{index}", on_click=keep, args=(session, song))
     from kpop.ui.spectrogram import empty_figure  # imports scipy, which the page must not wait for
 
     figure, height_px = song.figure or empty_figure(song.length_s, song.seed_end_s), HEIGHTS_PX[len(songs)]
@@ -149,9 +134,8 @@ def show_song(session: SessionState, songs: tuple[SongPreview, ...], index: int)
     st.plotly_chart(figure, config=STILL, key=f"spectrogram-{index}", alt=f"Spectrogram of {song.title}")
 
 
-def keep(session: SessionState, index: int) -> None:
+def keep(session: SessionState, song: PageSong) -> None:
     """Remove the other songs. For callbacks."""
-    song = session.songs[index]
     record_kept(song.settings)
     set_controls(song.settings)
     session.show((song,), get_engine())
@@ -159,28 +143,27 @@ def keep(session: SessionState, index: int) -> None:
 
 def difference(one: Settings, other: Settings) -> str:
     """What has changed, e.g. "temperature 1.00 → 1.60"."""
-    pairs = [(field.name, getattr(one, field.name), getattr(other, field.name)) for field in fields(Settings)]
-    return " · ".join(f"{LABELS.get(name, name)} {_text(a)} → {_text(b)}" for name, a, b in pairs if a != b)
-
-
-def _text(value: object) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else f"{value}"
+    changes, values = [], asdict(other)
+    for name, value in asdict(one).items():
+        if value != values[name]:
+            shape = "{} {:.2f} → {:.2f}" if isinstance(value, float) else "{} {} → {}"
+            changes.append(shape.format(LABELS.get(name, name), value, values[name]))
+    return " · ".join(changes)
 
 
 @st.fragment
 def compare(session: SessionState) -> None:
     """A request for another version of the song, with the same seed and one slider changed."""
-    settings = session.songs[0].settings
+    song = session.songs[0]
     with st.popover("Compare", icon=":material/compare:"):
         st.caption("The same song with one slider moved, to switch between while they play.")
         label = st.radio("Change only", CHANGES, horizontal=True, key="compare-what")
         name, span = CHANGES[label]
-        value = getattr(settings, name)
+        value = getattr(song.settings, name)
         far = value + FAR if value + FAR <= span[1] else value - FAR
         other = st.slider(f"{label} of the other song", *span, value=far, step=0.05, key=f"compare-{name}-{value}")
         if st.button("Make the other one", type="primary", disabled=other == value, key="compare-go"):
-            own_clip = session.songs[0].own_clip
-            session.request(replace(settings, **{name: other}), own_clip=own_clip, beside=True)
+            session.request(replace(song.settings, **{name: other}), own_clip=song.own_clip, beside=True)
             st.rerun()
         if other == value:
             st.caption("That is the song you have: move the slider.")

@@ -14,7 +14,8 @@ from kpop.generation.clips import SeedClip, built_in_clip, is_built_in
 from kpop.runtime import PipelineLoader
 from kpop.server import SongFile
 from kpop.settings import Settings
-from kpop.ui.song import RenderedSong, SongPreview, preview, render, song_file, start_comparing
+from kpop.ui.assets import base_path
+from kpop.ui.song import PageSong, preview, render, song_file, start_comparing
 from kpop.ui.tasks import BackgroundTask
 
 if TYPE_CHECKING:
@@ -76,12 +77,12 @@ class SessionState:
     requested: Request | None = None  # by a callback, until it is submitted
     jobs: "tuple[Job, ...]" = ()  # the songs in the making
     files: tuple[SongFile, ...] = ()  # theirs
-    rendering: BackgroundTask[tuple[RenderedSong, ...]] | None = None  # makes RenderedSongs of them
+    rendering: BackgroundTask[tuple[PageSong, ...]] | None = None  # makes PageSongs of them
     live: bool = False  # whether the only one of them plays while it is made
     growing: "GrowingSpectrogram | None" = None  # its picture
-    preview: SongPreview | None = None  # what is known of it
+    preview: PageSong | None = None  # what is known of it
     play: str | None = None  # URL of the song that is to start by itself
-    songs: tuple[RenderedSong, ...] = ()  # the finished songs on the page
+    songs: tuple[PageSong, ...] = ()  # the finished songs on the page
     similarity: "BackgroundTask[SimilarityResult | None] | None" = None  # of the only one of them
     history: tuple[Entry, ...] = ()
     loader: PipelineLoader | None = None  # of the chosen model
@@ -129,7 +130,7 @@ class SessionState:
         self.jobs, self.files, self.rendering, self.live = (), (), None, False
         self.requested, self._error, self._model = Request(songs, **options), "", None
 
-    def submit(self, engine: "Engine", base_path: str) -> bool:
+    def submit(self, engine: "Engine") -> bool:
         """Hand a request to the engine; False if there is none, or if it was refused (see `error`)."""
         request, self.requested = self.requested, None
         if not request:
@@ -145,7 +146,7 @@ class SessionState:
             return False
         self.jobs, self.files, self._submitted = tuple(jobs), tuple(map(song_file, jobs)), request
         if len(jobs) == 1 and not request.beside:
-            self.live, self.play, self.growing = True, self.files[0].url(base_path), None
+            self.live, self.play, self.growing = True, self.files[0].url(base_path()), None
             self.preview = preview(jobs[0])
         if not request.endless:
             self.rendering = BackgroundTask(partial(render, self.jobs, request.own_clip))
@@ -171,7 +172,7 @@ class SessionState:
             self.history = remember(self.history, Entry(song.settings, song.own_clip))
         self.show(self.songs[:1] + made if self._submitted.beside else made, engine)
 
-    def show(self, songs: tuple[RenderedSong, ...], engine: "Engine") -> None:
+    def show(self, songs: tuple[PageSong, ...], engine: "Engine") -> None:
         """Put these songs on the page, and compare the only one of them with the training music."""
         self.songs = songs
         if self.similarity:
