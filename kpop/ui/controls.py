@@ -7,7 +7,7 @@ import re
 import secrets
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
 import streamlit as st
@@ -31,8 +31,8 @@ N_VARIATIONS = 4
 AUDIO_TYPES = ("wav", "flac", "ogg", "mp3")
 MAX_UPLOAD_MB = 20
 FILE, RECORDING = "file", "voice"  # kinds of upload
-LAST_UPLOAD, UPLOAD_ROUND, ANALYSED, RESTORED = "last_upload", "upload_round", "analysed_upload", "restored"  # keys
-BOUND = {"on_change": "ignore", "bind": "query-params"}
+LAST_UPLOAD, UPLOAD_ROUND, RESTORED = "last_upload", "upload_round", "restored"  # keys
+BOUND = {"bind": "query-params", "on_change": "ignore"}
 CLIP_HELP = "The first seconds of your song. The machine goes on from there."
 SEED_NUMBER_HELP = "Same settings, same number: the very same song. Another number, another song."
 INVITATION = "Clap a beat or sing a line, four bars or about eight seconds"
@@ -63,8 +63,12 @@ def choose(start: Settings, first: DeltaGenerator, more: DeltaGenerator) -> Choi
             with st.container(horizontal=True, vertical_alignment="bottom"):
                 st.number_input("Seed number", 0, MAX_SEED_NUMBER, key="seed_number", help=SEED_NUMBER_HELP, **BOUND)
                 st.button("Roll", icon=":material/casino:", on_click=roll_dice, help="Take a number by chance")
-            endless = st.toggle("Endless – the machine just goes on", key="endless", bind=BOUND["bind"])
-            choose_model()
+            endless = st.toggle("Endless – the machine just goes on", key="endless", bind="query-params")
+            models = {name: model_info(name) for name in available_models()}
+            if len(models) > 1:
+                titles = {name: model.title for name, model in models.items()}
+                name = st.selectbox("Voice", models, format_func=titles.get, key="model", bind="query-params")
+                st.caption(models[name].about)
     with first:
         choose_clip()
         _slider("Seed randomness", "Kevin’s memory", "pure chance", "randomness", RANDOMNESS_RANGE)
@@ -111,15 +115,6 @@ def _slider(
     st.html(f'<p class="ends"><span>{low}</span><span>{high}</span></p>')
 
 
-def choose_model() -> None:
-    """A selectbox, if there are several models."""
-    models = {name: model_info(name) for name in available_models()}
-    if len(models) > 1:
-        titles = {name: model.title for name, model in models.items()}
-        name = st.selectbox("Voice", models, format_func=titles.get, key="model", bind=BOUND["bind"])
-        st.caption(models[name].about)
-
-
 def choose_clip() -> None:
     """Radio of the built-in clips. Session state holds the name, the query the title: "clip=Neon+Rain"."""
     offered = clips.built_in_clips()
@@ -154,7 +149,20 @@ def choose_own_clip() -> SeedClip | None:
         else:
             st.markdown(NOT_SECURE)
         with st.container(key="own-news"):
-            return _show_own_clip()
+            if restored := st.session_state.pop(RESTORED, None):
+                st.success(restored, icon=":material/settings_backup_restore:")
+            clip, error = _own_clip()
+            if error:
+                st.error(escape_markdown(error), icon=":material/music_off:")
+                st.caption("Until then, your song starts from the built-in clip that is chosen.")
+            elif clip and clip.tempo_bpm is None:
+                st.caption(f"No clear beat heard: your song goes on at {TEMPO_BPM} BPM.")
+            elif clip:
+                st.caption(f"Heard: {clip.tempo_bpm:.0f} BPM – your song goes on in time with it.")
+            if clip or error:
+                label, icon = "Back to the built-in clips", ":material/undo:"
+                st.button(label, icon=icon, on_click=_clear_uploads, type="tertiary")
+    return clip
 
 
 def microphone_allowed(url: str | None) -> bool:
@@ -163,45 +171,22 @@ def microphone_allowed(url: str | None) -> bool:
     return parts.scheme == "https" or is_loopback(parts.hostname)
 
 
-def _show_own_clip() -> SeedClip | None:
-    if not _latest_upload():
-        if restored := st.session_state.pop(RESTORED, None):
-            st.success(restored, icon=":material/settings_backup_restore:")
-        return None
-    with st.spinner("Listening…"):
-        clip, error = _own_clip()
-    if error:
-        st.error(escape_markdown(error), icon=":material/music_off:")
-        st.caption("Until then, your song starts from the built-in clip that is chosen.")
-    elif clip.tempo_bpm is None:
-        st.caption(f"No clear beat heard: your song goes on at {TEMPO_BPM} BPM.")
-    else:
-        st.caption(f"Heard: {clip.tempo_bpm:.0f} BPM – your song goes on in time with it.")
-    st.button("Back to the built-in clips", icon=":material/undo:", on_click=_clear_uploads, type="tertiary")
-    return clip
-
-
 def _own_clip() -> tuple[SeedClip | None, str]:
-    """The clip from the latest upload, or an error message; each upload is analysed once, by page or callback."""
-    if not (upload := _latest_upload()):
-        return None, ""
-    kind, file = upload
-    file_id, *outcome = st.session_state.get(ANALYSED, (None,))
-    if file_id != file.file_id:
-        file.seek(0)
-        try:
-            outcome = clip_from_file(file, "Your recording" if kind == RECORDING else file.name), ""
-        except KpopError as error:
-            outcome = None, f"{error}"
-        st.session_state[ANALYSED] = (file.file_id, *outcome)
-    return tuple(outcome)
+    """The clip from the latest upload that is still there, or an error message."""
+    last = st.session_state.get(LAST_UPLOAD)
+    for kind in sorted((FILE, RECORDING), key=lambda kind: kind != last):
+        if file := st.session_state.get(_key(kind)):
+            return _analysed(file.file_id, file, "Your recording" if kind == RECORDING else file.name)
+    return None, ""
 
 
-def _latest_upload() -> tuple | None:
-    """(kind, file) of what was uploaded last and is still there."""
-    last = st.session_state.get(LAST_UPLOAD, FILE)
-    uploads = [(kind, file) for kind in (FILE, RECORDING) if (file := st.session_state.get(_key(kind)))]
-    return max(uploads, key=lambda upload: upload[0] == last, default=None)
+@st.cache_resource(scope="session", max_entries=2, show_spinner="Listening…")
+def _analysed(file_id: str, _file: BinaryIO, name: str) -> tuple[SeedClip | None, str]:
+    _file.seek(0)
+    try:
+        return clip_from_file(_file, name), ""
+    except KpopError as error:
+        return None, f"{error}"
 
 
 def _key(kind: str) -> str:
@@ -209,23 +194,17 @@ def _key(kind: str) -> str:
     return f"own_{kind}_{st.session_state.setdefault(UPLOAD_ROUND, 0)}"
 
 
-def _uploaded(kind: str) -> None:
-    """Callback of both widgets. A WAV file of ours restores its settings and is not used as a seed."""
-    st.session_state[LAST_UPLOAD] = kind
-    file = st.session_state.get(_key(kind))
-    if file and kind == FILE and (settings := read_metadata(file.getvalue())):
-        _restore(settings)
-        _clear_uploads()
-
-
 def _clear_uploads() -> None:
     st.session_state[UPLOAD_ROUND] += 1
-    for key in (LAST_UPLOAD, ANALYSED):
-        st.session_state.pop(key, None)
 
 
-def _restore(settings: Settings) -> None:
-    """Sets the controls to the settings of a song's file, and keeps Markdown about it for the next run."""
+def _uploaded(kind: str) -> None:
+    """Callback of both widgets. A WAV file of ours sets the controls to its settings and is not used as a seed."""
+    st.session_state[LAST_UPLOAD] = kind
+    file = st.session_state.get(_key(kind))
+    settings = read_metadata(file.getvalue()) if file and kind == FILE else None
+    if not settings:
+        return
     sentences = [f"Restored: {song_title(settings)}."]
     if not clips.is_built_in(settings.clip):
         sentences.append(f"It began with a file of yours called {_plain(settings.clip)}: drop that in too.")
@@ -235,6 +214,7 @@ def _restore(settings: Settings) -> None:
         settings = replace(settings, model=st.session_state.get("model") or Settings().model)
     set_controls(settings)
     st.session_state[RESTORED] = " ".join([*sentences, "Press Generate to hear it."])
+    _clear_uploads()
 
 
 def _plain(name: str) -> str:

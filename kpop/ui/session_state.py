@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
+from kpop.engine import Engine, Job
 from kpop.errors import KpopError
 from kpop.generation.clips import SeedClip, built_in_clip, is_built_in
 from kpop.runtime import PipelineLoader
@@ -19,7 +20,6 @@ from kpop.ui.song import PageSong, preview, render, song_file, start_comparing
 from kpop.ui.tasks import BackgroundTask
 
 if TYPE_CHECKING:
-    from kpop.engine import Engine, Job
     from kpop.similarity.index import SimilarityResult
     from kpop.ui.spectrogram import GrowingSpectrogram
 
@@ -44,9 +44,9 @@ class Entry:
 
     def same_song(self, other: "Entry") -> bool:
         """Whether both sound the same; of clips that are no longer kept only the names are compared."""
-        clips = self.own_clip, other.own_clip
-        same_clip = None in clips or np.array_equal(*(clip.waveform for clip in clips))
-        return self.settings == other.settings and same_clip
+        one, two = self.own_clip, other.own_clip
+        same_clip = not one or not two or np.array_equal(one.waveform, two.waveform)
+        return same_clip and self.settings == other.settings
 
 
 def remember(history: tuple[Entry, ...], entry: Entry) -> tuple[Entry, ...]:
@@ -55,9 +55,9 @@ def remember(history: tuple[Entry, ...], entry: Entry) -> tuple[Entry, ...]:
     It holds settings and a few clips, no sound, so that memory is bounded.
     """
     entries = [entry, *(other for other in history if not entry.same_song(other))][:MAX_ENTRIES]
-    clips = list(dict.fromkeys(id(each.own_clip) for each in entries if each.own_clip))  # songs may share one
-    dropped = clips[MAX_OWN_CLIPS:]
-    return tuple(replace(each, own_clip=None) if id(each.own_clip) in dropped else each for each in entries)
+    clips = dict.fromkeys(id(each.own_clip) for each in entries if each.own_clip)  # songs may share one
+    kept = [*clips][:MAX_OWN_CLIPS]
+    return tuple(each if id(each.own_clip) in kept else replace(each, own_clip=None) for each in entries)
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,11 @@ class SessionState:
     """One browser session."""
 
     requested: Request | None = None  # by a callback, until it is submitted
-    jobs: "tuple[Job, ...]" = ()  # the songs in the making
+    jobs: tuple[Job, ...] = ()  # the songs in the making
     files: tuple[SongFile, ...] = ()  # theirs
     rendering: BackgroundTask[tuple[PageSong, ...]] | None = None  # makes PageSongs of them
-    live: bool = False  # whether the only one of them plays while it is made
+    preview: PageSong | None = None  # what is known of the only one of them, which plays while it is made
     growing: "GrowingSpectrogram | None" = None  # its picture
-    preview: PageSong | None = None  # what is known of it
     play: str | None = None  # URL of the song that is to start by itself
     songs: tuple[PageSong, ...] = ()  # the finished songs on the page
     similarity: "BackgroundTask[SimilarityResult | None] | None" = None  # of the only one of them
@@ -92,27 +91,26 @@ class SessionState:
     _error: str = ""
 
     @property
-    def job(self) -> "Job | None":
+    def job(self) -> Job | None:
         """The song that plays while it is made."""
-        return self.jobs[0] if self.live else None
+        return self.jobs[0] if self.preview else None
 
     @property
     def busy(self) -> bool:
         """Whether songs or the model are on their way, so that the status will change."""
-        return any(not job.finished for job in self.jobs) or bool(self.rendering) or self._is_loading
+        loading = self.loader and not self.loader.finished
+        return bool(self.rendering or loading) or not all(job.finished for job in self.jobs)
 
     @property
     def status(self) -> str:
         """What is going on, in a line; empty while nothing is."""
-        waiting = [job for job in self.jobs if not job.finished]
-        if not waiting and self.rendering:
+        if job := next((job for job in self.jobs if not job.finished), None):
+            fraction = sum(job.fraction for job in self.jobs) / len(self.jobs)
+            playing = job.endless and job.pcm.n_bytes
+            return "" if playing else f"{job.status}…" + (f" {fraction:.0%}" if fraction else "")
+        if self.rendering:
             return PAINTING
-        if not waiting:
-            return f"{self.loader.status}…" if self._is_loading else ""
-        if waiting[0].endless and waiting[0].pcm.n_bytes:
-            return ""
-        fraction = sum(job.fraction for job in self.jobs) / len(self.jobs)
-        return f"{waiting[0].status}…" + (f" {fraction:.0%}" if fraction else "")
+        return f"{self.loader.status}…" if self.busy else ""
 
     @property
     def error(self) -> str:
@@ -127,10 +125,10 @@ class SessionState:
         """
         for job in self.jobs:
             job.cancel()
-        self.jobs, self.files, self.rendering, self.live = (), (), None, False
+        self.jobs, self.files, self.rendering, self.preview = (), (), None, None
         self.requested, self._error, self._model = Request(songs, **options), "", None
 
-    def submit(self, engine: "Engine") -> bool:
+    def submit(self, engine: Engine) -> bool:
         """Hand a request to the engine; False if there is none, or if it was refused (see `error`)."""
         request, self.requested = self.requested, None
         if not request:
@@ -146,24 +144,22 @@ class SessionState:
             return False
         self.jobs, self.files, self._submitted = tuple(jobs), tuple(map(song_file, jobs)), request
         if len(jobs) == 1 and not request.beside:
-            self.live, self.play, self.growing = True, self.files[0].url(base_path()), None
-            self.preview = preview(jobs[0])
+            self.preview, self.play, self.growing = preview(jobs[0]), self.files[0].url(base_path()), None
         if not request.endless:
             self.rendering = BackgroundTask(partial(render, self.jobs, request.own_clip))
         return True
 
-    def load(self, engine: "Engine", model: str) -> None:
+    def load(self, engine: Engine, model: str) -> None:
         """Start loading the chosen model; if that fails, the next request tries again."""
         if model != self._model:
             self.loader, self._model = engine.pipelines.get(model), model
 
-    def update(self, engine: "Engine") -> None:
+    def update(self, engine: Engine) -> None:
         """Put rendered songs on the page, or set `error` if they failed."""
-        rendering = self.rendering
+        rendering, files = self.rendering, self.files
         if not (rendering and rendering.finished):
             return
-        files = self.files
-        self.jobs, self.files, self.rendering, self.live = (), (), None, False
+        self.jobs, self.files, self.rendering, self.preview = (), (), None, None
         if rendering.error:
             self._error = f"{rendering.error}"
             return
@@ -172,16 +168,12 @@ class SessionState:
             self.history = remember(self.history, Entry(song.settings, song.own_clip))
         self.show(self.songs[:1] + made if self._submitted.beside else made, engine)
 
-    def show(self, songs: tuple[PageSong, ...], engine: "Engine") -> None:
+    def show(self, songs: tuple[PageSong, ...], engine: Engine) -> None:
         """Put these songs on the page, and compare the only one of them with the training music."""
         self.songs = songs
         if self.similarity:
             self.similarity.cancel()
         self.similarity = start_comparing(engine, songs[0]) if len(songs) == 1 else None
-
-    @property
-    def _is_loading(self) -> bool:
-        return bool(self.loader) and not self.loader.finished
 
 
 def get_session() -> SessionState:
