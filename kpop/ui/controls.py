@@ -58,7 +58,7 @@ def choose(start: Settings, first: DeltaGenerator, more: DeltaGenerator) -> Choi
     for key, value in asdict(requested).items():
         st.session_state.setdefault(key, value)  # instead of the widgets' own `value`, since callbacks set these too
     with more:
-        own_clip = choose_own_clip()
+        choose_own_clip()
         with st.expander("More choices", icon=":material/tune:"):
             with st.container(horizontal=True, vertical_alignment="bottom"):
                 st.number_input("Seed number", 0, MAX_SEED_NUMBER, key="seed_number", help=SEED_NUMBER_HELP, **BOUND)
@@ -72,23 +72,25 @@ def choose(start: Settings, first: DeltaGenerator, more: DeltaGenerator) -> Choi
     with first:
         choose_clip()
         _slider("Seed randomness", "Kevin’s memory", "pure chance", "randomness", RANDOMNESS_RANGE)
-        _slider("Length", "a hook", "a whole song", "length_s", LENGTH_RANGE_S, 1.0, "%d s", disabled=endless)
+        _slider(
+            "Length", "a hook", "a whole song", "length_s", LENGTH_RANGE_S, step=1.0, format="%d s", disabled=endless
+        )
         _slider("Temperature", "safe", "wild", "temperature", TEMPERATURE_RANGE)
-    return _choice(own_clip)
+    return _choice()
 
 
 def generate() -> None:
     """Requests the chosen song, with another seed number if that song is on the page already. For callbacks."""
-    session, choice = get_session(), _choice(_own_clip()[0])
+    session, choice = get_session(), _choice()
     if any(song.settings == choice.settings and song.own_clip is choice.own_clip for song in session.songs):
         roll_dice()
-        choice = _choice(choice.own_clip)
+        choice = _choice()
     session.request(choice.settings, own_clip=choice.own_clip, endless=choice.endless)
 
 
 def take_four() -> None:
     """Requests variations that differ in their seed numbers only. For callbacks."""
-    settings, own_clip, _ = _choice(_own_clip()[0])
+    settings, own_clip, _ = _choice()
     numbers = [(settings.seed_number + i) % (MAX_SEED_NUMBER + 1) for i in range(N_VARIATIONS)]
     get_session().request(*(replace(settings, seed_number=number) for number in numbers), own_clip=own_clip)
 
@@ -97,8 +99,9 @@ def roll_dice() -> None:
     st.session_state.seed_number = secrets.randbelow(DICE_SIDES)
 
 
-def _choice(own_clip: SeedClip | None) -> Choice:
+def _choice() -> Choice:
     """The controls' values in session state, where callbacks have them before any widget is drawn."""
+    own_clip, _ = _own_clip()
     values = {field.name: st.session_state[field.name] for field in fields(Settings)}
     values["clip"] = own_clip.name if own_clip else values["clip"] or Settings().clip  # None after "?clip="
     models = available_models()
@@ -107,11 +110,9 @@ def _choice(own_clip: SeedClip | None) -> Choice:
     return Choice(Settings(**values), own_clip, bool(st.session_state.get("endless")))
 
 
-def _slider(
-    label: str, low: str, high: str, key: str, span: tuple, step: float = 0.05, shape: str = "%.2f", **options
-) -> None:
+def _slider(label: str, low: str, high: str, key: str, span: tuple, step: float = 0.05, **options) -> None:
     """A slider with words under its ends."""
-    st.slider(label, *span, step=step, format=shape, key=key, **options, **BOUND)
+    st.slider(label, *span, step=step, key=key, **options, **BOUND)
     st.html(f'<p class="ends"><span>{low}</span><span>{high}</span></p>')
 
 
@@ -138,8 +139,8 @@ def choose_clip() -> None:
     )
 
 
-def choose_own_clip() -> SeedClip | None:
-    """File upload and microphone. Returns the clip from the latest upload; None if there is none or it is unusable."""
+def choose_own_clip() -> None:
+    """File upload and microphone, and what was heard in the latest upload."""
     with st.expander("Start from a song of your own", icon=":material/mic:"):
         limits = {"type": AUDIO_TYPES, "max_upload_size": MAX_UPLOAD_MB}
         st.file_uploader("Your own file", **limits, key=_key(FILE), on_change=_uploaded, args=(FILE,))
@@ -162,7 +163,6 @@ def choose_own_clip() -> SeedClip | None:
             if clip or error:
                 label, icon = "Back to the built-in clips", ":material/undo:"
                 st.button(label, icon=icon, on_click=_clear_uploads, type="tertiary")
-    return clip
 
 
 def microphone_allowed(url: str | None) -> bool:
