@@ -44,7 +44,7 @@ def page() -> None:
         st.html(MASTHEAD)
     with left:
         controls, buttons, more = st.container(key="controls"), st.container(), st.container()
-    settings = choose(starting(), controls, more).settings
+    settings = choose(starting(), controls, more)
     session.load(get_engine(), settings.model)
     with head:
         show_sent(session)

@@ -74,7 +74,7 @@ def record(page: AppTest, content: bytes) -> AppTest:
 
 
 def own_title(page: AppTest) -> str | None:
-    clip = page.session_state.choice.own_clip
+    clip = page.session_state.chosen[1]
     return clip and clip.title
 
 
@@ -123,7 +123,7 @@ def test_a_song_of_ours_restores_its_settings_whatever_the_address_says_and_is_n
     page = controls({"randomness": "0.5", "length_s": "99", "clip": "Neon Rain"}, endless=True)
     upload(page, wav_bytes(np.zeros(100), song_tags(MADE)))
     assert chosen(page) == MADE
-    assert not page.session_state.choice.endless
+    assert not page.session_state.endless
     assert own_title(page) is None
     assert page.success[0].value == f"Restored: {song_title(MADE)}. Press Generate to hear it."
     assert not page.run().success

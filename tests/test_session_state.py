@@ -192,7 +192,7 @@ def gate():
         report(0.25, "Half way to half way")
         reached.set()
         assert opened.wait(TIMEOUT_S)
-        report(1.5, "Done")
+        report(1.0, "Done")
         return "a song"
 
     reached, opened = threading.Event(), threading.Event()

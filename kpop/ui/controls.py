@@ -7,7 +7,7 @@ import re
 import secrets
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import streamlit as st
@@ -28,10 +28,8 @@ from kpop.ui.sharing import arrived_by_link, is_loopback, settings_from_query
 DICE_SIDES = 10_000
 MAX_SEED_NUMBER = 2**32 - 1
 N_VARIATIONS = 4
-AUDIO_TYPES = ("wav", "flac", "ogg", "mp3")
-MAX_UPLOAD_MB = 20
+UPLOAD = {"type": ("wav", "flac", "ogg", "mp3"), "max_upload_size": 20}  # MB
 FILE, RECORDING = "file", "voice"  # kinds of upload
-LAST_UPLOAD, UPLOAD_ROUND, RESTORED = "last_upload", "upload_round", "restored"  # keys
 BOUND = {"bind": "query-params", "on_change": "ignore"}
 CLIP_HELP = "The first seconds of your song. The machine goes on from there."
 SEED_NUMBER_HELP = "Same settings, same number: the very same song. Another number, another song."
@@ -42,15 +40,7 @@ NOT_SECURE = (
 )
 
 
-class Choice(NamedTuple):
-    """own_clip: replaces the built-in clip of the settings; endless: ignore their length."""
-
-    settings: Settings
-    own_clip: SeedClip | None
-    endless: bool
-
-
-def choose(start: Settings, first: DeltaGenerator, more: DeltaGenerator) -> Choice:
+def choose(start: Settings, first: DeltaGenerator, more: DeltaGenerator) -> Settings:
     """Draws all controls: the main ones in `first`, the rest in `more`. start: values at the start of the session."""
     requested = settings_from_query(st.query_params, start)
     if "randomness" not in st.session_state and arrived_by_link(st.query_params):  # on the first run only
@@ -76,21 +66,21 @@ def choose(start: Settings, first: DeltaGenerator, more: DeltaGenerator) -> Choi
             "Length", "a hook", "a whole song", "length_s", LENGTH_RANGE_S, step=1.0, format="%d s", disabled=endless
         )
         _slider("Temperature", "safe", "wild", "temperature", TEMPERATURE_RANGE)
-    return _choice()
+    return chosen()[0]
 
 
 def generate() -> None:
     """Requests the chosen song, with another seed number if that song is on the page already. For callbacks."""
-    session, choice = get_session(), _choice()
-    if any(song.settings == choice.settings and song.own_clip is choice.own_clip for song in session.songs):
+    session, (settings, own_clip) = get_session(), chosen()
+    if any(song.settings == settings and song.own_clip is own_clip for song in session.songs):
         roll_dice()
-        choice = _choice()
-    session.request(choice.settings, own_clip=choice.own_clip, endless=choice.endless)
+        settings, _ = chosen()
+    session.request(settings, own_clip=own_clip, endless=st.session_state.get("endless", False))
 
 
 def take_four() -> None:
     """Requests variations that differ in their seed numbers only. For callbacks."""
-    settings, own_clip, _ = _choice()
+    settings, own_clip = chosen()
     numbers = [(settings.seed_number + i) % (MAX_SEED_NUMBER + 1) for i in range(N_VARIATIONS)]
     get_session().request(*(replace(settings, seed_number=number) for number in numbers), own_clip=own_clip)
 
@@ -99,15 +89,14 @@ def roll_dice() -> None:
     st.session_state.seed_number = secrets.randbelow(DICE_SIDES)
 
 
-def _choice() -> Choice:
-    """The controls' values in session state, where callbacks have them before any widget is drawn."""
+def chosen() -> tuple[Settings, SeedClip | None]:
+    """The controls' values, which callbacks have in session state too, and the listener's own clip."""
     own_clip, _ = _own_clip()
     values = {field.name: st.session_state[field.name] for field in fields(Settings)}
     values["clip"] = own_clip.name if own_clip else values["clip"] or Settings().clip  # None after "?clip="
-    models = available_models()
-    if values["model"] not in models:
+    if values["model"] not in (models := available_models()):
         values["model"] = models[0] if models else Settings().model
-    return Choice(Settings(**values), own_clip, bool(st.session_state.get("endless")))
+    return Settings(**values), own_clip
 
 
 def _slider(label: str, low: str, high: str, key: str, span: tuple, step: float = 0.05, **options) -> None:
@@ -142,15 +131,14 @@ def choose_clip() -> None:
 def choose_own_clip() -> None:
     """File upload and microphone, and what was heard in the latest upload."""
     with st.expander("Start from a song of your own", icon=":material/mic:"):
-        limits = {"type": AUDIO_TYPES, "max_upload_size": MAX_UPLOAD_MB}
-        st.file_uploader("Your own file", **limits, key=_key(FILE), on_change=_uploaded, args=(FILE,))
+        st.file_uploader("Your own file", **UPLOAD, key=_key(FILE), on_change=_uploaded, args=(FILE,))
         if microphone_allowed(st.context.url):
             recording = {"sample_rate": SAMPLE_RATE_HZ, "on_change": _uploaded, "args": (RECORDING,)}
             st.audio_input(INVITATION, key=_key(RECORDING), **recording)
         else:
             st.markdown(NOT_SECURE)
         with st.container(key="own-news"):
-            if restored := st.session_state.pop(RESTORED, None):
+            if restored := st.session_state.pop("restored", None):
                 st.success(restored, icon=":material/settings_backup_restore:")
             clip, error = _own_clip()
             if error:
@@ -173,7 +161,7 @@ def microphone_allowed(url: str | None) -> bool:
 
 def _own_clip() -> tuple[SeedClip | None, str]:
     """The clip from the latest upload that is still there, or an error message."""
-    last = st.session_state.get(LAST_UPLOAD)
+    last = st.session_state.get("last_upload")
     for kind in sorted((FILE, RECORDING), key=lambda kind: kind != last):
         if file := st.session_state.get(_key(kind)):
             return _analysed(file.file_id, file, "Your recording" if kind == RECORDING else file.name)
@@ -191,16 +179,16 @@ def _analysed(file_id: str, _file: BinaryIO, name: str) -> tuple[SeedClip | None
 
 def _key(kind: str) -> str:
     """Of an upload widget, which is emptied by a new key."""
-    return f"own_{kind}_{st.session_state.setdefault(UPLOAD_ROUND, 0)}"
+    return f"own_{kind}_{st.session_state.setdefault('upload_round', 0)}"
 
 
 def _clear_uploads() -> None:
-    st.session_state[UPLOAD_ROUND] += 1
+    st.session_state.upload_round += 1
 
 
 def _uploaded(kind: str) -> None:
     """Callback of both widgets. A WAV file of ours sets the controls to its settings and is not used as a seed."""
-    st.session_state[LAST_UPLOAD] = kind
+    st.session_state.last_upload = kind
     file = st.session_state.get(_key(kind))
     settings = read_metadata(file.getvalue()) if file and kind == FILE else None
     if not settings:
@@ -213,7 +201,7 @@ def _uploaded(kind: str) -> None:
         sentences.append(f"Its voice, {_plain(settings.model)}, is not here, so another will sing.")
         settings = replace(settings, model=st.session_state.get("model") or Settings().model)
     set_controls(settings)
-    st.session_state[RESTORED] = " ".join([*sentences, "Press Generate to hear it."])
+    st.session_state.restored = " ".join([*sentences, "Press Generate to hear it."])
     _clear_uploads()
 
 

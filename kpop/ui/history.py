@@ -11,7 +11,6 @@ from kpop.generation.titles import song_title
 from kpop.ui.session_state import Entry, play_again
 
 EMPTY = "Nothing yet. Your latest songs wait here until you leave, so roll the dice without fear."
-CLIP_GONE = " · your file is no longer kept here"
 
 
 def show_history(history: tuple[Entry, ...]) -> None:
@@ -25,14 +24,13 @@ def show_history(history: tuple[Entry, ...]) -> None:
             facts = (
                 f"{entry.when + utc_offset:%H:%M} · {clips.get(song.clip, Path(song.clip).stem)}"
                 f" · randomness {song.randomness:.2f} · temperature {song.temperature:.2f} · {song.length_s:.0f} s"
-            ) + ("" if entry.playable else CLIP_GONE)
+            )
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.html(f'<p class="earlier"><b>{html.escape(title)}</b><span>{html.escape(facts)}</span></p>')
                 st.button(
                     f"Play again *{title}*",  # the style sheet hides the title, which only screen readers need
-                    key=f"again-{entry.serial}",
+                    key=f"again-{id(entry)}",
                     icon=":material/replay:",
-                    disabled=not entry.playable,
                     on_click=play_again,
                     args=(song, entry.own_clip),
                 )

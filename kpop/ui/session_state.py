@@ -1,6 +1,5 @@
 """The state of one browser session: its request, the songs in the making, the songs on the page, and its history."""
 
-import itertools
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -11,7 +10,7 @@ import streamlit as st
 
 from kpop.engine import Engine, Job
 from kpop.errors import KpopError
-from kpop.generation.clips import SeedClip, built_in_clip, is_built_in
+from kpop.generation.clips import SeedClip, built_in_clip
 from kpop.runtime import PipelineLoader
 from kpop.server import SongFile
 from kpop.settings import Settings
@@ -23,41 +22,27 @@ if TYPE_CHECKING:
     from kpop.similarity.index import SimilarityResult
     from kpop.ui.spectrogram import GrowingSpectrogram
 
-MAX_ENTRIES = 12  # of the history
-MAX_OWN_CLIPS = 4  # up to 600 kB each
+MAX_ENTRIES = 12  # of the history: no sound but the listener's clips, up to 600 kB each
 PAINTING = "Painting the picture…"
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A song in the history. own_clip: the listener's clip that it started from, as long as it is kept."""
+    """A song in the history. own_clip: the listener's clip that it started from."""
 
     settings: Settings
     own_clip: SeedClip | None = None
     when: datetime = field(default_factory=lambda: datetime.now(UTC))
-    serial: int = field(default_factory=itertools.count().__next__)
-
-    @property
-    def playable(self) -> bool:
-        """Whether the song can be made again."""
-        return bool(self.own_clip) or is_built_in(self.settings.clip)
 
     def same_song(self, other: "Entry") -> bool:
-        """Whether both sound the same; of clips that are no longer kept only the names are compared."""
-        one, two = self.own_clip, other.own_clip
-        same_clip = not one or not two or np.array_equal(one.waveform, two.waveform)
-        return same_clip and self.settings == other.settings
+        """Whether both sound the same: two files of one name may differ."""
+        clips = [each.own_clip and each.own_clip.waveform for each in (self, other)]
+        return self.settings == other.settings and np.array_equal(*clips)
 
 
 def remember(history: tuple[Entry, ...], entry: Entry) -> tuple[Entry, ...]:
-    """The history with this entry first, instead of an earlier one of the same song.
-
-    It holds settings and a few clips, no sound, so that memory is bounded.
-    """
-    entries = [entry, *(other for other in history if not entry.same_song(other))][:MAX_ENTRIES]
-    clips = dict.fromkeys(id(each.own_clip) for each in entries if each.own_clip)  # songs may share one
-    kept = [*clips][:MAX_OWN_CLIPS]
-    return tuple(each if id(each.own_clip) in kept else replace(each, own_clip=None) for each in entries)
+    """The history with this entry first, instead of an earlier one of the same song."""
+    return (entry, *(other for other in history if not entry.same_song(other)))[:MAX_ENTRIES]
 
 
 @dataclass(frozen=True)
@@ -123,9 +108,7 @@ class SessionState:
 
         options: fields of `Request`.
         """
-        for job in self.jobs:
-            job.cancel()
-        self.jobs, self.files, self.rendering, self.preview = (), (), None, None
+        self._clear_jobs()
         self.requested, self._error, self._model = Request(songs, **options), "", None
 
     def submit(self, engine: Engine) -> bool:
@@ -133,18 +116,17 @@ class SessionState:
         request, self.requested = self.requested, None
         if not request:
             return False
-        jobs = []
         try:
             for settings in request.songs:
-                jobs.append(engine.submit(settings, request.own_clip or built_in_clip(settings.clip), request.endless))
+                clip = request.own_clip or built_in_clip(settings.clip)
+                self.jobs += (engine.submit(settings, clip, request.endless),)
         except KpopError as error:
-            for job in jobs:
-                job.cancel()
+            self._clear_jobs()
             self._error = f"{error}"
             return False
-        self.jobs, self.files, self._submitted = tuple(jobs), tuple(map(song_file, jobs)), request
-        if len(jobs) == 1 and not request.beside:
-            self.preview, self.play, self.growing = preview(jobs[0]), self.files[0].url(base_path()), None
+        self.files, self._submitted = tuple(map(song_file, self.jobs)), request
+        if len(self.jobs) == 1 and not request.beside:
+            self.preview, self.play, self.growing = preview(self.jobs[0]), self.files[0].url(base_path()), None
         if not request.endless:
             self.rendering = BackgroundTask(partial(render, self.jobs, request.own_clip))
         return True
@@ -159,7 +141,7 @@ class SessionState:
         rendering, files = self.rendering, self.files
         if not (rendering and rendering.finished):
             return
-        self.jobs, self.files, self.rendering, self.preview = (), (), None, None
+        self._clear_jobs()
         if rendering.error:
             self._error = f"{rendering.error}"
             return
@@ -174,6 +156,11 @@ class SessionState:
         if self.similarity:
             self.similarity.cancel()
         self.similarity = start_comparing(engine, songs[0]) if len(songs) == 1 else None
+
+    def _clear_jobs(self) -> None:
+        for job in self.jobs:
+            job.cancel()  # unless it is finished
+        self.jobs, self.files, self.rendering, self.preview = (), (), None, None
 
 
 def get_session() -> SessionState:

@@ -82,13 +82,10 @@ def page_address(url: str, server_address: str | None) -> tuple[str, bool, str]:
 
 def local_address() -> str | None:
     """This machine's IPv4 address in its network; None without one. Connecting a datagram socket sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(PROBE_ADDRESS)
-        except OSError:
-            return None
-        host = probe.getsockname()[0]
-    return None if is_loopback(host) or host == "0.0.0.0" else host
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        probe.connect(PROBE_ADDRESS)
+        return probe.getsockname()[0]
+    return None
 
 
 def is_loopback(host: str | None) -> bool:

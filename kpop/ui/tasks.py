@@ -44,7 +44,7 @@ class BackgroundTask(Outcome[Result]):
     def _report(self, fraction: float, status: str) -> None:
         if self._cancelled:
             raise Cancelled
-        self.fraction, self.status = min(max(fraction, 0.0), 1.0), status
+        self.fraction, self.status = fraction, status
 
 
 @cache
