@@ -164,7 +164,9 @@ def test_missing_or_damaged_weights_are_one_sentence_and_are_found_once_they_are
 
 def test_without_seed_clips_the_player_says_so_in_one_sentence(jobs, monkeypatch):
     monkeypatch.setattr(clips, "_catalogue", dict)
-    assert "seed clip" in player(press(visit(), "Generate"))["error"]
+    page = visit()
+    assert not page.radio
+    assert "seed clip" in player(press(page, "Generate"))["error"]
 
 
 def test_one_model_needs_no_choice_and_several_are_offered_by_title(monkeypatch, tmp_path):

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 import streamlit as st
 
 from kpop.engine import Engine, Job
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from kpop.ui.spectrogram import GrowingSpectrogram
 
 MAX_ENTRIES = 12  # of the history: no sound but the listener's clips, up to 600 kB each
-PAINTING = "Painting the picture…"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +32,14 @@ class Entry:
     own_clip: SeedClip | None = None
     when: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def same_song(self, other: "Entry") -> bool:
-        """Whether both sound the same: two files of one name may differ."""
-        clips = [each.own_clip and each.own_clip.waveform for each in (self, other)]
-        return self.settings == other.settings and np.array_equal(*clips)
-
 
 def remember(history: tuple[Entry, ...], entry: Entry) -> tuple[Entry, ...]:
-    """The history with this entry first, instead of an earlier one of the same song."""
-    return (entry, *(other for other in history if not entry.same_song(other)))[:MAX_ENTRIES]
+    """The history with this entry first, instead of an earlier one of the same settings and sound of an own clip."""
+
+    def song(each: Entry) -> tuple[Settings, bytes | None]:
+        return each.settings, each.own_clip and each.own_clip.waveform.tobytes()
+
+    return (entry, *(each for each in history if song(each) != song(entry)))[:MAX_ENTRIES]
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ class SessionState:
             playing = job.endless and job.pcm.n_bytes
             return "" if playing else f"{job.status}…" + (f" {fraction:.0%}" if fraction else "")
         if self.rendering:
-            return PAINTING
+            return "Painting the picture…"
         return f"{self.loader.status}…" if self.busy else ""
 
     @property
