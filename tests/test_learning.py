@@ -121,7 +121,7 @@ def page(model: str) -> AppTest:
 
 @pytest.fixture
 def decoded(monkeypatch, made) -> MagicMock:
-    monkeypatch.setattr(learning, "_trainings", {})
+    learning.training.cache_clear()
     monkeypatch.setattr(learning, "base_path", lambda: "/base")
     monkeypatch.setattr(learning, "get_engine", MagicMock())
     monkeypatch.setattr(learning, "decode_training", MagicMock(return_value=made))
@@ -149,8 +149,7 @@ def test_a_failure_is_told_and_can_be_tried_again(decoded, made):
     decoded.side_effect = [KpopError("The snapshots are damaged."), made]
     visited = page("twice4life")
     visited.button[0].click().run()
-    (task,) = learning._trainings.values()
-    assert task.wait(10)
+    assert learning.training("twice4life").wait(10)
     assert [error.value for error in visited.run().error] == ["The snapshots are damaged."]
     assert player(press(visited))["tracks"]
 
