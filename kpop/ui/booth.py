@@ -14,13 +14,13 @@ import streamlit as st
 
 from kpop.engine import get_engine
 from kpop.errors import KpopError
-from kpop.feedback import KEPT, MADE, Vote, open_store, start_of_today, vote_now
+from kpop.feedback import KEPT, Vote, open_store, start_of_today, vote_now
 from kpop.generation.clips import built_in_clips
 from kpop.generation.titles import song_title
 from kpop.settings import Settings
 from kpop.ui.assets import STATIC_DIR, cover_style, cover_uri, style
-from kpop.ui.feedback import ID_BITS, TIMEOUT_S, random_generator, sample_settings
-from kpop.ui.player import LETTERS, REDRAW_S, STILL, player_data, show_player
+from kpop.ui.feedback import ID_BITS, TIMEOUT_S, SongVote, random_generator, sample_settings
+from kpop.ui.player import LETTERS, REDRAW_S, player_data, show_figure, show_player
 from kpop.ui.session_state import SessionState
 from kpop.ui.sharing import settings_from_query
 
@@ -62,19 +62,17 @@ def score() -> tuple[int, int]:
 
 
 def count_duel(winner: Settings, loser: Settings) -> None:
-    """Add a duel to the score, and to the store if there is one: the winner as kept, the loser as made."""
-    votes = [vote_now(kind, song, False, song_title(song)) for kind, song in ((KEPT, winner), (MADE, loser))]
-    wins().append(votes[0])
-    with suppress(KpopError):  # a duel that cannot be stored counts until the server ends
-        for vote in votes if (store := open_store(TIMEOUT_S)) else ():
-            store.write(secrets.randbits(ID_BITS), vote)
+    """Add a duel to the score, and if possible to the store: the winner as kept, the loser as made."""
+    wins().append(vote_now(KEPT, winner, False, song_title(winner)))
+    for song in (winner, loser):
+        SongVote(song, secrets.randbits(ID_BITS), kept=song is winner).store()
 
 
 class Booth:
     """The state of one screen, changed by the callbacks of its buttons.
 
-    songs: settings of the song on the screen, or of both variations, with a session of its own each; wild, winner:
-    indices of the wild variation and of the one voted for; song_s: length of the songs that play by themselves, seconds
+    songs: settings of the song on the screen, or of both variations, with a session each; wild, winner: indices of the
+    wild variation and of the one voted for; song_s: seconds of the songs that play by themselves
     """
 
     def __init__(self, song_s: float, rng: random.Random) -> None:
@@ -115,14 +113,14 @@ class Booth:
         self._request(self._sample() if self.winner is None else self.songs[self.winner], endless=True)
 
     @property
-    def complete(self) -> bool:
-        """Whether all songs on the screen are."""
-        return all(session.jobs and not session.busy and not session.error for session in self.sessions)
-
-    @property
     def error(self) -> str:
         """Why a song was refused or failed; empty while none was."""
         return next((session.error for session in self.sessions if session.error), "")
+
+    @property
+    def complete(self) -> bool:
+        """Whether all songs on the screen are."""
+        return not self.error and all(session.jobs and not session.busy for session in self.sessions)
 
     def _sample(self) -> Settings:
         """Settings that are likely to please, if possible with another clip than the last song's."""
@@ -143,8 +141,8 @@ def is_booth() -> bool:
 def booth() -> None:
     """Draw the whole page."""
     if "booth" not in st.session_state:
-        requested = settings_from_query(st.query_params, Settings(length_s=SONG_S))
-        st.session_state.booth = Booth(requested.length_s, random_generator())
+        song_s = settings_from_query(st.query_params, Settings(length_s=SONG_S)).length_s
+        st.session_state.booth = Booth(song_s, random_generator())
     state, idle_s = st.session_state.booth, IDLE_S
     with suppress(KeyError, ValueError):
         idle_s = min(max(int(st.query_params["idle"]), IDLE_RANGE_S[0]), IDLE_RANGE_S[1])
@@ -156,9 +154,10 @@ def booth() -> None:
     with st.container(key="booth-head"):
         st.html(headline(state))
     with st.container(key="booth-tracks"):
-        for index, session in enumerate(state.sessions):
-            with st.container(key=f"booth-track-{index}"):
-                show_frame(session, index)
+        for i, session in enumerate(state.sessions):
+            with st.container(key=f"booth-track-{i}"):
+                if session.job:
+                    show_figure(session.preview, f"booth-plot-{i}", "stretch")
     with st.container(key="booth-foot"):
         show_buttons(state)
     with st.container(key="booth-players"):
@@ -198,15 +197,6 @@ def headline(state: Booth) -> str:
     for clip in (clip for clip in built_in_clips() if clip.name == state.songs[0].clip):
         facts, cover = [f"Grown from “{html.escape(clip.title)}”", *facts], f'<img src="{cover_uri(clip)}" alt="">'
     return SONG.format(cover, kicker, html.escape(song_title(state.songs[0])), " · ".join(facts))
-
-
-def show_frame(session: SessionState, index: int) -> None:
-    """The empty figure over which the player draws a song's spectrogram."""
-    if song := session.job and session.preview:
-        from kpop.ui.spectrogram import empty_figure  # imports scipy, which the page must not wait for
-
-        figure, alt = empty_figure(song.length_s, song.seed_end_s), f"Spectrogram {LETTERS[index]}: {song.title}"
-        st.plotly_chart(figure, config=STILL, key=f"booth-plot-{index}", alt=alt, height="stretch")
 
 
 def show_buttons(state: Booth) -> None:

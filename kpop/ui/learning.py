@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,21 +51,15 @@ class Training(NamedTuple):
     curve: Curve
 
 
-_trainings: dict[tuple[Path, int], BackgroundTask[Training]] = {}
-
-
+@cache
 def training(model: str) -> BackgroundTask[Training]:
-    """The model's training, decoded once a process when the processor is idle, and again if that has failed."""
-    path = snapshots_path(model)
-    key = path, path.stat().st_mtime_ns
+    """The model's training, decoded once a process when the processor is idle."""
 
     def work(report: Report) -> Training:
         report(0.0, "Waiting for the voice")
-        return decode_training(get_engine().pipelines.get(model).result(), path, report)
+        return decode_training(get_engine().pipelines.get(model).result(), snapshots_path(model), report)
 
-    if key not in _trainings or _trainings[key].error:
-        _trainings[key] = BackgroundTask(work, idle=True)
-    return _trainings[key]
+    return BackgroundTask(work, idle=True)
 
 
 def decode_training(pipeline: "Pipeline", path: Path, report: Report) -> Training:
@@ -130,6 +125,8 @@ def hear_it_learn(model: str) -> None:
             st.error(f"{task.error}", icon=":material/music_off:")
         if not task or task.error:
             if st.button("Play it from the beginning", icon=":material/play_arrow:"):
+                if task:
+                    training.cache_clear()  # another try
                 requested[model] = training(model)
                 st.rerun()
         elif not task.finished:

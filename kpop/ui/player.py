@@ -19,16 +19,12 @@ REDRAW_S = 0.5
 STILL = {"displayModeBar": False, "scrollZoom": False}  # a finger scrolls past the figure
 HEIGHTS_PX = {1: 360, 2: 260, N_VARIATIONS: 200}  # of a figure, by their number
 LETTERS = "ABCD"
-WELCOME = '<section class="welcome"><h2>{}</h2><p>{}</p><div class="bars" aria-hidden="true">{}</div></section>'
-BAR = '<i style="height:{:.0f}%;--d:-{:.1f}s"></i>'
-INVITATION = (
-    "He knows every real one by heart. Pick the first few seconds, decide how much of them the machine may forget,"
-    " press <b>Generate</b> – and it dreams up the rest of a song that nobody has ever heard."
-)
-SENT = (
-    "Everything is set as it was for that song: press <b>Generate</b>, and the machine dreams it again, note for note."
-)
-N_BARS = 36
+WELCOME = """<section class="welcome"><h2>Kevin needs new songs.</h2>
+<p>He knows every real one by heart. Pick the first few seconds, decide how much of them the machine may forget, press
+<b>Generate</b> – and it dreams up the rest of a song that nobody has ever heard.</p>
+<div class="bars" aria-hidden="true">{}</div></section>"""
+BAR, N_BARS = '<i style="height:{:.0f}%;--d:-{:.1f}s"></i>', 36
+SENT = "Somebody sent you “{}”: press Generate, and the machine dreams it again, note for note."
 HEADING = '<h2 class="now"{}>{}</h2><p class="facts">{}</p>'
 FACTS = "temperature {0.temperature:.2f} · seed randomness {0.randomness:.2f}"
 LABELS = {"randomness": "seed randomness", "seed_number": "seed number"}  # other fields: their names
@@ -95,7 +91,9 @@ def show_songs(session: SessionState, layout: Layout) -> None:
         if songs:
             show_song(session, songs, 0)
         else:
-            show_welcome(session.sent)
+            rng = random.Random(4)
+            bars = "".join(BAR.format(rng.uniform(15, 95), rng.uniform(0, 5)) for _ in range(N_BARS))
+            st.html(WELCOME.format(bars))
     for i in range(1, len(songs)):
         with layout.others.container(key=f"track-{i}"):
             show_song(session, songs, i)
@@ -104,16 +102,7 @@ def show_songs(session: SessionState, layout: Layout) -> None:
 def show_sent(session: SessionState) -> None:
     """At the top, where a phone shows it: that somebody has sent a song, until the first one is made."""
     waiting = session.sent and not (session.songs or session.jobs)
-    text = f"Somebody sent you “{html.escape(session.sent)}”: press Generate to hear it." if waiting else ""
-    st.html(f'<p class="sent">{text}</p>')
-
-
-def show_welcome(sent: str | None) -> None:
-    """sent: title of a song whose link brought the listener here."""
-    title, text = (f"Somebody sent you “{html.escape(sent)}”", SENT) if sent else ("Kevin needs new songs.", INVITATION)
-    rng = random.Random(4)
-    bars = "".join(BAR.format(rng.uniform(15, 95), rng.uniform(0, 5)) for _ in range(N_BARS))
-    st.html(WELCOME.format(title, text, bars))
+    st.html(f'<p class="sent">{SENT.format(html.escape(session.sent)) if waiting else ""}</p>')
 
 
 def show_song(session: SessionState, songs: tuple[PageSong, ...], index: int) -> None:
@@ -126,12 +115,15 @@ def show_song(session: SessionState, songs: tuple[PageSong, ...], index: int) ->
             facts = difference(songs[0].settings, song.settings) if index else FACTS.format(song.settings)
             st.html(HEADING.format(anchor, f"{LETTERS[index]} · {html.escape(song.title)}", facts))
             st.button("Keep this one", key=f"keep-{index}", on_click=keep, args=(session, song))
+    show_figure(song, f"spectrogram-{index}", HEIGHTS_PX[len(songs)])
+
+
+def show_figure(song: PageSong, key: str, height: int | str) -> None:
+    """A song's spectrogram, or an empty figure over which the player draws it. height: in px, or "stretch"."""
     from kpop.ui.spectrogram import empty_figure  # imports scipy, which the page must not wait for
 
-    figure, height_px = song.figure or empty_figure(song.length_s, song.seed_end_s), HEIGHTS_PX[len(songs)]
-    if figure.layout.height != height_px:
-        figure.update_layout(height=height_px)
-    st.plotly_chart(figure, config=STILL, key=f"spectrogram-{index}", alt=f"Spectrogram of {song.title}")
+    figure = song.figure or empty_figure(song.length_s, song.seed_end_s)
+    st.plotly_chart(figure, config=STILL, key=key, alt=f"Spectrogram of {song.title}", height=height)
 
 
 def keep(session: SessionState, song: PageSong) -> None:
@@ -146,8 +138,8 @@ def difference(one: Settings, other: Settings) -> str:
     changes, values = [], asdict(other)
     for name, value in asdict(one).items():
         if value != values[name]:
-            shape = "{} {:.2f} → {:.2f}" if isinstance(value, float) else "{} {} → {}"
-            changes.append(shape.format(LABELS.get(name, name), value, values[name]))
+            shape = "{:.2f} → {:.2f}" if isinstance(value, float) else "{} → {}"
+            changes.append(f"{LABELS.get(name, name)} {shape.format(value, values[name])}")
     return " · ".join(changes)
 
 
