@@ -9,7 +9,7 @@ from kpop.engine import get_engine
 from kpop.server import lifespan, song_routes
 from kpop.ui.assets import STATIC_DIR, base_path, style
 from kpop.ui.booth import booth, is_booth
-from kpop.ui.controls import Choice, choose, generate, take_four
+from kpop.ui.controls import choose, generate, take_four
 from kpop.ui.feedback import feedback_corner, starting, surprise, thumbs
 from kpop.ui.history import show_history
 from kpop.ui.how import how_it_works
@@ -18,6 +18,7 @@ from kpop.ui.player import compare, draw_player, make_layout, show_sent, show_so
 from kpop.ui.session_state import SessionState, get_session
 from kpop.ui.sharing import share
 from kpop.ui.similarity import show_similarity
+from kpop.ui.song import PageSong
 from kpop.ui.tasks import preload
 
 MASTHEAD = (
@@ -30,32 +31,38 @@ def page() -> None:
     st.set_page_config("Twice4Life", page_icon=str(STATIC_DIR / "icon.svg"), layout="wide")
     preload()
     if is_booth():
-        return booth(base_path())
+        return booth()
     session, head = get_session(), st.container(key="head")
     left, right = st.columns([5, 8], gap="large")
     with right:
         layout = make_layout()
     session.update(get_engine())
-    if submitted := session.submit(get_engine(), base_path()):
-        draw_player(session, layout, base_path())  # before all else, so that the browser requests the song at once
+    if submitted := session.submit(get_engine()):
+        draw_player(session, layout)  # before all else, so that the browser requests the song at once
     with head:
         st.html(style("page"))
         st.html(MASTHEAD)
     with left:
         controls, buttons, more = st.container(key="controls"), st.container(), st.container()
-    choice = choose(starting(), controls, more)
-    session.load(get_engine(), choice.settings.model)
+    settings = choose(starting(), controls, more)
+    session.load(get_engine(), settings.model)
     with head:
         show_sent(session)
     with buttons:
         show_buttons(session)
     show_songs(session, layout)
     if not submitted:
-        draw_player(session, layout, base_path())
+        draw_player(session, layout)
+    song = session.songs[0] if len(session.songs) == 1 else None
     with layout.below:
-        show_actions(session)
+        if song and not session.job:
+            show_actions(session, song)
         similarity = st.container()
-    show_more(session, choice)
+    with st.container(key="more"):
+        show_history(session.history)
+        feedback_corner()
+        hear_it_learn(settings.model)
+        how_it_works(song, settings)
     if session.similarity:
         show_similarity(session.similarity, similarity)
 
@@ -71,23 +78,12 @@ def show_buttons(session: SessionState) -> None:
         st.html('<a class="jump" href="#song">Your song is ready &darr;</a>')
 
 
-def show_actions(session: SessionState) -> None:
+def show_actions(session: SessionState, song: PageSong) -> None:
     """What can be done with the only song on the page."""
-    if len(session.songs) == 1 and not session.job:
-        (song,) = session.songs
-        with st.container(key="actions", horizontal=True, vertical_alignment="center"):
-            thumbs(song.settings)
-            share(song.settings, song.file.read, song.file.file_name)
-            compare(session)
-
-
-def show_more(session: SessionState, choice: Choice) -> None:
-    song = session.songs[0] if len(session.songs) == 1 else None
-    with st.container(key="more"):
-        show_history(session.history)
-        feedback_corner()
-        hear_it_learn(choice.settings.model, base_path())
-        how_it_works(song, choice.settings)
+    with st.container(key="actions", horizontal=True, vertical_alignment="center"):
+        thumbs(song.settings)
+        share(song.settings, song.file.read, song.file.file_name)
+        compare(session)
 
 
 def address() -> str | None:

@@ -25,9 +25,10 @@ def controls(query: dict[str, str] | None = None, **state) -> AppTest:
         import streamlit as st
 
         from kpop.settings import Settings
-        from kpop.ui.controls import choose
+        from kpop.ui.controls import choose, chosen
 
-        st.session_state.choice = choose(Settings(), st.container(), st.container())
+        choose(Settings(), st.container(), st.container())
+        st.session_state.chosen = chosen()
 
     page = AppTest.from_function(script, default_timeout=TIMEOUT_S)
     page.query_params.update(query or {})
@@ -37,9 +38,9 @@ def controls(query: dict[str, str] | None = None, **state) -> AppTest:
 
 
 def chosen(page: AppTest) -> Settings:
-    """What `controls` returns."""
+    """What `controls` are set to."""
     assert not page.exception
-    return page.session_state.choice.settings
+    return page.session_state.chosen[0]
 
 
 def button(page: AppTest, label: str):

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from fnmatch import fnmatchcase
+from itertools import compress
 from pathlib import Path
 
 import pytest
@@ -32,36 +32,23 @@ def shipped() -> list[str]:
     """The files that .dockerignore lets into the build, as Docker reads it: the last matching rule counts."""
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
+    patterns = [f"/{rule.removeprefix('!')}".removeprefix("/**/") for rule in rules]
     found = []
     for folder, folders, files in os.walk(ROOT):
         folders[:] = [name for name in folders if name not in SKIPPED_FOLDERS]
-        paths = [Path(folder, name).relative_to(ROOT) for name in files]
-        found += [path.as_posix() for path in paths if is_shipped(path, rules)]
+        for name in files:
+            path = "/" / Path(folder, name).relative_to(ROOT)
+            matches = [any(place.match(pattern) for place in (path, *path.parents)) for pattern in patterns]
+            if list(compress(rules, matches))[-1].startswith("!"):
+                found.append(str(path)[1:])
     return found
-
-
-def is_shipped(path: Path, rules: list[str]) -> bool:
-    prefixes = ["/".join(path.parts[: i + 1]) for i in range(len(path.parts))]
-    kept = True
-    for rule in rules:
-        pattern = rule.removeprefix("!")
-        if any(matches(prefix, pattern) for prefix in prefixes):
-            kept = rule.startswith("!")
-    return kept
-
-
-def matches(path: str, pattern: str) -> bool:
-    if pattern.startswith("**/"):
-        return fnmatchcase(path.rsplit("/", 1)[-1], pattern[3:])
-    return path.count("/") == pattern.count("/") and fnmatchcase(path, pattern)
 
 
 @pytest.fixture(scope="module")
 def container(tmp_path_factory) -> Path:
     """A folder with what the Dockerfile copies, and nothing else."""
-    folder = tmp_path_factory.mktemp("container")
+    folder, files = tmp_path_factory.mktemp("container"), shipped()
     sources = [word.rstrip("/") for name, rest in instructions() if name == "COPY" for word in shlex.split(rest)[:-1]]
-    files = shipped()
     for source in sources:
         found = [path for path in files if path == source or path.startswith(f"{source}/")]
         assert found, f"nothing is copied by {source}"

@@ -56,11 +56,6 @@ def test_an_address_full_of_nonsense_chooses_the_defaults(query):
     assert chosen(controls(query)) == Settings()
 
 
-def test_the_page_works_without_clips(monkeypatch):
-    monkeypatch.setattr(clips, "built_in_clips", tuple)
-    assert chosen(controls()) == Settings()
-
-
 def claps(bpm: float) -> bytes:
     return wav_bytes(rhythms.claps(bpm, np.random.default_rng(0)))
 
@@ -69,23 +64,16 @@ def upload(page: AppTest, content: bytes, name: str = "My Demo.wav") -> AppTest:
     return page.file_uploader[0].upload(name, content, "audio/wav").run()
 
 
-def record(page: AppTest, content: bytes) -> AppTest:
-    return page.audio_input[0].upload("recording.wav", content, "audio/wav").run()
-
-
 def own_title(page: AppTest) -> str | None:
-    clip = page.session_state.choice.own_clip
+    clip = page.session_state.chosen[1]
     return clip and clip.title
-
-
-NO_BEAT = wav_bytes(rhythms.long_note(np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
         (claps(100), "Heard: 100 BPM – your song goes on in time"),
-        (NO_BEAT, "No clear beat heard: your song goes on at 125"),
+        (wav_bytes(rhythms.long_note(np.random.default_rng(0))), "No clear beat heard: your song goes on at 125"),
     ],
 )
 def test_a_file_becomes_the_seed_and_the_page_says_its_tempo(page, content, sentence):
@@ -95,7 +83,7 @@ def test_a_file_becomes_the_seed_and_the_page_says_its_tempo(page, content, sent
 
 
 def test_the_latest_upload_counts_until_a_button_clears_both(page):
-    record(upload(page, claps(100)), claps(140))
+    upload(page, claps(100)).audio_input[0].upload("recording.wav", claps(140), "audio/wav").run()
     assert own_title(page) == "Your recording"
     upload(page, claps(110), "Other.wav")
     assert own_title(page) == "Other"
@@ -123,7 +111,7 @@ def test_a_song_of_ours_restores_its_settings_whatever_the_address_says_and_is_n
     page = controls({"randomness": "0.5", "length_s": "99", "clip": "Neon Rain"}, endless=True)
     upload(page, wav_bytes(np.zeros(100), song_tags(MADE)))
     assert chosen(page) == MADE
-    assert not page.session_state.choice.endless
+    assert not page.session_state.endless
     assert own_title(page) is None
     assert page.success[0].value == f"Restored: {song_title(MADE)}. Press Generate to hear it."
     assert not page.run().success

@@ -32,11 +32,8 @@ def test_every_cover_is_another_one():
     assert cover_uri(STRANGER) != cover_uri(ClipInfo("another", "Their Clip", ""))
 
 
-def test_no_tag_stands_in_the_style_sheet_since_streamlit_would_drop_it_all():
+def test_the_style_sheet_has_no_tag_since_streamlit_would_drop_it_all_and_its_keys_are_on_the_page():
     assert style("page").count("<") == 2
-
-
-def test_every_key_that_the_style_sheet_knows_is_on_the_page():
     source = "".join(path.read_text(encoding="utf-8") for path in [ROOT / "app.py", *(ROOT / "kpop/ui").glob("*.py")])
     keys = set(re.findall(r"\.st-key-([\w-]+)", (STATIC_DIR / "page.css").read_text(encoding="utf-8")))
     assert {key for key in keys if f'"{key}"' not in source and key not in ("layout-others", "song-0")} == set()

@@ -15,6 +15,7 @@ from kpop.ui.how import TIMED_STAGES
 TIMES_S = dict(zip(TIMED_STAGES, (0.1, 0.5, 0.4, 0.1), strict=True))
 MADE = {"settings": Settings(), "length_s": 30.0, "seed_end_s": 7.68, "beat": Beat(0.0, 0.48, 4)}
 SONG = SimpleNamespace(**MADE, stages_s=TIMES_S, taken_s=0.75)
+SLOW = SimpleNamespace(**vars(SONG) | {"seed_end_s": 15.36, "beat": Beat(0.0, 0.96, 4)})
 
 
 def shown(song: SimpleNamespace | None, **settings: float) -> str:
@@ -28,8 +29,8 @@ def shown(song: SimpleNamespace | None, **settings: float) -> str:
     return visited.get("html")[0].proto.body
 
 
-def test_the_figures_are_those_of_the_song_whatever_the_sliders_say():
-    html = shown(SONG, length_s=60.0)
+def test_the_figures_are_those_of_the_song_whatever_the_sliders_say_and_slower_songs_have_longer_steps():
+    html, slow = shown(SONG, length_s=60.0), shown(SLOW)
     for figure in (
         "7.7 s at 125 BPM · 30% of the seed left to chance",
         "16 numbers every 30 ms",
@@ -42,6 +43,8 @@ def test_the_figures_are_those_of_the_song_whatever_the_sliders_say():
     ):
         assert figure in html
     assert "Press Generate" not in html
+    for figure in ("15.4 s at 62 BPM", "16 numbers every 60 ms", "500 steps · 244 of them its own"):
+        assert figure in slow
 
 
 @pytest.mark.parametrize(("temperature", "words"), [(0, "likeliest"), (0.5, "more"), (1, "learnt to"), (1.5, "less")])
@@ -49,13 +52,6 @@ def test_before_there_is_a_song_the_figures_follow_from_the_settings(temperature
     html = shown(None, randomness=1.0, length_s=60.0, temperature=temperature)
     for text in ("100% of the seed left to chance", "2,000 steps · 2 layers", words, "Press Generate"):
         assert text in html
-
-
-def test_a_slower_song_has_longer_steps():
-    slow = SimpleNamespace(**vars(SONG) | {"seed_end_s": 15.36, "beat": Beat(0.0, 0.96, 4)})
-    html = shown(slow)
-    for figure in ("15.4 s at 62 BPM", "16 numbers every 60 ms", "500 steps · 244 of them its own"):
-        assert figure in html
 
 
 def test_what_was_not_measured_and_what_cannot_be_read_is_left_out(monkeypatch, tmp_path):
@@ -69,7 +65,7 @@ def test_what_was_not_measured_and_what_cannot_be_read_is_left_out(monkeypatch, 
 def test_no_section_makes_the_page_wait_for_heavy_libraries():
     code = (
         "import sys, kpop.ui.controls, kpop.ui.feedback, kpop.ui.history, kpop.ui.how as how, kpop.ui.similarity\n"
-        "from kpop.settings import Settings; how._cards(None, Settings())\n"
+        "from kpop.settings import Settings; how.cards(None, Settings())\n"
         "print([name for name in ('torch', 'scipy', 'librosa', 'soundfile', 'numba', 'segno') if name in sys.modules])"
     )
     root = Path(__file__).parents[1]

@@ -21,7 +21,7 @@ from kpop.constants import STEP_SAMPLES
 from kpop.errors import KpopError
 from kpop.model_info import checkpoint_path, header, snapshots_path
 from kpop.ui import learning
-from kpop.ui.learning import Training, curve_points, decode_training, read_snapshots
+from kpop.ui.learning import Training, curve_points, decode_training, moment_facts, read_snapshots
 from kpop.ui.spectrogram import N_BANDS, png_uri
 
 N_STEPS = 64
@@ -40,18 +40,13 @@ def write(folder: Path, snapshots: dict[int, torch.Tensor]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def codec() -> Codec:
+def made(tmp_path_factory) -> Training:
+    """Of three snapshots, the last with the tokens of the first."""
     torch.manual_seed(0)
     codec = Codec(TINY_CODEC).eval()
     for name, values in codec.named_buffers():
         if name.endswith("vectors"):  # untrained: let different tokens mean different sounds
             values.normal_()
-    return codec
-
-
-@pytest.fixture(scope="module")
-def made(codec, tmp_path_factory) -> Training:
-    """Of three snapshots, the last with the tokens of the first."""
     path = write(tmp_path_factory.mktemp("models"), {0: tokens(1), 20: tokens(2), 30: tokens(1)})
     return decode_training(SimpleNamespace(codec=codec, info={"lstm_curve": CURVE}), path, lambda *_: None)
 
@@ -63,33 +58,23 @@ def test_all_moments_have_one_length_so_that_one_can_be_left_for_another(made):
     assert made.moments[0].image == made.moments[2].image != made.moments[1].image
 
 
-def test_minutes_count_from_the_start_and_bits_stand_where_they_were_measured(made):
+def test_minutes_count_from_the_start_and_bits_stand_where_they_were_measured(made, monkeypatch):
     assert {moment.step: moment.facts for moment in made.moments} == {
         0: "before the first lesson",
         20: "after 3 minutes of training · 100 bits of surprise",
         30: "after 4 minutes of training · 80 bits of surprise",
     }
     assert curve_points(made) == "25.0% 100%, 25.0% 6.0%, 100.0% 94.0%"  # step 10: half way to the second of three
+    assert moment_facts((), 20) == moment_facts(CURVE, 31) == ""
+    monkeypatch.setattr(learning, "read_snapshots", lambda *_: {})
+    assert decode_training(MagicMock(info={}), Path(), MagicMock()).curve == ()  # an older checkpoint has none
 
 
-def test_a_model_that_does_not_remember_its_training_has_no_facts(codec, tmp_path):
-    path = write(tmp_path, {0: tokens(1), 9: tokens(2)})
-    training = decode_training(SimpleNamespace(codec=codec, info={}), path, lambda *_: None)
-    assert [moment.facts for moment in training.moments] == ["", ""]
-    assert not training.curve
-
-
-@pytest.mark.parametrize(
-    "snapshots",
-    [{0: tokens(1)[:, :2]}, {0: tokens(1) + 32}, {0: tokens(1) - 32}, {0: tokens(1), 9: tokens(2)[:5]}],
-    ids=["fewer codebooks", "too large", "too small", "of different length"],
-)
-def test_snapshots_of_another_model_are_refused_in_a_sentence(tmp_path, snapshots):
-    with pytest.raises(KpopError, match="does not belong to this voice"):
-        read_snapshots(write(tmp_path, snapshots), SIZES)
-
-
-def test_damaged_snapshots_are_refused_in_a_sentence(tmp_path):
+def test_snapshots_that_are_damaged_or_another_models_are_refused_in_a_sentence(tmp_path):
+    fewer_codebooks, too_large, too_small = tokens(1)[:, :2], tokens(1) + 32, tokens(1) - 32
+    for snapshots in {0: fewer_codebooks}, {0: too_large}, {0: too_small}, {0: tokens(1), 9: tokens(2)[:5]}:
+        with pytest.raises(KpopError, match="does not belong to this voice"):
+            read_snapshots(write(tmp_path, snapshots), SIZES)
     path = write(tmp_path, {0: tokens(1)})
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(KpopError, match="damaged"):
@@ -111,17 +96,14 @@ def test_an_image_is_dark_where_it_is_silent_bright_where_it_is_loud_and_has_hig
 
 
 def page(model: str) -> AppTest:
-    def section(model: str) -> None:
-        from kpop.ui.learning import hear_it_learn
-
-        hear_it_learn(model, "/base")
-
-    return AppTest.from_function(section, args=(model,)).run()
+    script = f"from kpop.ui.learning import hear_it_learn; hear_it_learn({model!r})"
+    return AppTest.from_string(script).run()
 
 
 @pytest.fixture
 def decoded(monkeypatch, made) -> MagicMock:
-    monkeypatch.setattr(learning, "_trainings", {})
+    learning.training.cache_clear()
+    monkeypatch.setattr(learning, "base_path", lambda: "/base")
     monkeypatch.setattr(learning, "get_engine", MagicMock())
     monkeypatch.setattr(learning, "decode_training", MagicMock(return_value=made))
     return learning.decode_training
@@ -148,8 +130,7 @@ def test_a_failure_is_told_and_can_be_tried_again(decoded, made):
     decoded.side_effect = [KpopError("The snapshots are damaged."), made]
     visited = page("twice4life")
     visited.button[0].click().run()
-    (task,) = learning._trainings.values()
-    assert task.wait(10)
+    assert learning.training("twice4life").wait(10)
     assert [error.value for error in visited.run().error] == ["The snapshots are damaged."]
     assert player(press(visited))["tracks"]
 

@@ -57,7 +57,7 @@ def test_a_song_starts_by_itself_and_keeps_its_url_when_its_picture_is_there(job
         assert (sound.frames, sound.title) == (4 * SAMPLE_RATE_HZ, song_title(SHORT))
 
 
-def test_the_song_is_made_from_what_the_listener_chose(jobs):
+def test_the_song_is_what_the_listener_chose_and_generate_never_makes_the_one_that_is_there(jobs):
     page = visit()
     slider(page, "Seed randomness").set_value(0.8)
     slider(page, "Temperature").set_value(1.5)
@@ -65,28 +65,17 @@ def test_the_song_is_made_from_what_the_listener_chose(jobs):
     page.number_input[0].set_value(99)
     page.radio[0].set_value("neon-rain")
     press(page, "Generate")
-    assert jobs[0].settings == Settings(0.8, 1.5, 5.0, 99, "neon-rain", "twice4life")
-    assert jobs[0].clip.name == "neon-rain"
-
-
-def test_the_dice_change_the_seed_number_and_nothing_else(jobs):
-    page = visit()
-    slider(page, "Temperature").set_value(1.5)
-    for _ in range(3):
-        button(page, "Roll").click().run()
+    chosen = Settings(0.8, 1.5, 5.0, 99, "neon-rain", "twice4life")
+    assert (jobs[0].settings, jobs[0].clip.name) == (chosen, "neon-rain")
     press(page, "Generate")
-    assert jobs[0].settings == replace(SHORT, temperature=1.5, seed_number=jobs[0].settings.seed_number)
-    assert jobs[0].settings.seed_number != SHORT.seed_number  # 1 in 10,000 to the contrary
-
-
-def test_generate_again_makes_another_song_and_never_the_one_that_is_there(jobs):
-    page = press(press(visit(), "Generate"), "Generate")
-    first, second = (job.settings for job in jobs)
-    assert second == replace(first, seed_number=second.seed_number) != first
-    assert page.number_input[0].value == second.seed_number
-    page.number_input[0].set_value(first.seed_number)
+    assert jobs[1].settings == replace(chosen, seed_number=page.number_input[0].value) != chosen
+    page.number_input[0].set_value(99)
     press(page, "Generate")
-    assert jobs[2].settings == first  # unless its number is asked for
+    assert jobs[2].settings == chosen  # the one before, since its number is asked for
+    button(page, "Roll").click().run()
+    rolled = page.number_input[0].value
+    press(page, "Generate")
+    assert jobs[3].settings == replace(chosen, seed_number=rolled) != chosen  # 1 in 10,000 to the contrary
 
 
 def test_a_failure_is_one_sentence_at_the_player_and_the_old_song_stays(jobs, monkeypatch):
@@ -175,7 +164,9 @@ def test_missing_or_damaged_weights_are_one_sentence_and_are_found_once_they_are
 
 def test_without_seed_clips_the_player_says_so_in_one_sentence(jobs, monkeypatch):
     monkeypatch.setattr(clips, "_catalogue", dict)
-    assert "seed clip" in player(press(visit(), "Generate"))["error"]
+    page = visit()
+    assert not page.radio
+    assert "seed clip" in player(press(page, "Generate"))["error"]
 
 
 def test_one_model_needs_no_choice_and_several_are_offered_by_title(monkeypatch, tmp_path):

@@ -4,7 +4,6 @@ import gc
 import os
 import sys
 import threading
-import time
 import weakref
 from dataclasses import replace
 from types import SimpleNamespace
@@ -53,9 +52,11 @@ def engine(monkeypatch) -> Engine:
     return Engine()
 
 
-@pytest.fixture
-def session() -> SessionState:
-    return SessionState()
+def started(engine: Engine, *songs: Settings, **options) -> SessionState:
+    session = SessionState()
+    session.request(*songs, **options)
+    assert session.submit(engine)
+    return session
 
 
 def finish(job: Job) -> None:
@@ -71,9 +72,9 @@ def finish_all(session: SessionState, engine: Engine) -> None:
     session.update(engine)
 
 
-def test_a_song_plays_from_its_url_while_it_is_made_and_stays_there_when_it_is_finished(session, engine):
-    session.request(SHORT)
-    session.submit(engine, "/base")
+def test_a_song_plays_from_its_url_while_it_is_made_and_stays_there_when_it_is_finished(engine, monkeypatch):
+    monkeypatch.setattr(session_state, "base_path", lambda: "/base")
+    session = started(engine, SHORT)
     (file,) = session.files
     assert session.play == file.url("/base")
     assert session.job
@@ -84,13 +85,12 @@ def test_a_song_plays_from_its_url_while_it_is_made_and_stays_there_when_it_is_f
     assert (session.job, session.jobs, session.rendering, session.busy) == (None, (), None, False)
 
 
-def test_a_request_cancels_the_one_before_and_its_song_never_appears(session, engine):
-    session.request(SHORT)
-    session.submit(engine, "")
+def test_a_request_cancels_the_one_before_and_its_song_never_appears(engine):
+    session = started(engine, SHORT)
     former = session.rendering
     session.request(replace(SHORT, seed_number=8))
-    session.submit(engine, "")
-    assert not session.submit(engine, "")
+    assert session.submit(engine)
+    assert not session.submit(engine)
     assert [job.cancelled for job in engine.jobs] == [True, False]
     former.wait(TIMEOUT_S)
     session.update(engine)
@@ -99,9 +99,8 @@ def test_a_request_cancels_the_one_before_and_its_song_never_appears(session, en
     assert [song.settings.seed_number for song in session.songs] == [8]
 
 
-def test_the_status_is_one_line_queue_first_and_then_progress(session, engine):
-    session.request(SHORT)
-    session.submit(engine, "")
+def test_the_status_is_one_line_queue_first_and_then_progress(engine):
+    session = started(engine, SHORT)
     job = session.job
     job.queue_position = 3
     assert session.status == "Number 3 in the queue…"
@@ -116,29 +115,18 @@ def test_the_status_is_one_line_queue_first_and_then_progress(session, engine):
     assert session.status == ""
 
 
-def test_an_endless_song_has_no_progress_and_is_never_put_on_the_page(session, engine):
-    session.request(SHORT, endless=True)
-    assert session.submit(engine, "")
+def test_an_endless_song_has_no_progress_and_is_never_put_on_the_page(engine):
+    session = started(engine, SHORT, endless=True)
     assert session.rendering is None
     assert session.status == "Dreaming up the song…"
     session.job.pcm.append(bytes(100))
     assert (session.status, session.files[0].n_bytes, session.busy) == ("", None, True)
 
 
-def test_variations_are_shown_together_and_do_not_play_by_themselves(session, engine):
-    session.request(*TWO, own_clip=OWN)
-    assert session.submit(engine, "")
-    finish_all(session, engine)
-    assert tuple(song.settings for song in session.songs) == TWO
-    assert all(job.clip is OWN for job in engine.jobs)
-    assert session.play is None
-    assert len(session.history) == 2
-
-
-def test_a_refusal_cancels_the_other_variations_and_is_a_sentence_until_the_next_request(session, engine):
-    engine.room = 1
+def test_a_refusal_cancels_the_other_variations_and_is_a_sentence_until_the_next_request(engine):
+    engine.room, session = 1, SessionState()
     session.request(*TWO)
-    assert not session.submit(engine, "")
+    assert not session.submit(engine)
     assert [job.cancelled for job in engine.jobs] == [True]
     assert "try again" in session.error
     assert session.job is None
@@ -146,24 +134,21 @@ def test_a_refusal_cancels_the_other_variations_and_is_a_sentence_until_the_next
     assert session.error == ""
 
 
-def test_another_version_stands_beside_the_song_which_stays_as_it_is(session, engine):
-    session.request(SHORT, own_clip=OWN)
-    assert session.submit(engine, "")
+def test_songs_of_one_request_stand_side_by_side_and_one_that_is_beside_leaves_the_first_as_it_is(engine):
+    session = started(engine, *TWO, own_clip=OWN)
     finish_all(session, engine)
-    (song,) = session.songs
-    for temperature in (1.6, 0.4):
-        session.request(replace(SHORT, temperature=temperature), own_clip=OWN, beside=True)
-        assert session.submit(engine, "")
-        finish_all(session, engine)
-        assert session.songs[0] is song
-        assert [each.settings.temperature for each in session.songs] == [1.0, temperature]
-        assert engine.jobs[-1].clip is OWN
+    first, _ = session.songs
+    assert (tuple(song.settings for song in session.songs), session.play, len(session.history)) == (TWO, None, 2)
+    session.request(replace(SHORT, temperature=1.6), own_clip=OWN, beside=True)
+    assert session.submit(engine)
+    finish_all(session, engine)
+    assert session.songs[0] is first
+    assert [song.settings.temperature for song in session.songs] == [1.0, 1.6]
+    assert all(job.clip is OWN for job in engine.jobs)
 
 
 def test_a_session_that_ends_cancels_its_songs_and_frees_their_memory(engine):
-    session = SessionState()
-    session.request(SHORT)
-    session.submit(engine, "")
+    session = started(engine, SHORT)
     (job,), rendering, file = session.jobs, session.rendering, weakref.ref(session.files[0])
     session = None
     gc.collect()
@@ -191,7 +176,7 @@ def gate():
         report(0.25, "Half way to half way")
         reached.set()
         assert opened.wait(TIMEOUT_S)
-        report(1.5, "Done")
+        report(1.0, "Done")
         return "a song"
 
     reached, opened = threading.Event(), threading.Event()
@@ -229,29 +214,18 @@ def test_a_sentence_passes_through_unchanged_and_anything_else_goes_to_the_log(c
     assert "secret detail" in caplog.text
 
 
-def test_idle_tasks_run_one_after_the_other_and_one_that_fails_stops_none():
-    running, counts = [], []
-
-    def work(report) -> None:
-        running.append(1)
-        counts.append(len(running))
-        time.sleep(0.01)
-        running.pop()
-
-    tasks = [BackgroundTask(each, idle=True) for each in (work, Mock(side_effect=ZeroDivisionError), work, work)]
-    assert all(task.wait(TIMEOUT_S) for task in tasks)
-    assert counts == [1] * 3
-
-
-def test_an_idle_task_that_is_cancelled_before_its_turn_never_starts(gate):
-    started = []
-    BackgroundTask(gate.work, idle=True)
-    task = BackgroundTask(started.append, idle=True)
-    task.cancel()
+def test_idle_tasks_run_one_after_the_other_whichever_fails_or_was_cancelled_before_its_turn(gate):
+    begun = []
+    works = gate.work, Mock(side_effect=ZeroDivisionError), begun.append, lambda report: "the last"
+    _, broken, cancelled, last = (BackgroundTask(work, idle=True) for work in works)
+    cancelled.cancel()
+    assert gate.reached.wait(TIMEOUT_S)
+    assert not last.wait(0.05)
     gate.opened.set()
-    assert task.wait(TIMEOUT_S)
-    assert task.error
-    assert not started
+    assert last.result() == "the last"
+    assert broken.error
+    assert cancelled.error
+    assert not begun
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")

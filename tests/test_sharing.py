@@ -55,9 +55,9 @@ HERE, THERE = "http://localhost:8501/", "http://10.0.0.2:8501/"
 )
 def test_phones_get_an_address_or_the_reason_why_there_is_none(monkeypatch, url, host, server, shared, sentence):
     monkeypatch.setattr(sharing, "local_address", lambda: host)
-    address = page_address(url, server)
-    assert (address.url, address.for_phones) == (shared, address.sentence.startswith("Scan it"))
-    assert sentence in address.sentence
+    address, for_phones, told = page_address(url, server)
+    assert (address, for_phones) == (shared, told.startswith("Scan it"))
+    assert sentence in told
 
 
 def test_offline_there_is_no_local_address(monkeypatch):

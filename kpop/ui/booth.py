@@ -14,33 +14,26 @@ import streamlit as st
 
 from kpop.engine import get_engine
 from kpop.errors import KpopError
-from kpop.feedback import KEPT, MADE, Vote, open_store, start_of_today, vote_now
+from kpop.feedback import KEPT, Vote, open_store, start_of_today, vote_now
 from kpop.generation.clips import built_in_clips
 from kpop.generation.titles import song_title
 from kpop.settings import Settings
 from kpop.ui.assets import STATIC_DIR, cover_style, cover_uri, style
-from kpop.ui.feedback import ID_BITS, TIMEOUT_S, random_generator, sample_settings
-from kpop.ui.player import LETTERS, REDRAW_S, STILL, player_data, show_player
+from kpop.ui.feedback import ID_BITS, TIMEOUT_S, SongVote, random_generator, sample_settings
+from kpop.ui.player import LETTERS, REDRAW_S, player_data, show_figure, show_player
 from kpop.ui.session_state import SessionState
 from kpop.ui.sharing import settings_from_query
 
 SONG_S, DUEL_S, IDLE_S, IDLE_RANGE_S = 40.0, 20.0, 60, (5, 600)
 TAME, WILD = 0.81, 1.31  # temperatures that no slider gives: they mark the votes of duels in the store
 N_SAMPLES = 8  # of settings, until the clip is another one than the last song's
+ATTRACT, CHOOSE, DUEL, VERDICT, RADIO = "attract", "choose", "duel", "verdict", "radio"  # scenes
 WORDS = '<div class="booth-words" role="status"><h1>{}</h1><p>{}</p></div>'
 SONG = '<div class="booth-song">{}<div class="booth-words"><p class="kicker">{}</p><h1>{}</h1><p>{}</p></div></div>'
 SCORE = (
     '<div class="booth-score" role="img" aria-label="Today: tame {0}, wild {1}">'
     '<b style="flex-grow:{0}">Tame {0}</b><b style="flex-grow:{1}">{1} Wild</b></div>'
 )
-ATTRACT, CHOOSE, DUEL, VERDICT, RADIO = "attract", "choose", "duel", "verdict", "radio"  # scenes
-KEYS = {
-    ATTRACT: "[Space] start [R] radio",
-    CHOOSE: "[←] [→] move [Enter] pick [Space] surprise [Esc] start over",
-    DUEL: "[1] [2] hear [←] [→] vote [Esc] start over",
-    VERDICT: "[Space] another round [R] radio [Esc] start over",
-    RADIO: "[Space] start [Esc] back",
-}
 QUESTIONS = {
     CHOOSE: ("Pick a beginning", "The machine dreams it on, twice. You say which one is better."),
     DUEL: ("Which one is better?", "The same beginning, two moods. Hear both, then vote."),
@@ -56,9 +49,9 @@ attend = st.components.v2.component(
 @cache
 def wins() -> list[Vote]:
     """The winners' votes of all duels: read from the store once, then added to in memory."""
-    store, votes = open_store(TIMEOUT_S), []
+    votes = []
     with suppress(KpopError):
-        votes = store.votes() if store else []
+        votes = store.votes() if (store := open_store(TIMEOUT_S)) else []
     return [vote for vote in votes if vote.kind == KEPT and vote.settings.temperature in (TAME, WILD)]
 
 
@@ -69,19 +62,17 @@ def score() -> tuple[int, int]:
 
 
 def count_duel(winner: Settings, loser: Settings) -> None:
-    """Add a duel to the score, and to the store if there is one: the winner as kept, the loser as made."""
-    votes = [vote_now(kind, song, False, song_title(song)) for kind, song in ((KEPT, winner), (MADE, loser))]
-    wins().append(votes[0])
-    with suppress(KpopError):  # a duel that cannot be stored counts until the server ends
-        for vote in votes if (store := open_store(TIMEOUT_S)) else ():
-            store.write(secrets.randbits(ID_BITS), vote)
+    """Add a duel to the score, and if possible to the store: the winner as kept, the loser as made."""
+    wins().append(vote_now(KEPT, winner, False, song_title(winner)))
+    for song in (winner, loser):
+        SongVote(song, secrets.randbits(ID_BITS), kept=song is winner).store()
 
 
 class Booth:
     """The state of one screen, changed by the callbacks of its buttons.
 
-    songs: settings of the song on the screen, or of both variations, with a session of its own each; wild, winner:
-    indices of the wild variation and of the one voted for; song_s: length of the songs that play by themselves, seconds
+    songs: settings of the song on the screen, or of both variations, with a session each; wild, winner: indices of the
+    wild variation and of the one voted for; song_s: seconds of the songs that play by themselves
     """
 
     def __init__(self, song_s: float, rng: random.Random) -> None:
@@ -90,7 +81,7 @@ class Booth:
         self.start_over()
 
     def start_over(self) -> None:
-        self.scene, self.wild, self.winner = ATTRACT, 0, None
+        self.scene, self.winner = ATTRACT, None
         self.next_song()
 
     def next_song(self) -> None:
@@ -122,14 +113,14 @@ class Booth:
         self._request(self._sample() if self.winner is None else self.songs[self.winner], endless=True)
 
     @property
-    def complete(self) -> bool:
-        """Whether all songs on the screen are."""
-        return all(session.jobs and not session.busy and not session.error for session in self.sessions)
-
-    @property
     def error(self) -> str:
         """Why a song was refused or failed; empty while none was."""
         return next((session.error for session in self.sessions if session.error), "")
+
+    @property
+    def complete(self) -> bool:
+        """Whether all songs on the screen are."""
+        return not self.error and all(session.jobs and not session.busy for session in self.sessions)
 
     def _sample(self) -> Settings:
         """Settings that are likely to please, if possible with another clip than the last song's."""
@@ -147,37 +138,37 @@ def is_booth() -> bool:
     return st.query_params.get("booth") == "1"
 
 
-def booth(base_path: str) -> None:
-    """Draw the whole page. base_path: of the page on its server, "" for the root."""
+def booth() -> None:
+    """Draw the whole page."""
     if "booth" not in st.session_state:
-        requested = settings_from_query(st.query_params, Settings(length_s=SONG_S))
-        st.session_state.booth = Booth(requested.length_s, random_generator())
+        song_s = settings_from_query(st.query_params, Settings(length_s=SONG_S)).length_s
+        st.session_state.booth = Booth(song_s, random_generator())
     state, idle_s = st.session_state.booth, IDLE_S
     with suppress(KeyError, ValueError):
         idle_s = min(max(int(st.query_params["idle"]), IDLE_RANGE_S[0]), IDLE_RANGE_S[1])
     for session in state.sessions:
-        if session.submit(get_engine(), base_path) and session.rendering:
+        if session.submit(get_engine()) and session.rendering:
             session.rendering.cancel()  # the player draws the song as it grows: no finished figure is needed
             session.rendering = None
     st.html(style("booth") + cover_style(".st-key-booth-clip-{} button::before", built_in_clips()))
     with st.container(key="booth-head"):
         st.html(headline(state))
     with st.container(key="booth-tracks"):
-        for index, session in enumerate(state.sessions):
-            with st.container(key=f"booth-track-{index}"):
-                show_frame(state, index, session)
+        for i, session in enumerate(state.sessions):
+            with st.container(key=f"booth-track-{i}"):
+                if session.job:
+                    show_figure(session.preview, f"booth-plot-{i}", "stretch")
     with st.container(key="booth-foot"):
         show_buttons(state)
-        st.html(f'<p class="booth-keys">{KEYS[state.scene].replace("[", "<kbd>").replace("]", "</kbd>")}</p>')
     with st.container(key="booth-players"):
         _button("next", "Another song", state.next_song)
         attend(key="attendant", data=[{"idle_s": idle_s}])
-        draw_player(state, base_path)
+        draw_player(state)
     if state.error:
         st.error(state.error)
 
 
-def draw_player(state: Booth, base_path: str) -> None:
+def draw_player(state: Booth) -> None:
     """A fragment: once completeness or error have changed, the whole page is drawn again."""
     shown = state.complete, state.error
 
@@ -185,7 +176,7 @@ def draw_player(state: Booth, base_path: str) -> None:
     def update() -> None:
         if shown != (state.complete, state.error):
             st.rerun()
-        data = [player_data(session, base_path) for session in state.sessions]
+        data = [player_data(session) for session in state.sessions]
         tracks = [track | {"plot": f"booth-track-{i}"} for i, each in enumerate(data) for track in each["tracks"]]
         show_player(key="player", data=[data[0] | {"tracks": tracks}])
 
@@ -208,38 +199,29 @@ def headline(state: Booth) -> str:
     return SONG.format(cover, kicker, html.escape(song_title(state.songs[0])), " · ".join(facts))
 
 
-def show_frame(state: Booth, index: int, session: SessionState) -> None:
-    """The empty figure over which the player draws a song's spectrogram."""
-    if session.job:
-        from kpop.ui.spectrogram import empty_figure  # imports scipy, which the page must not wait for
-
-        figure = empty_figure(session.preview.length_s, session.preview.seed_end_s, booth=True)
-        alt = f"Spectrogram of {LETTERS[index] if len(state.songs) > 1 else session.preview.title}"
-        st.plotly_chart(figure, config=STILL, key=f"booth-plot-{index}", alt=alt, height="stretch")
-
-
 def show_buttons(state: Booth) -> None:
-    """What can be pressed in this scene; booth.js presses them by keys, and some by itself."""
-    scene = state.scene
+    """What can be pressed in this scene, also by keys; booth.js presses some by itself."""
+    scene, wide = state.scene, {"width": "stretch"}
     with st.container(key="booth-corner", horizontal=True):
         if scene in (ATTRACT, CHOOSE):
-            _button("tune-in", "Endless radio", state.play_radio, icon=":material/radio:")
+            _button("tune-in", "Endless radio", state.play_radio, icon=":material/radio:", shortcut="E")
         if scene != ATTRACT:
-            _button("home", "Start over", state.start_over, icon=":material/replay:")
+            _button("home", "Start over", state.start_over, icon=":material/replay:", shortcut="Esc")
     with st.container(key=f"booth-{scene}", horizontal=scene in (DUEL, VERDICT)):
         if scene in (ATTRACT, RADIO):
-            _button("touch", "**Touch anywhere** or press Space: make your own song", state.choose)
+            label = "**Touch anywhere** or press Space: make your own song"
+            _button("touch", label, state.choose, shortcut="Space")
         elif scene == CHOOSE:
             for i, clip in enumerate(built_in_clips(), 1):
                 _button(f"clip-{i}", clip.title, state.pick, clip.name)
-            _button("surprise", "Surprise me", state.pick, None)
+            _button("surprise", "Surprise me", state.pick, None, shortcut="S")
         elif scene == DUEL:
-            for i, letter in enumerate(LETTERS[:2]):
-                options = {"disabled": not state.complete, "width": "stretch"}
-                _button(f"vote-{i}", f"{letter} is better", state.vote, i, **options)
+            for i, shortcut in enumerate(("Left", "Right")):
+                options = {"disabled": not state.complete, "shortcut": shortcut}
+                _button(f"vote-{i}", f"{LETTERS[i]} is better", state.vote, i, **options, **wide)
         else:
-            _button("again", "Another round", state.choose, width="stretch")
-            _button("radio", "Endless radio", state.play_radio, width="stretch")
+            _button("again", "Another round", state.choose, shortcut="Space", **wide)
+            _button("radio", "Endless radio", state.play_radio, shortcut="E", **wide)
 
 
 def _button(name: str, label: str, callback, *args, **options) -> None:

@@ -7,7 +7,7 @@ import re
 import secrets
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import streamlit as st
@@ -28,11 +28,9 @@ from kpop.ui.sharing import arrived_by_link, is_loopback, settings_from_query
 DICE_SIDES = 10_000
 MAX_SEED_NUMBER = 2**32 - 1
 N_VARIATIONS = 4
-AUDIO_TYPES = ("wav", "flac", "ogg", "mp3")
-MAX_UPLOAD_MB = 20
+UPLOAD = {"type": ("wav", "flac", "ogg", "mp3"), "max_upload_size": 20}  # MB
 FILE, RECORDING = "file", "voice"  # kinds of upload
-LAST_UPLOAD, UPLOAD_ROUND, ANALYSED, RESTORED = "last_upload", "upload_round", "analysed_upload", "restored"  # keys
-BOUND = {"on_change": "ignore", "bind": "query-params"}
+BOUND = {"bind": "query-params", "on_change": "ignore"}
 CLIP_HELP = "The first seconds of your song. The machine goes on from there."
 SEED_NUMBER_HELP = "Same settings, same number: the very same song. Another number, another song."
 INVITATION = "Clap a beat or sing a line, four bars or about eight seconds"
@@ -42,15 +40,7 @@ NOT_SECURE = (
 )
 
 
-class Choice(NamedTuple):
-    """own_clip: replaces the built-in clip of the settings; endless: ignore their length."""
-
-    settings: Settings
-    own_clip: SeedClip | None
-    endless: bool
-
-
-def choose(start: Settings, first: DeltaGenerator, more: DeltaGenerator) -> Choice:
+def choose(start: Settings, first: DeltaGenerator, more: DeltaGenerator) -> Settings:
     """Draws all controls: the main ones in `first`, the rest in `more`. start: values at the start of the session."""
     requested = settings_from_query(st.query_params, start)
     if "randomness" not in st.session_state and arrived_by_link(st.query_params):  # on the first run only
@@ -58,33 +48,39 @@ def choose(start: Settings, first: DeltaGenerator, more: DeltaGenerator) -> Choi
     for key, value in asdict(requested).items():
         st.session_state.setdefault(key, value)  # instead of the widgets' own `value`, since callbacks set these too
     with more:
-        own_clip = choose_own_clip()
+        choose_own_clip()
         with st.expander("More choices", icon=":material/tune:"):
             with st.container(horizontal=True, vertical_alignment="bottom"):
                 st.number_input("Seed number", 0, MAX_SEED_NUMBER, key="seed_number", help=SEED_NUMBER_HELP, **BOUND)
                 st.button("Roll", icon=":material/casino:", on_click=roll_dice, help="Take a number by chance")
-            endless = st.toggle("Endless – the machine just goes on", key="endless", bind=BOUND["bind"])
-            choose_model()
+            endless = st.toggle("Endless – the machine just goes on", key="endless", bind="query-params")
+            models = {name: model_info(name) for name in available_models()}
+            if len(models) > 1:
+                titles = {name: model.title for name, model in models.items()}
+                name = st.selectbox("Voice", models, format_func=titles.get, key="model", bind="query-params")
+                st.caption(models[name].about)
     with first:
         choose_clip()
         _slider("Seed randomness", "Kevin’s memory", "pure chance", "randomness", RANDOMNESS_RANGE)
-        _slider("Length", "a hook", "a whole song", "length_s", LENGTH_RANGE_S, 1.0, "%d s", disabled=endless)
+        _slider(
+            "Length", "a hook", "a whole song", "length_s", LENGTH_RANGE_S, step=1.0, format="%d s", disabled=endless
+        )
         _slider("Temperature", "safe", "wild", "temperature", TEMPERATURE_RANGE)
-    return _choice(own_clip)
+    return chosen()[0]
 
 
 def generate() -> None:
     """Requests the chosen song, with another seed number if that song is on the page already. For callbacks."""
-    session, choice = get_session(), _choice(_own_clip()[0])
-    if any(song.settings == choice.settings and song.own_clip is choice.own_clip for song in session.songs):
+    session, (settings, own_clip) = get_session(), chosen()
+    if any(song.settings == settings and song.own_clip is own_clip for song in session.songs):
         roll_dice()
-        choice = _choice(choice.own_clip)
-    session.request(choice.settings, own_clip=choice.own_clip, endless=choice.endless)
+        settings, _ = chosen()
+    session.request(settings, own_clip=own_clip, endless=st.session_state.get("endless", False))
 
 
 def take_four() -> None:
     """Requests variations that differ in their seed numbers only. For callbacks."""
-    settings, own_clip, _ = _choice(_own_clip()[0])
+    settings, own_clip = chosen()
     numbers = [(settings.seed_number + i) % (MAX_SEED_NUMBER + 1) for i in range(N_VARIATIONS)]
     get_session().request(*(replace(settings, seed_number=number) for number in numbers), own_clip=own_clip)
 
@@ -93,31 +89,20 @@ def roll_dice() -> None:
     st.session_state.seed_number = secrets.randbelow(DICE_SIDES)
 
 
-def _choice(own_clip: SeedClip | None) -> Choice:
-    """The controls' values in session state, where callbacks have them before any widget is drawn."""
+def chosen() -> tuple[Settings, SeedClip | None]:
+    """The controls' values, which callbacks have in session state too, and the listener's own clip."""
+    own_clip, _ = _own_clip()
     values = {field.name: st.session_state[field.name] for field in fields(Settings)}
     values["clip"] = own_clip.name if own_clip else values["clip"] or Settings().clip  # None after "?clip="
-    models = available_models()
-    if values["model"] not in models:
+    if values["model"] not in (models := available_models()):
         values["model"] = models[0] if models else Settings().model
-    return Choice(Settings(**values), own_clip, bool(st.session_state.get("endless")))
+    return Settings(**values), own_clip
 
 
-def _slider(
-    label: str, low: str, high: str, key: str, span: tuple, step: float = 0.05, shape: str = "%.2f", **options
-) -> None:
+def _slider(label: str, low: str, high: str, key: str, span: tuple, step: float = 0.05, **options) -> None:
     """A slider with words under its ends."""
-    st.slider(label, *span, step=step, format=shape, key=key, **options, **BOUND)
+    st.slider(label, *span, step=step, key=key, **options, **BOUND)
     st.html(f'<p class="ends"><span>{low}</span><span>{high}</span></p>')
-
-
-def choose_model() -> None:
-    """A selectbox, if there are several models."""
-    models = {name: model_info(name) for name in available_models()}
-    if len(models) > 1:
-        titles = {name: model.title for name, model in models.items()}
-        name = st.selectbox("Voice", models, format_func=titles.get, key="model", bind=BOUND["bind"])
-        st.caption(models[name].about)
 
 
 def choose_clip() -> None:
@@ -143,18 +128,29 @@ def choose_clip() -> None:
     )
 
 
-def choose_own_clip() -> SeedClip | None:
-    """File upload and microphone. Returns the clip from the latest upload; None if there is none or it is unusable."""
+def choose_own_clip() -> None:
+    """File upload and microphone, and what was heard in the latest upload."""
     with st.expander("Start from a song of your own", icon=":material/mic:"):
-        limits = {"type": AUDIO_TYPES, "max_upload_size": MAX_UPLOAD_MB}
-        st.file_uploader("Your own file", **limits, key=_key(FILE), on_change=_uploaded, args=(FILE,))
+        st.file_uploader("Your own file", **UPLOAD, key=_key(FILE), on_change=_uploaded, args=(FILE,))
         if microphone_allowed(st.context.url):
             recording = {"sample_rate": SAMPLE_RATE_HZ, "on_change": _uploaded, "args": (RECORDING,)}
             st.audio_input(INVITATION, key=_key(RECORDING), **recording)
         else:
             st.markdown(NOT_SECURE)
         with st.container(key="own-news"):
-            return _show_own_clip()
+            if restored := st.session_state.pop("restored", None):
+                st.success(restored, icon=":material/settings_backup_restore:")
+            clip, error = _own_clip()
+            if error:
+                st.error(escape_markdown(error), icon=":material/music_off:")
+                st.caption("Until then, your song starts from the built-in clip that is chosen.")
+            elif clip and clip.tempo_bpm is None:
+                st.caption(f"No clear beat heard: your song goes on at {TEMPO_BPM} BPM.")
+            elif clip:
+                st.caption(f"Heard: {clip.tempo_bpm:.0f} BPM – your song goes on in time with it.")
+            if clip or error:
+                label, icon = "Back to the built-in clips", ":material/undo:"
+                st.button(label, icon=icon, on_click=_clear_uploads, type="tertiary")
 
 
 def microphone_allowed(url: str | None) -> bool:
@@ -163,69 +159,40 @@ def microphone_allowed(url: str | None) -> bool:
     return parts.scheme == "https" or is_loopback(parts.hostname)
 
 
-def _show_own_clip() -> SeedClip | None:
-    if not _latest_upload():
-        if restored := st.session_state.pop(RESTORED, None):
-            st.success(restored, icon=":material/settings_backup_restore:")
-        return None
-    with st.spinner("Listening…"):
-        clip, error = _own_clip()
-    if error:
-        st.error(escape_markdown(error), icon=":material/music_off:")
-        st.caption("Until then, your song starts from the built-in clip that is chosen.")
-    elif clip.tempo_bpm is None:
-        st.caption(f"No clear beat heard: your song goes on at {TEMPO_BPM} BPM.")
-    else:
-        st.caption(f"Heard: {clip.tempo_bpm:.0f} BPM – your song goes on in time with it.")
-    st.button("Back to the built-in clips", icon=":material/undo:", on_click=_clear_uploads, type="tertiary")
-    return clip
-
-
 def _own_clip() -> tuple[SeedClip | None, str]:
-    """The clip from the latest upload, or an error message; each upload is analysed once, by page or callback."""
-    if not (upload := _latest_upload()):
-        return None, ""
-    kind, file = upload
-    file_id, *outcome = st.session_state.get(ANALYSED, (None,))
-    if file_id != file.file_id:
-        file.seek(0)
-        try:
-            outcome = clip_from_file(file, "Your recording" if kind == RECORDING else file.name), ""
-        except KpopError as error:
-            outcome = None, f"{error}"
-        st.session_state[ANALYSED] = (file.file_id, *outcome)
-    return tuple(outcome)
+    """The clip from the latest upload that is still there, or an error message."""
+    last = st.session_state.get("last_upload")
+    for kind in sorted((FILE, RECORDING), key=lambda kind: kind != last):
+        if file := st.session_state.get(_key(kind)):
+            return _analysed(file.file_id, file, "Your recording" if kind == RECORDING else file.name)
+    return None, ""
 
 
-def _latest_upload() -> tuple | None:
-    """(kind, file) of what was uploaded last and is still there."""
-    last = st.session_state.get(LAST_UPLOAD, FILE)
-    uploads = [(kind, file) for kind in (FILE, RECORDING) if (file := st.session_state.get(_key(kind)))]
-    return max(uploads, key=lambda upload: upload[0] == last, default=None)
+@st.cache_resource(scope="session", max_entries=2, show_spinner="Listening…")
+def _analysed(file_id: str, _file: BinaryIO, name: str) -> tuple[SeedClip | None, str]:
+    _file.seek(0)
+    try:
+        return clip_from_file(_file, name), ""
+    except KpopError as error:
+        return None, f"{error}"
 
 
 def _key(kind: str) -> str:
     """Of an upload widget, which is emptied by a new key."""
-    return f"own_{kind}_{st.session_state.setdefault(UPLOAD_ROUND, 0)}"
-
-
-def _uploaded(kind: str) -> None:
-    """Callback of both widgets. A WAV file of ours restores its settings and is not used as a seed."""
-    st.session_state[LAST_UPLOAD] = kind
-    file = st.session_state.get(_key(kind))
-    if file and kind == FILE and (settings := read_metadata(file.getvalue())):
-        _restore(settings)
-        _clear_uploads()
+    return f"own_{kind}_{st.session_state.setdefault('upload_round', 0)}"
 
 
 def _clear_uploads() -> None:
-    st.session_state[UPLOAD_ROUND] += 1
-    for key in (LAST_UPLOAD, ANALYSED):
-        st.session_state.pop(key, None)
+    st.session_state.upload_round += 1
 
 
-def _restore(settings: Settings) -> None:
-    """Sets the controls to the settings of a song's file, and keeps Markdown about it for the next run."""
+def _uploaded(kind: str) -> None:
+    """Callback of both widgets. A WAV file of ours sets the controls to its settings and is not used as a seed."""
+    st.session_state.last_upload = kind
+    file = st.session_state.get(_key(kind))
+    settings = read_metadata(file.getvalue()) if file and kind == FILE else None
+    if not settings:
+        return
     sentences = [f"Restored: {song_title(settings)}."]
     if not clips.is_built_in(settings.clip):
         sentences.append(f"It began with a file of yours called {_plain(settings.clip)}: drop that in too.")
@@ -234,7 +201,8 @@ def _restore(settings: Settings) -> None:
         sentences.append(f"Its voice, {_plain(settings.model)}, is not here, so another will sing.")
         settings = replace(settings, model=st.session_state.get("model") or Settings().model)
     set_controls(settings)
-    st.session_state[RESTORED] = " ".join([*sentences, "Press Generate to hear it."])
+    st.session_state.restored = " ".join([*sentences, "Press Generate to hear it."])
+    _clear_uploads()
 
 
 def _plain(name: str) -> str:

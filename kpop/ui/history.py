@@ -11,32 +11,26 @@ from kpop.generation.titles import song_title
 from kpop.ui.session_state import Entry, play_again
 
 EMPTY = "Nothing yet. Your latest songs wait here until you leave, so roll the dice without fear."
-CLIP_GONE = " · your file is no longer kept here"
 
 
 def show_history(history: tuple[Entry, ...]) -> None:
+    clips = {clip.name: clip.title for clip in built_in_clips()}
+    utc_offset = timedelta(minutes=-(st.context.timezone_offset or 0))  # Streamlit's: from local time to UTC
     with st.expander("Earlier songs", icon=":material/history:"), st.container(key="earlier"):
         if not history:
             st.caption(EMPTY)
         for entry in history:
-            title = song_title(entry.settings)
+            song, title = entry.settings, song_title(entry.settings)
+            facts = (
+                f"{entry.when + utc_offset:%H:%M} · {clips.get(song.clip, Path(song.clip).stem)}"
+                f" · randomness {song.randomness:.2f} · temperature {song.temperature:.2f} · {song.length_s:.0f} s"
+            )
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.html(f'<p class="earlier"><b>{html.escape(title)}</b><span>{html.escape(_facts(entry))}</span></p>')
+                st.html(f'<p class="earlier"><b>{html.escape(title)}</b><span>{html.escape(facts)}</span></p>')
                 st.button(
                     f"Play again *{title}*",  # the style sheet hides the title, which only screen readers need
-                    key=f"again-{entry.serial}",
+                    key=f"again-{id(entry)}",
                     icon=":material/replay:",
-                    disabled=not entry.playable,
                     on_click=play_again,
-                    args=(entry.settings, entry.own_clip),
+                    args=(song, entry.own_clip),
                 )
-
-
-def _facts(entry: Entry) -> str:
-    settings, titles = entry.settings, {clip.name: clip.title for clip in built_in_clips()}
-    clip = titles.get(settings.clip, Path(settings.clip).stem)
-    time = entry.when - timedelta(minutes=st.context.timezone_offset or 0)  # offset: minutes from local time to UTC
-    return (
-        f"{time:%H:%M} · {clip} · randomness {settings.randomness:.2f}"
-        f" · temperature {settings.temperature:.2f} · {settings.length_s:.0f} s{'' if entry.playable else CLIP_GONE}"
-    )

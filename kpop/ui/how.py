@@ -10,7 +10,7 @@ from kpop.model_info import checkpoint_path, header
 from kpop.settings import Settings
 
 if TYPE_CHECKING:
-    from kpop.ui.song import RenderedSong
+    from kpop.ui.song import PageSong
 
 STAGES = (  # icon of Material Symbols, name, what it does
     ("music_note", "Seed clip", "A few seconds of music to start from."),
@@ -26,54 +26,49 @@ STAGES = (  # icon of Material Symbols, name, what it does
 )
 TIMED_STAGES = {"seed": "seed", "sampler": "LSTM", "render": "codec and phase", "spectrogram": "spectrogram"}
 INVITATION = "Press Generate, and the figures of your own song will stand here."
+CARD = '<li><span class="how-icon" aria-hidden="true">{}</span><h4>{}</h4><p>{}</p>{}</li>'
 
 
-def how_it_works(song: "RenderedSong | None", settings: Settings) -> None:
+def how_it_works(song: "PageSong | None", settings: Settings) -> None:
     """Cards with the figures of the song; before there is one, with those of the settings."""
     settings = song.settings if song else settings
     with st.container(key="how"), st.expander("How does it work?", icon=":material/route:"):
-        times = _times(song.stages_s) if song else f'<p class="how-invitation">{INVITATION}</p>'
+        times = times_bar(song.stages_s) if song else f'<p class="how-invitation">{INVITATION}</p>'
         temperature = f'<p class="how-knobs">{temperature_in_words(settings.temperature)}</p>'
-        cards = _cards(song, settings)
-        st.html(f'<div class="how-room"><ol class="how">{cards}</ol>{times}{temperature}</div>')
+        st.html(f'<div class="how-room"><ol class="how">{cards(song, settings)}</ol>{times}{temperature}</div>')
 
 
-def _cards(song: "RenderedSong | None", settings: Settings) -> str:
+def cards(song: "PageSong | None", settings: Settings) -> str:
+    """HTML of the stages, each with its figure if that is known."""
     checkpoint = header(checkpoint_path(settings.model))
     lstm, rate = checkpoint.get("lstm"), checkpoint.get("info", {}).get("metronome_rate", 1)
     step_s = song.beat.beat_s / STEPS_PER_BEAT * rate if song else 1 / STEPS_PER_S
     n_codes = len(lstm["codebook_sizes"]) - lstm["n_labels"] if lstm else 0
     size = f"{lstm['n_layers']} layers of {lstm['hidden']} cells" if lstm else ""
-    figures = _measured(song, step_s, n_codes, size) if song else _expected(settings, size)
-    cards = ""
+    chance, length_s = f"{settings.randomness:.0%} of the seed left to chance", settings.length_s
+    n_steps = _count_steps(length_s, step_s)
+    steps, pictures, made = [f"{n_steps:,} steps", size], f"{N_BINS} frequencies", f"{length_s:.0f} s of it"
+    codes = waves = ""
+    if song:
+        n_seed_steps = _count_steps(song.seed_end_s, step_s)
+        lstm_s, sound_s = (song.stages_s.get(stage, 0) for stage in ("sampler", "render"))
+        chance = f"{song.seed_end_s:.1f} s at {song.beat.tempo_bpm:.0f} BPM · {chance}"
+        codes = f"{n_seed_steps * n_codes:,} codes for the seed" if n_codes else ""
+        steps[1:1] = (
+            f"{n_steps - n_seed_steps:,} of them its own",
+            f"{n_steps / lstm_s:,.0f} a second" if lstm_s else "",
+        )
+        pictures = f"{n_steps * FRAMES_PER_STEP:,} pictures of {pictures}"
+        waves = f"{sound_s:.2f} s for picture and waves" if sound_s else ""
+        if song.taken_s:
+            speed = f"{length_s / song.taken_s:,.0f} times as fast as it plays"
+            made = f"{length_s:.0f} s made in {song.taken_s:.2f} s: {speed}"
+    html = ""
+    figures = chance, codes, " · ".join(filter(None, steps)), pictures, waves, made
     for (icon, name, text), figure in zip(STAGES, figures, strict=True):
         text = text.format(n_codes=n_codes or "a few", step_ms=1000 * step_s)
-        figure = f'<p class="how-figure">{figure}</p>' if figure else ""
-        cards += f'<li><span class="how-icon" aria-hidden="true">{icon}</span><h4>{name}</h4><p>{text}</p>{figure}</li>'
-    return cards
-
-
-def _expected(settings: Settings, size: str) -> tuple[str, ...]:
-    lstm = _join(f"{_count_steps(settings.length_s, 1 / STEPS_PER_S):,} steps", size)
-    return _chance(settings), "", lstm, f"{N_BINS} frequencies", "", f"{settings.length_s:.0f} s of it"
-
-
-def _measured(song: "RenderedSong", step_s: float, n_codes: int, size: str) -> tuple[str, ...]:
-    n_steps, n_seed_steps = (_count_steps(end_s, step_s) for end_s in (song.length_s, song.seed_end_s))
-    lstm_s, sound_s = (song.stages_s.get(stage, 0) for stage in ("sampler", "render"))
-    made = f"{song.length_s:.0f} s of it"
-    if song.taken_s:
-        speed = f"{song.length_s / song.taken_s:,.0f} times as fast as it plays"
-        made = f"{song.length_s:.0f} s made in {song.taken_s:.2f} s: {speed}"
-    pace = f"{n_steps / lstm_s:,.0f} a second" if lstm_s else ""
-    return (
-        f"{song.seed_end_s:.1f} s at {song.beat.tempo_bpm:.0f} BPM · {_chance(song.settings)}",
-        f"{n_seed_steps * n_codes:,} codes for the seed" if n_codes else "",
-        _join(f"{n_steps:,} steps", f"{n_steps - n_seed_steps:,} of them its own", pace, size),
-        f"{n_steps * FRAMES_PER_STEP:,} pictures of {N_BINS} frequencies",
-        f"{sound_s:.2f} s for picture and waves" if sound_s else "",
-        made,
-    )
+        html += CARD.format(icon, name, text, f'<p class="how-figure">{figure}</p>' if figure else "")
+    return html
 
 
 def _count_steps(length_s: float, step_s: float) -> int:
@@ -87,15 +82,7 @@ def temperature_in_words(temperature: float) -> str:
     return f"Temperature {temperature:.2f}: {words.get(temperature, usual)}."
 
 
-def _chance(settings: Settings) -> str:
-    return f"{settings.randomness:.0%} of the seed left to chance"
-
-
-def _join(*parts: str) -> str:
-    return " · ".join(filter(None, parts))
-
-
-def _times(stages_s: dict[str, float]) -> str:
+def times_bar(stages_s: dict[str, float]) -> str:
     """A stacked bar of the wall-clock time of each stage, with a legend."""
     times_s = {label: stages_s[stage] for stage, label in TIMED_STAGES.items() if stages_s.get(stage)}
     if not times_s:

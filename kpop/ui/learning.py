@@ -1,6 +1,8 @@
 """Hear it learn: the same seed continued by a model at ten moments of its training, as tracks of one player."""
 
 import json
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +15,7 @@ from kpop.engine import PcmBuffer, get_engine
 from kpop.errors import KpopError
 from kpop.model_info import snapshots_path
 from kpop.server import SongFile
+from kpop.ui.assets import base_path
 from kpop.ui.player import show_player
 from kpop.ui.tasks import POLL_S, BackgroundTask, Report
 
@@ -29,7 +32,7 @@ INVITATION = (
 CURVE = """<p class="facts">How much new songs surprise it</p>
 <div class="learning-curve" style="clip-path: polygon({points}, 100% 100%)"></div>"""
 
-Curve = list[tuple[int, float]]  # (training step, value), earliest first
+Curve = Sequence[dict[str, float]]  # step, minutes since the start, held_out: cross-entropy of a step in bits
 
 
 class Moment(NamedTuple):
@@ -42,43 +45,46 @@ class Moment(NamedTuple):
 
 
 class Training(NamedTuple):
-    """moments: earliest first; curve: cross-entropy of a step of held-out songs in bits, empty if unknown."""
+    """moments: earliest first; curve: as in the checkpoint's header, empty if unknown."""
 
     moments: list[Moment]
     curve: Curve
 
 
-_trainings: dict[tuple[Path, int], BackgroundTask[Training]] = {}
-
-
+@cache
 def training(model: str) -> BackgroundTask[Training]:
-    """The model's training, decoded once a process when the processor is idle, and again if that has failed."""
-    path = snapshots_path(model)
-    key = path, path.stat().st_mtime_ns
+    """The model's training, decoded once a process when the processor is idle."""
 
     def work(report: Report) -> Training:
         report(0.0, "Waiting for the voice")
-        return decode_training(get_engine().pipelines.get(model).result(), path, report)
+        return decode_training(get_engine().pipelines.get(model).result(), snapshots_path(model), report)
 
-    if key not in _trainings or _trainings[key].error:
-        _trainings[key] = BackgroundTask(work, idle=True)
-    return _trainings[key]
+    return BackgroundTask(work, idle=True)
 
 
 def decode_training(pipeline: "Pipeline", path: Path, report: Report) -> Training:
     """Decode every snapshot. Raises KpopError if the file is missing, damaged or another model's."""
+    import torch  # these imports are slow: the page must not wait for them
+
+    from kpop.audio.loudness import normalise
+    from kpop.audio.stft import log_mel_spectrogram
+    from kpop.generation.pipeline import decode, invert
+    from kpop.generation.session import single_thread
+    from kpop.ui.spectrogram import N_BANDS, png_uri, shrink
+
     snapshots = read_snapshots(path, pipeline.codec.config.flat_codebook_sizes)
-    points = pipeline.info.get("lstm_curve", ())
-    minutes, bits = (
-        [(point["step"], point[key]) for point in points if key in point] for key in ("minutes", "held_out")
-    )
-    minutes = [(0, 0.0), *minutes] if minutes else []
-    moments = []
+    curve, moments = pipeline.info.get("lstm_curve", ()), []
     for step, tokens in snapshots.items():
         report(len(moments) / len(snapshots), "Bringing back how it sounded then")
-        facts = _facts(step, _interpolate(minutes, step), _interpolate(bits, step))
-        moments.append(Moment(step, facts, *_sound_and_image(pipeline, step, tokens)))
-    return Training(moments, bits)
+        with torch.inference_mode(), single_thread():
+            waveform = normalise(invert(decode(pipeline.codec, tokens), len(tokens) * STEP_SAMPLES, seed=0))
+        pcm = PcmBuffer(len(waveform))
+        pcm.append(pcm_bytes(waveform), last=True)
+        file = SongFile(pcm, f"twice4life-step-{step}.wav", {"INAM": f"Step {step:,}"}, lambda: None)
+        level_db = log_mel_spectrogram(waveform, N_BANDS)
+        image = png_uri(shrink(level_db - level_db.max(), N_COLUMNS))
+        moments.append(Moment(step, moment_facts(curve, step), file, image))
+    return Training(moments, curve)
 
 
 def read_snapshots(path: Path, codebook_sizes: tuple[int, ...]) -> dict[int, np.ndarray]:
@@ -96,43 +102,18 @@ def read_snapshots(path: Path, codebook_sizes: tuple[int, ...]) -> dict[int, np.
     return dict(zip(steps, tokens, strict=True))
 
 
-def _sound_and_image(pipeline: "Pipeline", step: int, tokens: np.ndarray) -> tuple[SongFile, str]:
-    import torch  # these imports are slow: the page must not wait for them
-
-    from kpop.audio.loudness import normalise
-    from kpop.audio.stft import log_mel_spectrogram
-    from kpop.generation.pipeline import decode, invert
-    from kpop.generation.session import single_thread
-    from kpop.ui.spectrogram import N_BANDS, png_uri, shrink
-
-    with torch.inference_mode(), single_thread():
-        waveform = normalise(invert(decode(pipeline.codec, tokens), len(tokens) * STEP_SAMPLES, seed=0))
-    pcm = PcmBuffer(len(waveform))
-    pcm.append(pcm_bytes(waveform), last=True)
-    level_db = log_mel_spectrogram(waveform, N_BANDS)
-    image = png_uri(shrink(level_db - level_db.max(), N_COLUMNS))
-    return SongFile(pcm, f"twice4life-step-{step}.wav", {"INAM": f"Step {step:,}"}, lambda: None), image
+def moment_facts(curve: Curve, step: int) -> str:
+    """A line for the listener, interpolated in the curve; a figure that lies outside it is left out."""
+    steps, minutes, bits = ([point[key] for point in curve] for key in ("step", "minutes", "held_out"))
+    if not steps or step > steps[-1]:
+        return ""
+    n_minutes = round(np.interp(step, [0, *steps], [0, *minutes]))
+    spent = f"{n_minutes} minute{'s' if n_minutes > 1 else ''}" if n_minutes else "less than a minute"
+    facts = f"after {spent} of training" if step else "before the first lesson"
+    return f"{facts} · {np.interp(step, steps, bits):.0f} bits of surprise" if step >= steps[0] else facts
 
 
-def _interpolate(curve: Curve, step: int) -> float | None:
-    """The curve's value at a step; None outside its range."""
-    if not curve or not curve[0][0] <= step <= curve[-1][0]:
-        return None
-    return float(np.interp(step, *zip(*curve, strict=True)))
-
-
-def _facts(step: int, minutes: float | None, bits: float | None) -> str:
-    facts = []
-    if minutes is not None:
-        n = round(minutes)
-        spent = "less than a minute" if n < 1 else f"{n} minute{'s' if n > 1 else ''}"
-        facts.append(f"after {spent} of training" if step else "before the first lesson")
-    if bits is not None:
-        facts.append(f"{bits:.0f} bits of surprise")
-    return " · ".join(facts)
-
-
-def hear_it_learn(model: str, base_path: str) -> None:
+def hear_it_learn(model: str) -> None:
     """The training of a model, decoded when the listener requests it; nothing for a model without snapshots."""
     if not snapshots_path(model).exists():
         return
@@ -144,27 +125,29 @@ def hear_it_learn(model: str, base_path: str) -> None:
             st.error(f"{task.error}", icon=":material/music_off:")
         if not task or task.error:
             if st.button("Play it from the beginning", icon=":material/play_arrow:"):
+                if task:
+                    training.cache_clear()  # another try
                 requested[model] = training(model)
                 st.rerun()
         elif not task.finished:
-            _wait(task)
+            show_progress(task)
         else:
-            show_training(task.result(), base_path)
+            show_training(task.result())
 
 
 @st.fragment(run_every=POLL_S)
-def _wait(task: BackgroundTask[Training]) -> None:
+def show_progress(task: BackgroundTask[Training]) -> None:
     if task.finished:
         st.rerun()
     st.progress(task.fraction, f"{task.status}…")
 
 
-def show_training(shown: Training, base_path: str) -> None:
+def show_training(shown: Training) -> None:
     """The curve of the training, and the player, whose slider chooses the moment."""
     if shown.curve:
         st.html(CURVE.format(points=curve_points(shown)))
     tracks = [
-        {"url": moment.file.url(base_path), "title": f"Step {moment.step:,}", "facts": moment.facts}
+        {"url": moment.file.url(base_path()), "title": f"Step {moment.step:,}", "facts": moment.facts}
         | {"length_s": moment.file.pcm.n_samples / SAMPLE_RATE_HZ, "image": moment.image}
         for moment in shown.moments
     ]
@@ -173,7 +156,7 @@ def show_training(shown: Training, base_path: str) -> None:
 
 def curve_points(shown: Training) -> str:
     """CSS points of an area below the curve; the moments are equally far apart."""
-    steps, bits = zip(*shown.curve, strict=True)
+    steps, bits = ([point[key] for point in shown.curve] for key in ("step", "held_out"))
     x = np.interp(steps, [moment.step for moment in shown.moments], np.linspace(0, 100, len(shown.moments)))
     y = np.interp(bits, (min(bits), max(bits)), (94, 6))
     return f"{x[0]:.1f}% 100%, " + ", ".join(f"{a:.1f}% {b:.1f}%" for a, b in zip(x, y, strict=True))

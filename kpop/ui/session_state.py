@@ -1,62 +1,45 @@
 """The state of one browser session: its request, the songs in the making, the songs on the page, and its history."""
 
-import itertools
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 import streamlit as st
 
+from kpop.engine import Engine, Job
 from kpop.errors import KpopError
-from kpop.generation.clips import SeedClip, built_in_clip, is_built_in
+from kpop.generation.clips import SeedClip, built_in_clip
 from kpop.runtime import PipelineLoader
 from kpop.server import SongFile
 from kpop.settings import Settings
-from kpop.ui.song import RenderedSong, SongPreview, preview, render, song_file, start_comparing
+from kpop.ui.assets import base_path
+from kpop.ui.song import PageSong, preview, render, song_file, start_comparing
 from kpop.ui.tasks import BackgroundTask
 
 if TYPE_CHECKING:
-    from kpop.engine import Engine, Job
     from kpop.similarity.index import SimilarityResult
     from kpop.ui.spectrogram import GrowingSpectrogram
 
-MAX_ENTRIES = 12  # of the history
-MAX_OWN_CLIPS = 4  # up to 600 kB each
-PAINTING = "Painting the picture…"
+MAX_ENTRIES = 12  # of the history: no sound but the listener's clips, up to 600 kB each
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A song in the history. own_clip: the listener's clip that it started from, as long as it is kept."""
+    """A song in the history. own_clip: the listener's clip that it started from."""
 
     settings: Settings
     own_clip: SeedClip | None = None
     when: datetime = field(default_factory=lambda: datetime.now(UTC))
-    serial: int = field(default_factory=itertools.count().__next__)
-
-    @property
-    def playable(self) -> bool:
-        """Whether the song can be made again."""
-        return bool(self.own_clip) or is_built_in(self.settings.clip)
-
-    def same_song(self, other: "Entry") -> bool:
-        """Whether both sound the same; of clips that are no longer kept only the names are compared."""
-        clips = self.own_clip, other.own_clip
-        same_clip = None in clips or np.array_equal(*(clip.waveform for clip in clips))
-        return self.settings == other.settings and same_clip
 
 
 def remember(history: tuple[Entry, ...], entry: Entry) -> tuple[Entry, ...]:
-    """The history with this entry first, instead of an earlier one of the same song.
+    """The history with this entry first, instead of an earlier one of the same settings and sound of an own clip."""
 
-    It holds settings and a few clips, no sound, so that memory is bounded.
-    """
-    entries = [entry, *(other for other in history if not entry.same_song(other))][:MAX_ENTRIES]
-    clips = list(dict.fromkeys(id(each.own_clip) for each in entries if each.own_clip))  # songs may share one
-    dropped = clips[MAX_OWN_CLIPS:]
-    return tuple(replace(each, own_clip=None) if id(each.own_clip) in dropped else each for each in entries)
+    def song(each: Entry) -> tuple[Settings, bytes | None]:
+        return each.settings, each.own_clip and each.own_clip.waveform.tobytes()
+
+    return (entry, *(each for each in history if song(each) != song(entry)))[:MAX_ENTRIES]
 
 
 @dataclass(frozen=True)
@@ -74,14 +57,13 @@ class SessionState:
     """One browser session."""
 
     requested: Request | None = None  # by a callback, until it is submitted
-    jobs: "tuple[Job, ...]" = ()  # the songs in the making
+    jobs: tuple[Job, ...] = ()  # the songs in the making
     files: tuple[SongFile, ...] = ()  # theirs
-    rendering: BackgroundTask[tuple[RenderedSong, ...]] | None = None  # makes RenderedSongs of them
-    live: bool = False  # whether the only one of them plays while it is made
+    rendering: BackgroundTask[tuple[PageSong, ...]] | None = None  # makes PageSongs of them
+    preview: PageSong | None = None  # what is known of the only one of them, which plays while it is made
     growing: "GrowingSpectrogram | None" = None  # its picture
-    preview: SongPreview | None = None  # what is known of it
     play: str | None = None  # URL of the song that is to start by itself
-    songs: tuple[RenderedSong, ...] = ()  # the finished songs on the page
+    songs: tuple[PageSong, ...] = ()  # the finished songs on the page
     similarity: "BackgroundTask[SimilarityResult | None] | None" = None  # of the only one of them
     history: tuple[Entry, ...] = ()
     loader: PipelineLoader | None = None  # of the chosen model
@@ -91,27 +73,26 @@ class SessionState:
     _error: str = ""
 
     @property
-    def job(self) -> "Job | None":
+    def job(self) -> Job | None:
         """The song that plays while it is made."""
-        return self.jobs[0] if self.live else None
+        return self.jobs[0] if self.preview else None
 
     @property
     def busy(self) -> bool:
         """Whether songs or the model are on their way, so that the status will change."""
-        return any(not job.finished for job in self.jobs) or bool(self.rendering) or self._is_loading
+        loading = self.loader and not self.loader.finished
+        return bool(self.rendering or loading) or not all(job.finished for job in self.jobs)
 
     @property
     def status(self) -> str:
         """What is going on, in a line; empty while nothing is."""
-        waiting = [job for job in self.jobs if not job.finished]
-        if not waiting and self.rendering:
-            return PAINTING
-        if not waiting:
-            return f"{self.loader.status}…" if self._is_loading else ""
-        if waiting[0].endless and waiting[0].pcm.n_bytes:
-            return ""
-        fraction = sum(job.fraction for job in self.jobs) / len(self.jobs)
-        return f"{waiting[0].status}…" + (f" {fraction:.0%}" if fraction else "")
+        if job := next((job for job in self.jobs if not job.finished), None):
+            fraction = sum(job.fraction for job in self.jobs) / len(self.jobs)
+            playing = job.endless and job.pcm.n_bytes
+            return "" if playing else f"{job.status}…" + (f" {fraction:.0%}" if fraction else "")
+        if self.rendering:
+            return "Painting the picture…"
+        return f"{self.loader.status}…" if self.busy else ""
 
     @property
     def error(self) -> str:
@@ -124,45 +105,40 @@ class SessionState:
 
         options: fields of `Request`.
         """
-        for job in self.jobs:
-            job.cancel()
-        self.jobs, self.files, self.rendering, self.live = (), (), None, False
+        self._clear_jobs()
         self.requested, self._error, self._model = Request(songs, **options), "", None
 
-    def submit(self, engine: "Engine", base_path: str) -> bool:
+    def submit(self, engine: Engine) -> bool:
         """Hand a request to the engine; False if there is none, or if it was refused (see `error`)."""
         request, self.requested = self.requested, None
         if not request:
             return False
-        jobs = []
         try:
             for settings in request.songs:
-                jobs.append(engine.submit(settings, request.own_clip or built_in_clip(settings.clip), request.endless))
+                clip = request.own_clip or built_in_clip(settings.clip)
+                self.jobs += (engine.submit(settings, clip, request.endless),)
         except KpopError as error:
-            for job in jobs:
-                job.cancel()
+            self._clear_jobs()
             self._error = f"{error}"
             return False
-        self.jobs, self.files, self._submitted = tuple(jobs), tuple(map(song_file, jobs)), request
-        if len(jobs) == 1 and not request.beside:
-            self.live, self.play, self.growing = True, self.files[0].url(base_path), None
-            self.preview = preview(jobs[0])
+        self.files, self._submitted = tuple(map(song_file, self.jobs)), request
+        if len(self.jobs) == 1 and not request.beside:
+            self.preview, self.play, self.growing = preview(self.jobs[0]), self.files[0].url(base_path()), None
         if not request.endless:
             self.rendering = BackgroundTask(partial(render, self.jobs, request.own_clip))
         return True
 
-    def load(self, engine: "Engine", model: str) -> None:
+    def load(self, engine: Engine, model: str) -> None:
         """Start loading the chosen model; if that fails, the next request tries again."""
         if model != self._model:
             self.loader, self._model = engine.pipelines.get(model), model
 
-    def update(self, engine: "Engine") -> None:
+    def update(self, engine: Engine) -> None:
         """Put rendered songs on the page, or set `error` if they failed."""
-        rendering = self.rendering
+        rendering, files = self.rendering, self.files
         if not (rendering and rendering.finished):
             return
-        files = self.files
-        self.jobs, self.files, self.rendering, self.live = (), (), None, False
+        self._clear_jobs()
         if rendering.error:
             self._error = f"{rendering.error}"
             return
@@ -171,16 +147,17 @@ class SessionState:
             self.history = remember(self.history, Entry(song.settings, song.own_clip))
         self.show(self.songs[:1] + made if self._submitted.beside else made, engine)
 
-    def show(self, songs: tuple[RenderedSong, ...], engine: "Engine") -> None:
+    def show(self, songs: tuple[PageSong, ...], engine: Engine) -> None:
         """Put these songs on the page, and compare the only one of them with the training music."""
         self.songs = songs
         if self.similarity:
             self.similarity.cancel()
         self.similarity = start_comparing(engine, songs[0]) if len(songs) == 1 else None
 
-    @property
-    def _is_loading(self) -> bool:
-        return bool(self.loader) and not self.loader.finished
+    def _clear_jobs(self) -> None:
+        for job in self.jobs:
+            job.cancel()  # unless it is finished
+        self.jobs, self.files, self.rendering, self.preview = (), (), None, None
 
 
 def get_session() -> SessionState:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import lru_cache
-from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
@@ -26,24 +25,20 @@ NOT_IN_THE_LINK = (
 )
 
 
-class Address(NamedTuple):
-    """The page's URL without query, whether phones can open it, and a sentence about that."""
-
-    url: str
-    for_phones: bool
-    sentence: str
-
-
 def link(settings: Settings, base_url: str) -> str:
     """base_url with every setting as a query parameter, in the form in which the controls read it.
 
     A clip of the listener's own cannot be linked: then "clip" and "song" are left out.
     """
-    titles = {clip.name: clip.title for clip in built_in_clips()}
-    values = asdict(settings) | {"clip": titles.get(settings.clip), "model": _model_title(settings.model)}
-    query = {key: _as_in_widgets(value) for key, value in values.items() if value is not None}
-    if settings.clip in titles:
-        query[SONG_PARAMETER] = "1"
+    clips, models = _titles()
+    query = asdict(settings) | {"model": models.get(settings.model, settings.model), SONG_PARAMETER: 1}
+    for key, value in query.items():
+        if isinstance(value, float) and value.is_integer():
+            query[key] = int(value)  # as Streamlit writes it
+    if settings.clip in clips:
+        query["clip"] = clips[settings.clip]
+    else:
+        del query["clip"], query[SONG_PARAMETER]
     parts = urlsplit(base_url)
     return parts._replace(path=parts.path or "/", query=urlencode(query), fragment="").geturl()
 
@@ -58,8 +53,7 @@ def settings_from_query(query: Mapping[str, str], start: Settings) -> Settings:
 
     Widgets bound to the query read it too, but replace a missing parameter by their minimum.
     """
-    clips = {clip.title: clip.name for clip in built_in_clips()}
-    models = {_model_title(model): model for model in available_models()}
+    clips, models = ({title: name for name, title in titles.items()} for titles in _titles())
     readers = {"clip": clips.get, "model": models.get, "seed_number": int}
     for key in asdict(start):
         with suppress(ValueError, KpopError):
@@ -68,30 +62,30 @@ def settings_from_query(query: Mapping[str, str], start: Settings) -> Settings:
     return start
 
 
-def page_address(url: str, server_address: str | None) -> Address:
-    """url: as in the browser; server_address: interface that the server listens on, None for all."""
+def page_address(url: str, server_address: str | None) -> tuple[str, bool, str]:
+    """The page's URL without query, whether phones can open it, and a sentence about that.
+
+    url: as in the browser; server_address: interface that the server listens on, None for all
+    """
     parts = urlsplit(url)._replace(query="", fragment="")
     if not is_loopback(parts.hostname):
-        return Address(parts.geturl(), True, "Scan it with a phone that can reach this page.")
+        return parts.geturl(), True, "Scan it with a phone that can reach this page."
     if server_address and is_loopback(server_address):
         reason = "the page is served for this computer only."
     elif not (host := local_address()):
         reason = "this computer is in no network right now."
     else:
         there = parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host)
-        return Address(there.geturl(), True, "Scan it with a phone in the same network as this computer.")
-    return Address(parts.geturl(), False, f"Phones can’t open this link: {reason}")
+        return there.geturl(), True, "Scan it with a phone in the same network as this computer."
+    return parts.geturl(), False, f"Phones can’t open this link: {reason}"
 
 
 def local_address() -> str | None:
     """This machine's IPv4 address in its network; None without one. Connecting a datagram socket sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(PROBE_ADDRESS)
-        except OSError:
-            return None
-        host = probe.getsockname()[0]
-    return None if is_loopback(host) or host == "0.0.0.0" else host
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        probe.connect(PROBE_ADDRESS)
+        return probe.getsockname()[0]
+    return None
 
 
 def is_loopback(host: str | None) -> bool:
@@ -99,13 +93,10 @@ def is_loopback(host: str | None) -> bool:
     return host in (None, "localhost", "::1") or host.startswith("127.") or host.endswith(".localhost")
 
 
-def _model_title(model: str) -> str:
-    return model_info(model).title if model in available_models() else model
-
-
-def _as_in_widgets(value: float | int | str) -> str:
-    """As Streamlit writes it into the query: 30.0 is 30."""
-    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
+def _titles() -> tuple[dict[str, str], dict[str, str]]:
+    """Of the built-in clips and of the models, by their names: widgets write titles into the query."""
+    models = {name: model_info(name).title for name in available_models()}
+    return {clip.name: clip.title for clip in built_in_clips()}, models
 
 
 @st.fragment
@@ -115,20 +106,16 @@ def share(settings: Settings, wav: Callable[[], bytes], file_name: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", width="content", key="sharing"):
         st.download_button("Download WAV", wav, file_name, "audio/wav", **options)
         with st.popover("Share", icon=":material/share:", key="share"):
-            _show_link(settings)
-
-
-def _show_link(settings: Settings) -> None:
-    url = st.context.url or f"http://localhost:{st.get_option('server.port')}{base_path()}/"
-    address = page_address(url, st.get_option("server.address"))
-    song_link, title = link(settings, address.url), html.escape(song_title(settings))
-    st.html(f'<p class="share-title">A link to “{title}”, with all its settings</p>')
-    st.code(song_link, language=None, wrap_lines=True)
-    if not is_built_in(settings.clip):
-        st.caption(NOT_IN_THE_LINK)
-    if address.for_phones:
-        st.html(f'<img class="qr" src="{qr_uri(song_link)}" alt="QR code of the link to {title}">')
-    st.caption(address.sentence)
+            here = st.context.url or f"http://localhost:{st.get_option('server.port')}{base_path()}/"
+            url, for_phones, sentence = page_address(here, st.get_option("server.address"))
+            song_link, title = link(settings, url), html.escape(song_title(settings))
+            st.html(f'<p class="share-title">A link to “{title}”, with all its settings</p>')
+            st.code(song_link, language=None, wrap_lines=True)
+            if not is_built_in(settings.clip):
+                st.caption(NOT_IN_THE_LINK)
+            if for_phones:
+                st.html(f'<img class="qr" src="{qr_uri(song_link)}" alt="QR code of the link to {title}">')
+            st.caption(sentence)
 
 
 @lru_cache(maxsize=64)

@@ -2,8 +2,7 @@
 
 import time
 import weakref
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,14 +27,22 @@ BUSY_PATIENCE_S = 20.0  # endless songs may keep the engine busy for ever
 
 
 @dataclass(frozen=True)
-class SongPreview:
-    """A song on the page, known as far as this before it is made. length_s: None if it is endless; figure: None yet."""
+class PageSong:
+    """A song on the page; while it is made, the fields with a default are still unknown.
+
+    length_s: None if it is endless; own_clip: the listener's, None for a built-in one; stages_s: wall-clock seconds of
+    each stage, taken_s: of the whole song
+    """
 
     settings: Settings
     length_s: float | None
     seed_end_s: float
     beat: Beat
     figure: "go.Figure | None" = None
+    own_clip: SeedClip | None = None
+    file: SongFile | None = None
+    stages_s: dict[str, float] = field(default_factory=dict)
+    taken_s: float = 0.0
 
     @property
     def title(self) -> str:
@@ -45,25 +52,12 @@ class SongPreview:
     @property
     def facts(self) -> str:
         """A line for the listener."""
-        return "Being made…" if self.length_s else "Endless: until you leave or make another song"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RenderedSong(SongPreview):
-    """A finished song. own_clip: the listener's, None for a built-in one; stages_s, taken_s: see GeneratedSong."""
-
-    own_clip: SeedClip | None
-    file: SongFile | None = None
-    stages_s: dict[str, float]
-    taken_s: float
-
-    @property
-    def facts(self) -> str:
-        """A line for the listener."""
-        return (
-            f"{self.length_s:.0f} s of music in {self.taken_s:.1f} s · seed {self.seed_end_s:.1f} s"
-            f" · seed number {self.settings.seed_number}"
-        )
+        if not self.length_s:
+            return "Endless: until you leave or make another song"
+        if not self.figure:
+            return "Being made…"
+        made = f"{self.length_s:.0f} s of music in {self.taken_s:.1f} s"
+        return f"{made} · seed {self.seed_end_s:.1f} s · seed number {self.settings.seed_number}"
 
 
 def song_file(job: "Job") -> SongFile:
@@ -77,14 +71,14 @@ def song_file(job: "Job") -> SongFile:
     return SongFile(job.pcm, song_file_name(job.settings), song_tags(job.settings), cancel)
 
 
-def preview(job: "Job") -> SongPreview:
-    """From the settings, the clip and the checkpoint's header."""
+def preview(job: "Job") -> PageSong:
+    """From the settings, the clip and the checkpoint's header: equal to what the finished song says."""
     settings, info = job.settings, header(checkpoint_path(job.settings.model)).get("info", {})
     grid = song_grid(settings, job.clip, info.get("metronome_rate", 1.0), job.endless)
-    return SongPreview(settings, None if job.endless else settings.length_s, grid.seed_end_s, grid.beat)
+    return PageSong(settings, None if job.endless else settings.length_s, grid.seed_end_s, grid.beat)
 
 
-def render(jobs: "tuple[Job, ...]", own_clip: SeedClip | None, report: Report) -> tuple[RenderedSong, ...]:
+def render(jobs: "tuple[Job, ...]", own_clip: SeedClip | None, report: Report) -> tuple[PageSong, ...]:
     """Wait for the songs and draw their figures. Raises KpopError if one of them failed.
 
     Their files are left out: what refers to a file keeps its song alive, even if the session has ended.
@@ -94,11 +88,8 @@ def render(jobs: "tuple[Job, ...]", own_clip: SeedClip | None, report: Report) -
     from kpop.ui.spectrogram import spectrogram_figure  # imports scipy, which the page must not wait for
 
     return tuple(
-        RenderedSong(
-            settings=song.settings,
-            length_s=song.settings.length_s,
-            seed_end_s=song.seed_end_s,
-            beat=song.beat,
+        PageSong(
+            *(song.settings, song.settings.length_s, song.seed_end_s, song.beat),
             figure=spectrogram_figure(song),
             own_clip=own_clip,
             stages_s=song.seconds_taken,
@@ -108,21 +99,21 @@ def render(jobs: "tuple[Job, ...]", own_clip: SeedClip | None, report: Report) -
     )
 
 
-def start_comparing(engine: "Engine", song: RenderedSong) -> "BackgroundTask[SimilarityResult | None] | None":
+def start_comparing(engine: "Engine", song: PageSong) -> "BackgroundTask[SimilarityResult | None] | None":
     """Find the most similar moment of the model's training music when the processor is idle; None without an index."""
     model = song.settings.model
     if not index_path(model).exists():
         return None
-    data = header(checkpoint_path(model)).get("info", {}).get("data", "")
-    return BackgroundTask(partial(_compare, engine, song, data), idle=True)
 
+    def compare(report: Report) -> "SimilarityResult | None":
+        from kpop.similarity.index import closest_moment  # imports the composer
 
-def _compare(engine: "Engine", song: RenderedSong, data: str, report: Report) -> "SimilarityResult | None":
-    from kpop.similarity.index import closest_moment  # imports the composer
+        patient_until_s = time.monotonic() + BUSY_PATIENCE_S
+        while engine.state()["running"] and time.monotonic() < patient_until_s:
+            report(0.0, "Waiting for others' songs")  # low priority still takes Python's lock from them
+            time.sleep(POLL_S)
+        waveform, no_picture = from_pcm(song.file.pcm.read(0, song.file.pcm.n_bytes)), np.zeros(0, np.float32)
+        data = header(checkpoint_path(model)).get("info", {}).get("data", "")
+        return closest_moment(GeneratedSong(waveform, no_picture, song.seed_end_s, song.settings, beat=song.beat), data)
 
-    patient_until_s = time.monotonic() + BUSY_PATIENCE_S
-    while engine.state()["running"] and time.monotonic() < patient_until_s:
-        report(0.0, "Waiting for others' songs")  # low priority does not keep this from taking Python's lock from them
-        time.sleep(POLL_S)
-    waveform, no_picture = from_pcm(song.file.pcm.read(0, song.file.pcm.n_bytes)), np.zeros(0, np.float32)
-    return closest_moment(GeneratedSong(waveform, no_picture, song.seed_end_s, song.settings, beat=song.beat), data)
+    return BackgroundTask(compare, idle=True)

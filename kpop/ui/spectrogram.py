@@ -30,9 +30,22 @@ PALETTE = [  # red, green, blue, 0 to 255, of every dB in turn
 ]
 SEED_COLOUR = "#ffa07a"
 GENERATED_COLOUR = "#e0428c"
+CENTRES_HZ = mel_centres_hz(N_BANDS)
 HOVER = {"zsmooth": "fast", "hovertemplate": "%{x:.1f} s<br>%{y} Hz<br>%{z} dB<extra></extra>"}
-MARGINS_PX = {"l": 48, "r": 20, "t": 34, "b": 30}
-BOOTH = {"font_size": 16, "margin": {"l": 68, "r": 14, "t": 44, "b": 36}}
+AXIS = {"showgrid": False, "fixedrange": True}
+LAYOUT = {
+    "yaxis": AXIS
+    | {
+        "type": "category",
+        "tickvals": [int(np.abs(CENTRES_HZ - hz).argmin()) for hz in TICKS_HZ],
+        "ticktext": [f"{hz / 1000:g} kHz" if hz >= 1000 else f"{hz} Hz" for hz in TICKS_HZ],
+    },
+    "margin": {"l": 48, "r": 20, "t": 34, "b": 30},
+    "hoverlabel": {"bgcolor": COLOURS[0], "bordercolor": SEED_COLOUR, "font": {"color": COLOURS[-1], "size": 13}},
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    "dragmode": False,
+}
 
 LOUDEST_DB = -5.3  # usual level of the loudest cell of a song at -14 LUFS; a full-scale sine is 0 dB
 MARGIN_FRAMES = 2  # on either side of a frame's centre that its window covers
@@ -44,18 +57,14 @@ ENDLESS_FRAMES_PER_COLUMN = 2
 def spectrogram_figure(song: GeneratedSong) -> go.Figure:
     """Heatmap of dB over seconds (x) and mel bands labelled with their centre in Hz (y)."""
     length_s = len(song.waveform) / SAMPLE_RATE_HZ
-    return _figure(shrink(song.log_mel_db, MAX_COLUMNS), (0.0, length_s), song.seed_end_s, HOVER, {})
+    return _figure(shrink(song.log_mel_db, MAX_COLUMNS), (0.0, length_s), song.seed_end_s, HOVER)
 
 
 @lru_cache(maxsize=16)
-def empty_figure(length_s: float | None, seed_end_s: float, booth: bool = False) -> go.Figure:
-    """The same without a picture, for a song that is being generated.
-
-    length_s: None for an endless song, which shows no seed; booth: larger text
-    """
+def empty_figure(length_s: float | None, seed_end_s: float) -> go.Figure:
+    """The same without a picture, for a song that is being generated; length_s None: endless, and without a seed."""
     span_s, seed_end_s = ((0.0, length_s), seed_end_s) if length_s else (ENDLESS_WINDOW_S, None)
-    silence_db = np.full((1, N_BANDS), FLOOR_DB, np.int8)
-    return _figure(silence_db, span_s, seed_end_s, {"hoverinfo": "skip"}, BOOTH if booth else {})
+    return _figure(np.full((1, N_BANDS), FLOOR_DB, np.int8), span_s, seed_end_s, {"hoverinfo": "skip"})
 
 
 def shrink(level_db: np.ndarray, max_columns: int) -> np.ndarray:
@@ -69,68 +78,53 @@ def _columns(level_db: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(np.maximum.reduceat(level_db, starts)), FLOOR_DB, 0).astype(np.int8)
 
 
-def _figure(
-    level_db: np.ndarray, span_s: tuple[float, float], seed_end_s: float | None, hover: dict, options: dict
-) -> go.Figure:
-    """Transparent and without text colours, for both themes. level_db: (n_columns, n_bands); options: of the layout."""
+def _figure(level_db: np.ndarray, span_s: tuple[float, float], seed_end_s: float | None, hover: dict) -> go.Figure:
+    """Transparent without text colours, for both themes. level_db: (n_columns, N_BANDS); seed_end_s None: endless."""
     start_s, end_s = span_s
     column_s = (end_s - start_s) / len(level_db)
-    centres_hz = mel_centres_hz(level_db.shape[1])
     heatmap = go.Heatmap(
         z=level_db.T,
         x0=start_s + column_s / 2,
         dx=column_s,
-        y=[f"{hz:.0f}" for hz in centres_hz],  # categories: the axis is spaced by bands, the hover text in Hz
+        y=[f"{hz:.0f}" for hz in CENTRES_HZ],  # categories: the axis is spaced by bands, the hover text in Hz
         zmin=FLOOR_DB,
         zmax=0,
         colorscale=list(COLOURS),
         showscale=False,
         **hover,
     )
-    axis = {"showgrid": False, "fixedrange": True}
-    layout = {  # passed at once, since every later change of a figure costs milliseconds
-        "xaxis": axis
-        | {"range": span_s, "ticksuffix": " s", "nticks": 8, "ticklabeloverflow": "allow", "zeroline": False},
-        "yaxis": axis
-        | {
-            "type": "category",
-            "tickvals": [int(np.abs(centres_hz - hz).argmin()) for hz in TICKS_HZ],
-            "ticktext": [f"{hz / 1000:g} kHz" if hz >= 1000 else f"{hz} Hz" for hz in TICKS_HZ],
-        },
-        "shapes": [] if seed_end_s is None else _seed_shapes(min(seed_end_s, end_s), end_s),
-        "annotations": _labels(endless=seed_end_s is None),
-        "margin": MARGINS_PX,
-        "hoverlabel": {"bgcolor": COLOURS[0], "bordercolor": SEED_COLOUR, "font": {"color": COLOURS[-1], "size": 13}},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "dragmode": False,
-    }
-    return go.Figure(heatmap, layout | options)
-
-
-def _seed_shapes(seed_end_s: float, length_s: float) -> list[dict]:
-    """The shaded seed, its border, and a coloured strip above each part."""
+    time_axis = {"range": span_s, "ticksuffix": " s", "nticks": 8, "ticklabeloverflow": "allow", "zeroline": False}
+    layout = LAYOUT | {"xaxis": AXIS | time_axis}  # passed at once: every later change of a figure costs milliseconds
+    if seed_end_s is None:
+        return go.Figure(
+            heatmap, layout | {"annotations": [_label("the machine dreams on", GENERATED_COLOUR, "right")]}
+        )
+    border_s = min(seed_end_s, end_s)
+    seed, generated = {"x0": 0, "x1": border_s}, {"x0": border_s, "x1": end_s}
     whole = {"yref": "y domain", "y0": 0, "y1": 1}
     strip = {"type": "rect", "yref": "paper", "y0": 1.01, "y1": 1.03, "line": {"width": 0}}
-    line = {"color": "white", "width": 1.5, "dash": "dot"}
-    shade = {"fillcolor": "white", "opacity": 0.16, "line": {"width": 0}, "name": "seed"}
-    return [
-        {"type": "rect", **whole, "x0": 0, "x1": seed_end_s, **shade},
-        {"type": "line", **whole, "x0": seed_end_s, "x1": seed_end_s, "line": line, "opacity": 0.9},
-        {**strip, "x0": 0, "x1": seed_end_s, "fillcolor": SEED_COLOUR},
-        {**strip, "x0": seed_end_s, "x1": length_s, "fillcolor": GENERATED_COLOUR},
+    shade = {"type": "rect", "name": "seed", "fillcolor": "white", "opacity": 0.16, "line": {"width": 0}}
+    border = {"type": "line", "opacity": 0.9, "line": {"color": "white", "width": 1.5, "dash": "dot"}}
+    layout["shapes"] = [
+        shade | whole | seed,
+        border | whole | {"x0": border_s, "x1": border_s},
+        strip | seed | {"fillcolor": SEED_COLOUR},
+        strip | generated | {"fillcolor": GENERATED_COLOUR},
     ]
+    layout["annotations"] = [  # in opposite corners, where they cannot overlap however short the seed is
+        _label("Kevin’s memory", SEED_COLOUR, "left"),
+        _label("the machine dreams", GENERATED_COLOUR, "right"),
+    ]
+    return go.Figure(heatmap, layout)
 
 
-def _labels(endless: bool) -> list[dict]:
-    """In opposite corners, where they cannot overlap however short the seed is."""
-    seed = ("Kevin’s memory", SEED_COLOUR, "left")
-    generated = ("the machine dreams on" if endless else "the machine dreams", GENERATED_COLOUR, "right")
+def _label(text: str, colour: str, side: str) -> dict:
     place = {"xref": "paper", "y": 1.04, "yref": "paper", "yanchor": "bottom", "showarrow": False}
-    return [
-        {"text": f'<span style="color:{colour}">■</span> {text}', "x": float(side == "right"), "xanchor": side} | place
-        for text, colour, side in ([generated] if endless else [seed, generated])
-    ]
+    return {
+        "text": f'<span style="color:{colour}">■</span> {text}',
+        "x": float(side == "right"),
+        "xanchor": side,
+    } | place
 
 
 class GrowingSpectrogram:
@@ -161,7 +155,7 @@ class GrowingSpectrogram:
         if n_new <= 0:
             return
         start, stop = max(first - MARGIN_FRAMES, 0), first + n_new + MARGIN_FRAMES
-        pcm = self.pcm.read(*(SAMPLE_WIDTH_BYTES * HOP_LENGTH * frame for frame in (start, stop)))
+        pcm = self.pcm.read(start * HOP_LENGTH * SAMPLE_WIDTH_BYTES, stop * HOP_LENGTH * SAMPLE_WIDTH_BYTES)
         level_db = log_mel_spectrogram(from_pcm(pcm), N_BANDS)[first - start :][:n_new] - LOUDEST_DB
         columns = _columns(level_db, np.arange(0, len(level_db), self.frames_per_column))
         self.columns = np.concatenate([self.columns, columns])

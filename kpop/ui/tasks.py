@@ -44,7 +44,7 @@ class BackgroundTask(Outcome[Result]):
     def _report(self, fraction: float, status: str) -> None:
         if self._cancelled:
             raise Cancelled
-        self.fraction, self.status = min(max(fraction, 0.0), 1.0), status
+        self.fraction, self.status = fraction, status
 
 
 @cache
@@ -64,14 +64,14 @@ def _idle_queue() -> "queue.SimpleQueue[Callable[[], None]]":
 @cache
 def preload() -> BackgroundTask[None]:
     """Start loading the default model, and then what the first song's picture needs; once a process."""
-    return BackgroundTask(_preload)
 
+    def work(report: Report) -> None:
+        loader = get_engine().pipelines.get(Settings().model)
+        with suppress(KpopError):
+            built_in_clip(Settings().clip)
+            from kpop.ui import spectrogram  # noqa: F401  imports scipy, plotly and Pillow
 
-def _preload(report: Report) -> None:
-    loader = get_engine().pipelines.get(Settings().model)
-    with suppress(KpopError):
-        built_in_clip(Settings().clip)
-        from kpop.ui import spectrogram  # noqa: F401  imports scipy, plotly and Pillow
+            loader.result()
+        gc_freeze()
 
-        loader.result()
-    gc_freeze()
+    return BackgroundTask(work)

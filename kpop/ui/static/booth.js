@@ -1,33 +1,20 @@
-// The booth's keys, and what happens without a touch: the next song, the second variation, the return to the start.
-// Until the first touch a browser may refuse to play sound: then songs play muted.
+// What happens at the booth without a touch: the next song, the second variation, the return to the start. Arrow keys go
+// from cover to cover. Until the first touch a browser may refuse to play sound: then songs play muted.
 const LOOK_MS = 250;
 const RETRY_MS = 5000;
 const STUCK_MS = 20000; // without progress: another song is requested
 const FIRST_S = 8; // of the first variation, before the second one is played
-const KEYS = {
-  " ": ["touch", "surprise", "again"], enter: ["touch", "again"], r: ["tune-in", "radio"], escape: ["home"],
-  arrowleft: ["vote-0"], arrowright: ["vote-1"],
-};
-const STEPS = { arrowleft: -1, arrowright: 1, arrowup: -5, arrowdown: 5 }; // from cover to cover, in rows of five
+const STEPS = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -5, ArrowDown: 5 }; // in rows of five covers
 const button = (name) => document.querySelector(`.st-key-booth-${name} button:enabled`);
-const muted = new Set();
-let data, note, audio, atS, pressedMs, switched;
+let data, note, audio, atS, pressedMs, switched, silenced;
 let [touchedMs, movedMs] = [performance.now(), performance.now()];
 
 for (const kind of ["pointerdown", "pointermove", "keydown", "wheel"])
   document.addEventListener(kind, () => (touchedMs = performance.now()), { capture: true, passive: true });
 
-document.addEventListener("keydown", (event) => {
-  const key = event.key.toLowerCase();
-  const native = [" ", "enter"].includes(key) && event.target.closest("button, [role=slider]"); // presses that one
-  if (native || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-  const pressed = KEYS[key]?.map(button).find(Boolean);
+document.addEventListener("keydown", ({ key }) => {
   const covers = [...document.querySelectorAll(".st-key-booth-choose button")];
-  const at = covers.indexOf(document.activeElement);
-  if (pressed) pressed.click();
-  else if (key in STEPS) covers[at < 0 ? 0 : Math.min(Math.max(at + STEPS[key], 0), covers.length - 1)]?.focus();
-  else return;
-  event.preventDefault();
+  covers[covers.indexOf(document.activeElement) + STEPS[key]]?.focus();
 });
 
 function look() {
@@ -52,14 +39,13 @@ function press(name, now) {
 
 function allowSound(allowed) {
   if (!allowed && audio?.src && audio.paused && !audio.ended) {
-    muted.add(audio);
-    audio.muted = true;
+    silenced = audio.muted = true;
     audio.play();
-  } else if (allowed) {
-    muted.forEach((each) => (each.muted = false));
-    muted.clear();
+  } else if (allowed && silenced) {
+    silenced = false;
+    for (const each of document.querySelectorAll(".player-audio")) each.muted = false;
   }
-  note.hidden = !muted.size;
+  note.hidden = !silenced;
 }
 
 export default function (component) {

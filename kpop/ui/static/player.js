@@ -7,7 +7,6 @@
 // plot: key of the Streamlit container with the track's Plotly figure; image: URL of a picture instead, shown here
 
 const JUMP_S = 5;
-const SLOP_PX = 8; // a finger that moves further than this scrolls
 const LEAST_BEAT_PX = 5;
 const LOOK_MS = 250; // how often plots are looked up: asking for a height on every frame would force layouts
 const ALIGN_S = 0.015; // two versions of a song nearer than this are at the same moment
@@ -67,6 +66,7 @@ class Track {
   // Frees the connection and the memory; the element can be used for another song.
   clear() {
     this.overlay.remove();
+    if (this.plot) this.plot.onclick = null;
     this.url = this.song = this.plot = null;
     this.audio.pause();
     this.audio.removeAttribute("src");
@@ -75,9 +75,6 @@ class Track {
 
   get sounds() {
     return !this.audio.paused && !this.audio.ended;
-  }
-  get lengthS() {
-    return this.song.length_s ?? Infinity;
   }
 
   async play() {
@@ -92,14 +89,14 @@ class Track {
   }
 
   seek(toS) {
-    if (Number.isFinite(this.lengthS)) this.audio.currentTime = clamp(toS, 0, this.lengthS - 0.05);
+    if (this.song.length_s) this.audio.currentTime = clamp(toS, 0, this.song.length_s - 0.05);
   }
 
   // The line broke, or the server was restarted: once more from the same moment.
   async onError() {
     if (!this.url || !this.audio.error) return;
     const [url, at, sounded] = [this.url, this.audio.currentTime, !this.audio.paused];
-    if (this.nErrors++ >= N_RETRIES || !Number.isFinite(this.lengthS)) return this.player.showStatus();
+    if (this.nErrors++ >= N_RETRIES || !this.song.length_s) return this.player.showStatus();
     await sleep(RETRY_MS * this.nErrors);
     if (url !== this.url) return;
     this.audio.src = url;
@@ -115,61 +112,62 @@ class Track {
     this.player.seek(this, to[event.key]);
   }
 
-  // Puts the overlay where the picture is now: Streamlit may have moved it, or made it anew. False: there is none.
-  place(atS) {
-    const now = performance.now();
-    if (!this.plot?.isConnected || now - this.lookedMs > LOOK_MS) {
-      const plots = document.querySelectorAll(`.st-key-${this.song.plot} .js-plotly-plot`);
-      this.plot = this.song.image ? this.player.picture : [...plots].find((plot) => plot.offsetHeight);
-      this.lookedMs = now;
-    }
-    if (!this.plot) return false;
-    if (this.overlay.parentElement !== this.plot) this.plot.append(this.overlay);
-    const layout = this.plot._fullLayout; // of plotly; an image fills its box
-    const box = layout?._size ?? { l: 0, t: 0, w: this.plot.clientWidth, h: this.plot.clientHeight };
-    const shiftS = this.song.length_s ? 0 : atS; // an endless song's axis is relative to the playback position
-    this.span = (layout?.xaxis.range ?? [0, this.song.length_s]).map((edgeS) => edgeS + shiftS);
-    const drawn = `${box.l} ${box.t} ${box.w} ${box.h} ${this.span} ${this.player.gridOn}`;
-    if (drawn === this.drawn) return true;
-    this.drawn = drawn;
-    this.width = box.w;
-    const [left, top, width, height] = [box.l, box.t, box.w, box.h].map((px) => `${px}px`);
-    Object.assign(this.overlay.style, { left, top, width, height });
-    this.drawGrid();
-    this.placeGrowth();
-    return true;
-  }
-
-  drawGrid() {
-    const { first_downbeat_s, beat_s, beats_per_bar } = this.song.beat ?? {};
-    this.grid.hidden = !this.player.gridOn || !beat_s;
-    const beatPx = (beat_s / (this.span[1] - this.span[0])) * this.width;
-    const style = this.grid.style;
-    style.setProperty("--bar", `${beatPx * beats_per_bar}px`);
-    style.setProperty("--beat", `${beatPx < LEAST_BEAT_PX ? beatPx * beats_per_bar : beatPx}px`);
-    style.setProperty("--first", `${((first_downbeat_s - this.span[0]) / beat_s) * beatPx}px`);
-  }
-
-  placeGrowth() {
-    if (!this.song.growth) return;
-    const [from, to] = [this.song.growth.from_s, this.song.growth.to_s].map((at) => 100 * this.share(at));
-    Object.assign(this.growth.style, { left: `${from}%`, width: `${to - from}%` });
-  }
-
-  // Where a moment is in the picture, 0 to 1.
-  share(atS) {
-    return (atS - this.span[0]) / (this.span[1] - this.span[0]);
+  // A tap or click in the picture plays from there.
+  onClick({ clientX, clientY, target }) {
+    const { left, top, width, bottom } = this.overlay.getBoundingClientRect();
+    const share = (clientX - left) / width;
+    if (target === this.letter || share < 0 || share > 1 || clientY < top || clientY > bottom) return;
+    this.player.seek(this, this.fromS + share * this.spanS);
   }
 
   frame(atS) {
-    if (!this.place(atS)) return;
-    this.head.style.transform = `translateX(${clamp(this.share(atS), 0, 1) * this.width}px)`;
+    if (!this.findPlot()) return;
+    this.place(atS);
+    this.head.style.transform = `translateX(${clamp((atS - this.fromS) / this.spanS, 0, 1) * this.width}px)`;
     const second = Math.floor(atS);
     if (second === this.second) return;
     this.second = second;
     this.head.ariaValueMax = this.song.length_s ?? second;
     this.head.ariaValueNow = second;
     this.head.ariaValueText = clock(atS) + (this.song.length_s ? ` of ${clock(this.song.length_s)}` : "");
+  }
+
+  // Streamlit may have moved the picture, or made it anew.
+  findPlot() {
+    const now = performance.now();
+    if (!this.plot?.isConnected || now - this.lookedMs > LOOK_MS) {
+      const plots = document.querySelectorAll(`.st-key-${this.song.plot} .js-plotly-plot`);
+      this.plot = this.song.image ? this.player.picture : [...plots].find((plot) => plot.offsetHeight);
+      this.lookedMs = now;
+    }
+    if (this.plot && this.overlay.parentElement !== this.plot) {
+      this.plot.append(this.overlay);
+      this.plot.onclick = (event) => (this.song?.image ? this.player.active : this).onClick(event);
+    }
+    return this.plot;
+  }
+
+  // Puts the overlay, the beat grid and what has been made of the song where the picture is now.
+  place(atS) {
+    const layout = this.plot._fullLayout; // of plotly; an image fills its box
+    const box = layout?._size ?? { l: 0, t: 0, w: this.plot.clientWidth, h: this.plot.clientHeight };
+    const [fromS, toS] = layout?.xaxis.range ?? [0, this.song.length_s];
+    [this.fromS, this.spanS, this.width] = [fromS, toS - fromS, box.w];
+    if (!this.song.length_s) this.fromS += atS; // an endless song's axis is relative to the playback position
+    const drawn = `${box.l} ${box.t} ${box.w} ${box.h} ${this.fromS} ${this.spanS} ${this.player.gridOn}`;
+    if (drawn === this.drawn) return;
+    this.drawn = drawn;
+    const [left, top, width, height] = [box.l, box.t, box.w, box.h].map((px) => `${px}px`);
+    Object.assign(this.overlay.style, { left, top, width, height });
+    const { first_downbeat_s, beat_s, beats_per_bar } = this.song.beat ?? {};
+    const px = (seconds) => (seconds / this.spanS) * this.width;
+    this.grid.hidden = !this.player.gridOn || !beat_s;
+    this.grid.style.setProperty("--bar", `${px(beat_s * beats_per_bar)}px`);
+    this.grid.style.setProperty("--beat", `${px(px(beat_s) < LEAST_BEAT_PX ? beat_s * beats_per_bar : beat_s)}px`);
+    this.grid.style.setProperty("--first", `${px(first_downbeat_s - this.fromS)}px`);
+    const { from_s, to_s } = this.song.growth ?? {};
+    this.growth.style.left = `${100 * ((from_s - this.fromS) / this.spanS)}%`;
+    this.growth.style.width = `${100 * ((to_s - from_s) / this.spanS)}%`;
   }
 }
 
@@ -178,7 +176,7 @@ class Player {
     this.tracks = []; // in the page's order
     this.spare = []; // elements whose song has left the page; an element that has played once may play again
     this.started = new Set(); // URLs that were started for the listener: a rerun sends them again
-    this.blocked = false;
+    this.blocked = this.gridOn = false;
     this.leadS = 0.05; // how long a seek takes; learnt from switch to switch
     this.root = element("section", "player", null, { ariaLabel: "Player" });
     this.picture = element("div", "player-picture", this.root, { hidden: true });
@@ -191,10 +189,10 @@ class Player {
     this.gridButton = button("player-grid", "Beat grid");
     this.tourButton = button("player-tour", "From noise to music");
     this.hint = element("p", "player-hint", this.bar);
-    this.gridButton.addEventListener("click", () => this.setGrid(!this.gridOn));
+    this.gridButton.ariaPressed = false;
+    this.gridButton.addEventListener("click", () => (this.gridButton.ariaPressed = this.gridOn = !this.gridOn));
     this.tourButton.addEventListener("click", () => this.tour());
     this.range.addEventListener("input", () => this.switchTo(this.tracks[Number(this.range.value)]));
-    this.setGrid(sessionStorage.getItem("twice4lifeGrid") === "on");
     const frame = () => {
       requestAnimationFrame(frame);
       if (this.active) for (const track of this.tracks) track.frame(this.active.audio.currentTime);
@@ -204,9 +202,10 @@ class Player {
 
   update({ tracks, play, status, error, tour_s }) {
     Object.assign(this, { status, error });
-    const former = [...this.tracks];
-    const kept = tracks.map((song) => former.find((track) => track.url === song.url));
-    for (const track of former) if (!kept.includes(track)) this.release(track);
+    const kept = tracks.map((song) => this.tracks.find((track) => track.url === song.url));
+    const gone = this.tracks.filter((track) => !kept.includes(track));
+    for (const track of gone) track.clear();
+    this.spare.push(...gone);
     this.tracks = kept.map((track) => track ?? this.spare.shift() ?? new Track(this));
     this.tracks.forEach((track, i) => track.update(tracks[i], i, tracks.length));
     this.tourS = tour_s;
@@ -223,11 +222,6 @@ class Player {
     this.started.add(play);
     const track = this.tracks.find((each) => each.url === play);
     if (track) this.activate(track).play();
-  }
-
-  release(track) {
-    track.clear();
-    this.spare.push(track);
   }
 
   // Shows this track's controls, in the page and on the lock screen.
@@ -314,17 +308,8 @@ class Player {
   onPlay(track) {
     for (const audio of document.querySelectorAll("audio"))
       if (audio !== track.audio && !audio.paused && !track.audio.muted) audio.pause();
-    if (!("mediaSession" in navigator)) return;
-    navigator.mediaSession.metadata = new MediaMetadata({ title: track.song.title, artist: "Twice4Life" });
-    const seek = ({ seekTime }) => this.active.seek(seekTime);
-    navigator.mediaSession.setActionHandler("seekto", Number.isFinite(track.lengthS) ? seek : null);
-    for (const [action, step] of [["previoustrack", -1], ["nexttrack", 1]])
-      navigator.mediaSession.setActionHandler(action, this.tracks.length > 1 ? () => this.step(step) : null);
-  }
-
-  step(by) {
-    const n = this.tracks.length;
-    this.switchTo(this.tracks[(this.tracks.indexOf(this.active) + by + n) % n]);
+    if ("mediaSession" in navigator)
+      navigator.mediaSession.metadata = new MediaMetadata({ title: track.song.title, artist: "Twice4Life" });
   }
 
   // One line: what failed, what is to be done, or what is going on.
@@ -340,37 +325,9 @@ class Player {
     this.line.classList.toggle("player-failed", Boolean(failed));
     this.dock.classList.toggle("player-empty", !text && !audio);
   }
-
-  setGrid(on) {
-    this.gridOn = on;
-    this.gridButton.ariaPressed = String(on);
-    sessionStorage.setItem("twice4lifeGrid", on ? "on" : "off");
-  }
 }
 
 const players = new Map(); // by the component's key: they outlive a remount
-const trackOf = (target) => {
-  const plot = target.closest?.(".js-plotly-plot, .player-picture");
-  if (!plot) return null;
-  for (const player of players.values()) {
-    const track = player.tracks.find((each) => each.plot === plot && (!each.song.image || each === player.active));
-    if (track) return track;
-  }
-  return null;
-};
-
-// A tap or click in a picture plays from there.
-let pressed = null;
-document.addEventListener("pointerdown", (event) => (pressed = [event.clientX, event.clientY]), true);
-document.addEventListener("click", (event) => {
-  const track = event.target.closest?.(".track-letter") ? null : trackOf(event.target);
-  if (!track) return;
-  const moved = pressed && Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]) > SLOP_PX;
-  const box = track.overlay.getBoundingClientRect();
-  const share = (event.clientX - box.left) / box.width;
-  if (moved || share < 0 || share > 1 || event.clientY < box.top || event.clientY > box.bottom) return;
-  track.player.seek(track, track.span[0] + share * (track.span[1] - track.span[0]));
-}, true);
 
 // A browser that refused to start the song starts it with the next gesture, wherever that is.
 for (const kind of ["pointerup", "keyup"])
@@ -383,8 +340,7 @@ document.addEventListener("keydown", (event) => {
   const writing = event.target.closest?.("input, textarea, select, [role=slider], [contenteditable]");
   if (writing || event.ctrlKey || event.metaKey || event.altKey) return;
   for (const player of players.values()) {
-    const names = player.tracks.map((track, i) => [String(i + 1), track.letter.textContent.toLowerCase()]);
-    const chosen = player.tracks[names.findIndex((each) => each.includes(event.key.toLowerCase()))];
+    const chosen = player.tracks[event.key - 1];
     if (chosen && player.tracks.length > 1 && !chosen.song.image) player.switchTo(chosen);
   }
 });
