@@ -116,6 +116,8 @@ def press(visited: AppTest) -> AppTest:
 
 
 def test_nothing_is_decoded_before_the_listener_asks_and_then_once_for_all(decoded, made):
+    visited = page("everything-is-free")  # a model without snapshots
+    assert len(visited.expander) == len(visited.button) == len(visited.exception) == 0
     for _ in range(2):
         visited = page("twice4life")
         assert not visited.get("bidi_component")
@@ -133,9 +135,3 @@ def test_a_failure_is_told_and_can_be_tried_again(decoded, made):
     assert learning.training("twice4life").wait(10)
     assert [error.value for error in visited.run().error] == ["The snapshots are damaged."]
     assert player(press(visited))["tracks"]
-
-
-def test_a_model_without_snapshots_shows_nothing(decoded):
-    visited = page("everything-is-free")
-    assert not visited.exception
-    assert len(visited.expander) == len(visited.button) == 0

@@ -30,6 +30,10 @@ PALETTE = [  # red, green, blue, 0 to 255, of every dB in turn
 ]
 SEED_COLOUR = "#ffa07a"
 GENERATED_COLOUR = "#e0428c"
+ABOVE = {"xref": "paper", "y": 1.04, "yref": "paper", "yanchor": "bottom", "showarrow": False}
+LABEL = '<span style="color:{}">■</span> {}'  # in opposite corners, where they cannot overlap however short the seed is
+SEED_LABEL = ABOVE | {"text": LABEL.format(SEED_COLOUR, "Kevin’s memory"), "x": 0, "xanchor": "left"}
+GENERATED_LABEL = ABOVE | {"text": LABEL.format(GENERATED_COLOUR, "the machine dreams"), "x": 1, "xanchor": "right"}
 CENTRES_HZ = mel_centres_hz(N_BANDS)
 HOVER = {"zsmooth": "fast", "hovertemplate": "%{x:.1f} s<br>%{y} Hz<br>%{z} dB<extra></extra>"}
 AXIS = {"showgrid": False, "fixedrange": True}
@@ -96,9 +100,7 @@ def _figure(level_db: np.ndarray, span_s: tuple[float, float], seed_end_s: float
     time_axis = {"range": span_s, "ticksuffix": " s", "nticks": 8, "ticklabeloverflow": "allow", "zeroline": False}
     layout = LAYOUT | {"xaxis": AXIS | time_axis}  # passed at once: every later change of a figure costs milliseconds
     if seed_end_s is None:
-        return go.Figure(
-            heatmap, layout | {"annotations": [_label("the machine dreams on", GENERATED_COLOUR, "right")]}
-        )
+        return go.Figure(heatmap, layout | {"annotations": [GENERATED_LABEL]})
     border_s = min(seed_end_s, end_s)
     seed, generated = {"x0": 0, "x1": border_s}, {"x0": border_s, "x1": end_s}
     whole = {"yref": "y domain", "y0": 0, "y1": 1}
@@ -111,20 +113,7 @@ def _figure(level_db: np.ndarray, span_s: tuple[float, float], seed_end_s: float
         strip | seed | {"fillcolor": SEED_COLOUR},
         strip | generated | {"fillcolor": GENERATED_COLOUR},
     ]
-    layout["annotations"] = [  # in opposite corners, where they cannot overlap however short the seed is
-        _label("Kevin’s memory", SEED_COLOUR, "left"),
-        _label("the machine dreams", GENERATED_COLOUR, "right"),
-    ]
-    return go.Figure(heatmap, layout)
-
-
-def _label(text: str, colour: str, side: str) -> dict:
-    place = {"xref": "paper", "y": 1.04, "yref": "paper", "yanchor": "bottom", "showarrow": False}
-    return {
-        "text": f'<span style="color:{colour}">■</span> {text}',
-        "x": float(side == "right"),
-        "xanchor": side,
-    } | place
+    return go.Figure(heatmap, layout | {"annotations": [SEED_LABEL, GENERATED_LABEL]})
 
 
 class GrowingSpectrogram:

@@ -270,7 +270,6 @@ class Player {
 
   async crossfade(from, to) {
     const level = from.audio.volume; // on iOS a page cannot set it: the change is at once
-    this.joinedS = from.audio.currentTime - to.audio.currentTime;
     to.audio.volume = 0;
     to.audio.muted = from.audio.muted;
     for (let share = 0.25; share <= 1; share += 0.25) {
