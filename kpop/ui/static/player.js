@@ -176,7 +176,7 @@ class Player {
     this.tracks = []; // in the page's order
     this.spare = []; // elements whose song has left the page; an element that has played once may play again
     this.started = new Set(); // URLs that were started for the listener: a rerun sends them again
-    this.blocked = this.gridOn = false;
+    this.blocked = false;
     this.leadS = 0.05; // how long a seek takes; learnt from switch to switch
     this.root = element("section", "player", null, { ariaLabel: "Player" });
     this.picture = element("div", "player-picture", this.root, { hidden: true });
@@ -189,8 +189,8 @@ class Player {
     this.gridButton = button("player-grid", "Beat grid");
     this.tourButton = button("player-tour", "From noise to music");
     this.hint = element("p", "player-hint", this.bar);
-    this.gridButton.ariaPressed = false;
-    this.gridButton.addEventListener("click", () => (this.gridButton.ariaPressed = this.gridOn = !this.gridOn));
+    this.gridButton.addEventListener("click", () => this.setGrid(!this.gridOn));
+    this.setGrid(sessionStorage.getItem("twice4lifeGrid") === "on");
     this.tourButton.addEventListener("click", () => this.tour());
     this.range.addEventListener("input", () => this.switchTo(this.tracks[Number(this.range.value)]));
     const frame = () => {
@@ -307,8 +307,23 @@ class Player {
   onPlay(track) {
     for (const audio of document.querySelectorAll("audio"))
       if (audio !== track.audio && !audio.paused && !track.audio.muted) audio.pause();
-    if ("mediaSession" in navigator)
-      navigator.mediaSession.metadata = new MediaMetadata({ title: track.song.title, artist: "Twice4Life" });
+    if (!("mediaSession" in navigator)) return;
+    navigator.mediaSession.metadata = new MediaMetadata({ title: track.song.title, artist: "Twice4Life" });
+    const seek = ({ seekTime }) => this.active.seek(seekTime);
+    navigator.mediaSession.setActionHandler("seekto", track.song.length_s ? seek : null);
+    for (const [action, step] of [["previoustrack", -1], ["nexttrack", 1]])
+      navigator.mediaSession.setActionHandler(action, this.tracks.length > 1 ? () => this.step(step) : null);
+  }
+
+  step(by) {
+    const n = this.tracks.length;
+    this.switchTo(this.tracks[(this.tracks.indexOf(this.active) + by + n) % n]);
+  }
+
+  setGrid(on) {
+    this.gridOn = on;
+    this.gridButton.ariaPressed = String(on);
+    sessionStorage.setItem("twice4lifeGrid", on ? "on" : "off");
   }
 
   // One line: what failed, what is to be done, or what is going on.
@@ -339,7 +354,8 @@ document.addEventListener("keydown", (event) => {
   const writing = event.target.closest?.("input, textarea, select, [role=slider], [contenteditable]");
   if (writing || event.ctrlKey || event.metaKey || event.altKey) return;
   for (const player of players.values()) {
-    const chosen = player.tracks[event.key - 1];
+    const names = player.tracks.map((track, i) => [String(i + 1), track.letter.textContent.toLowerCase()]);
+    const chosen = player.tracks[names.findIndex((each) => each.includes(event.key.toLowerCase()))];
     if (chosen && player.tracks.length > 1 && !chosen.song.image) player.switchTo(chosen);
   }
 });
