@@ -14,12 +14,12 @@ from torch import nn
 from kpop.codec.model import Codec, CodecConfig
 from kpop.errors import KpopError
 from kpop.lstm.model import LstmConfig, TokenLstm
+from kpop.lstm.packing import quantized_rows
 
 FORMAT = "twice4life-2"
 TRAINING_ONLY = (".counts", ".sums", ".seeded")  # a codebook's moving averages, which the training state keeps
 FULL_PRECISION = ("bin_mean", "bin_std")
 SCALE = ".row_scale"  # suffix of an int8 matrix's float32 scales, one per row
-LARGEST_INT8 = 127
 NETWORKS = {"codec": (Codec, CodecConfig), "lstm": (TokenLstm, LstmConfig)}
 
 
@@ -105,13 +105,11 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 
 def _stored(name: str, tensor: torch.Tensor, as_int8: bool) -> dict[str, torch.Tensor]:
-    """float16; as_int8: matrices quantized symmetrically with a scale per row (Jacob et al. 2018, "Quantization and
-    training of neural networks for efficient integer-arithmetic-only inference")."""
+    """float16; as_int8: matrices quantized with a scale per row."""
     if not as_int8 or tensor.ndim != 2:
         return {name: tensor if name.endswith(FULL_PRECISION) else tensor.half()}
-    matrix = tensor.detach().float().cpu()
-    scale = matrix.abs().amax(1).clamp_min(1e-12) / LARGEST_INT8
-    return {name: (matrix / scale[:, None]).round().to(torch.int8), name + SCALE: scale}
+    values, scales = quantized_rows(tensor)
+    return {name: values, name + SCALE: scales}
 
 
 def _tuples(value: Any) -> Any:

@@ -194,9 +194,8 @@ def test_two_chunks_cannot_share_a_slot():
         Sampler(model()).run(BatchState(CONFIG, 2), [sampled(1, 3, seed=0), sampled(1, 3, seed=1)])
 
 
-def test_warm_up_compiles_all_that_is_ever_compiled():
+def test_sampling_and_scoring_share_one_compilation():
     sampler, state = Sampler(model()), BatchState(CONFIG, 3)
-    sampler.warm_up()
-    sampler.log_probs(state, forced(0, song(4)))
     sampler.run(state, [sampled(2, 4, seed=0), forced(1, song(4))])
+    sampler.log_probs(state, forced(0, song(4)))
     assert len(_run_steps.signatures) == 1
