@@ -1,6 +1,9 @@
 """The benchmark judges playback as a listener does, and measures songs and a server under load."""
 
 import shutil
+import threading
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -35,7 +38,7 @@ def test_generation_is_measured_stage_by_stage(tiny_model, monkeypatch):
     monkeypatch.setattr(bench, "checkpoint_path", lambda name: tiny_model)
     monkeypatch.setattr(bench, "SONG_S", 4.0)
     rows = {row.name: row.value for row in bench.generation_rows(1)}
-    assert {"sampler: a step of 50 songs", "- decoder and phase", "- limiter", "- sampler"} <= set(rows)
+    assert {"sampler: a step of 50 songs", "- render", "- sampler"} <= set(rows)
     assert min(rows.values()) > 0
 
 
@@ -46,6 +49,32 @@ def test_listeners_of_a_real_server_get_whole_songs(tiny_model, tmp_path, monkey
     rows = {row.name: row.value for row in bench.load_rows([2], n_rounds=1)}
     assert 0 < rows["2 listeners: first sound, median"] <= rows["- 95th percentile"] <= rows["- last song complete"]
     assert rows["- memory of the server without the page"] > 50
+
+
+class SlowSong(BaseHTTPRequestHandler):
+    """Accepts every song and sends a byte of it every 10 ms, or nothing at all."""
+
+    def do_POST(self) -> None:
+        self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n/song.wav")
+
+    def do_GET(self) -> None:
+        self.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        with suppress(OSError):
+            while not self.server.is_over.wait(0.01):
+                self.wfile.write(self.server.part)
+
+
+@pytest.mark.parametrize(("part", "reason"), [(b"", "timed out"), (b"-", "not complete after 0.5 s")])
+def test_a_server_that_sends_nothing_or_never_ends_is_left_in_time(part, reason, monkeypatch):
+    monkeypatch.setattr(bench, "ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(bench, "SONG_TIMEOUT_S", 0.5)
+    with ThreadingHTTPServer(("127.0.0.1", 0), SlowSong) as server:
+        server.part, server.is_over = part, threading.Event()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(KpopError, match=reason):
+            bench.listen(server.server_port, 0)
+        server.is_over.set()
+        server.shutdown()
 
 
 def test_a_server_that_does_not_start_is_reported():
