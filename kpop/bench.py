@@ -23,11 +23,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain, count, islice
 from pathlib import Path
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import numpy as np
 from starlette.applications import Starlette
-from starlette.requests import Request as SongRequest
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
@@ -132,7 +132,7 @@ def load_app() -> Starlette:
     """The server under load: POST /songs?clip=...&seed_number=... submits a song, and answers with its URL."""
     engine, files = get_engine(), []  # a song's URL works as long as its file is referred to
 
-    def submit(request: SongRequest) -> PlainTextResponse:
+    def submit(request: Request) -> PlainTextResponse:
         query = request.query_params
         settings = Settings(length_s=SONG_S, clip=query["clip"], seed_number=int(query["seed_number"]))
         job = engine.submit(settings, built_in_clip(settings.clip))
@@ -192,7 +192,7 @@ def listen(port: int, number: int) -> Playback:
     submission = f"{server}/songs?clip={clips[number % len(clips)].name}&seed_number={number}"
     started_s = time.perf_counter()
     try:
-        with urlopen(Request(submission, method="POST"), timeout=ANSWER_TIMEOUT_S) as answer:
+        with urlopen(submission, data=b"", timeout=ANSWER_TIMEOUT_S) as answer:
             url = answer.read().decode()
         with urlopen(server + url, timeout=ANSWER_TIMEOUT_S) as song:
             while part := song.read1(1 << 16):

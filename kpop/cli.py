@@ -3,8 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -24,12 +23,17 @@ def main(arguments: list[str] | None = None) -> int:
         options = parser().parse_args(arguments)
         options.run(options)
     except KpopError as error:
-        print(f"kpop: {error}", file=sys.stderr)
-        return 2
+        message, status = f"{error}", 2
+    except OSError as error:
+        if not error.filename:
+            raise
+        message, status = f"{error.filename} cannot be used ({error.strerror}): choose another path.", 2
     except KeyboardInterrupt:
-        print("kpop: stopped", file=sys.stderr)
-        return 130
-    return 0
+        message, status = "stopped", 130
+    else:
+        return 0
+    print(f"kpop: {message}", file=sys.stderr)
+    return status
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,23 +43,16 @@ class _Parser(argparse.ArgumentParser):
         raise KpopError(f"{message} ({self.prog} --help lists all options).")
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, except those that only say that an option was not given."""
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        is_option_off = action.default is None or action.default is False or action.default == ""
-        return action.help if is_option_off else super()._get_help_string(action)
-
-
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands. Errors in the arguments raise KpopError."""
     program = _Parser(prog="python -m kpop", description="New K-pop from an LSTM and a partially random seed.")
     commands = program.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for run, options, defaults in COMMANDS:
-        command = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__, formatter_class=_Help)
-        for names, details in options:
-            command.add_argument(*names, **details)
+        command = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
         command.set_defaults(run=run, **defaults)
+        for names, details in options:
+            argument = command.add_argument(*names, **details)
+            argument.help += " (default: %(default)s)" if argument.default else ""
     return program
 
 
@@ -88,11 +85,6 @@ def in_range(kind: type, minimum: float, maximum: float = 1_000_000) -> Callable
 COUNT = in_range(int, 1)
 
 
-def numbers(text: str) -> list[int]:
-    """A converter for argparse: numbers of 1 or more, separated by commas."""
-    return [COUNT(part) for part in text.split(",")]
-
-
 def checkpoint_file(name: str) -> Path:
     """A converter for argparse: models/v1.5 means models/v1.5.safetensors."""
     return Path(f"{Path(name)}".removesuffix(SUFFIX) + SUFFIX)
@@ -101,21 +93,6 @@ def checkpoint_file(name: str) -> Path:
 def fields_of(kind: type, options: argparse.Namespace) -> dict[str, object]:
     """The options that are fields of this dataclass."""
     return {name: value for name, value in vars(options).items() if name in kind.__dataclass_fields__}
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns an OSError into a KpopError about this path."""
-    try:
-        yield
-    except OSError as error:
-        raise KpopError(f"{path} cannot be written ({error.strerror}): choose another path.") from error
-
-
-def _write_text(path: Path, text: str) -> None:
-    with writing(path):
-        path.write_text(text, encoding="utf-8")
-    print(f"Written: {path}")
 
 
 def _print_figures(title: str, figures: dict[str, float]) -> None:
@@ -180,9 +157,8 @@ def corpus(options: argparse.Namespace) -> None:
     """compose and render songs, with labels"""
     from kpop.corpus.compose import song_name, write_corpus
 
-    with writing(options.out_dir):
-        for number in write_corpus(options.out_dir, options.songs, options.first, options.jobs):
-            _say(song_name(number))
+    for number in write_corpus(options.out_dir, options.songs, options.first, options.jobs):
+        _say(song_name(number))
 
 
 @command(
@@ -192,9 +168,8 @@ def clips(options: argparse.Namespace) -> None:
     """make the built-in seed clips again, from songs that no model is trained on"""
     from kpop.generation.clip_maker import make_clips
 
-    with writing(options.out_dir):
-        for title in make_clips(options.out_dir):
-            _say(title)
+    for title in make_clips(options.out_dir):
+        _say(title)
 
 
 @command(
@@ -216,8 +191,7 @@ def index(options: argparse.Namespace) -> None:
         songs = build.folder_index(checkpoint, cache, options.folder, _say)
     else:
         songs = build.corpus_index(checkpoint, cache, options.songs, options.unheard, options.jobs, _say)
-    with writing(out):
-        songs.save(out)
+    songs.save(out)
     low, median, high = (songs.reference.quantile(share, 14) for share in (0.05, 0.5, 0.95))
     print(f"30 s of an unheard song: similarity {median:.0%} (median), {low:.0%} to {high:.0%} (90 % of songs)")
     print(f"{out}: {len(songs.names)} songs, {len(songs.vectors)} bars, {out.stat().st_size / 1e6:.1f} MB")
@@ -236,14 +210,14 @@ def evaluate(options: argparse.Namespace) -> None:
     from kpop.generation.pipeline import Pipeline
 
     file = options.out / ("steady.json" if options.steady else "evaluation.json")
-    with writing(file):
-        options.out.mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     pipeline = Pipeline.load(checkpoint_path(options.model), keep_lstm=True)
     if options.steady:
         content = report.check_collapse(pipeline, options.songs, _say)
     else:
         content = report.evaluate(pipeline, options.songs, options.seconds, index_path(options.model), _say)
-    _write_text(file, json.dumps(content, indent=1) + "\n")
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(f"Written: {file}")
 
 
 @command(
@@ -280,14 +254,15 @@ def feedback(options: argparse.Namespace) -> None:
     if store is None:
         raise KpopError(f"Feedback is off: set {VARIABLE} to a file that can be written.")
     if options.csv:
-        _write_text(options.csv, csv_text(store.votes()))
+        options.csv.write_text(csv_text(store.votes()), encoding="utf-8")
+        print(f"Written: {options.csv}")
     else:
         print(report(store))
 
 
 @command(
     option("--quick", action="store_true", help="fewer repetitions"),
-    option("--listeners", type=numbers, default="1,5,20", help="numbers of simultaneous listeners"),
+    option("--listeners", type=COUNT, nargs="+", default=[1, 5, 20], help="numbers of simultaneous listeners"),
     option("--browser", action="store_true", help="also measure the page in Chromium (needs playwright)"),
 )
 def bench(options: argparse.Namespace) -> None:

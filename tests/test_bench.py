@@ -8,23 +8,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from kpop import bench
-from kpop.bench import Row, playback
+from kpop.bench import Playback, Row, playback
 from kpop.errors import KpopError
 from kpop.generation.clips import CLIPS_DIR
 
-
-def test_sound_starts_when_chromium_has_enough_of_the_file_or_all_of_a_short_one():
-    result = playback([(0.1, 100_000), (0.3, 240_000), (0.9, 960_000)])
-    assert (result.first_sound_s, result.finished_s, result.n_underruns) == (0.3, 0.9, 0)
-    assert playback([(0.1, 100_000), (0.4, 128_000)]).first_sound_s == 0.4
+ARRIVALS = [(1.0, 240_000), (10.0, 272_000), (10.9, 304_000)]  # 7.5 s of sound; the next second of it 1.5 s late
 
 
-def test_each_gap_in_the_playback_is_an_underrun():
-    # 7.5 s of sound from 1 s on; the next second of sound comes 1.5 s late, the last one in time
-    arrivals = [(1.0, 240_000), (10.0, 272_000), (10.9, 304_000)]
-    assert playback(arrivals).n_underruns == 1
-    assert playback([*arrivals, (13.0, 336_000)]).n_underruns == 2
-    assert playback([(1.0, 240_000), (8.4, 272_000)]).n_underruns == 0
+@pytest.mark.parametrize(
+    ("arrivals", "first_sound_s", "n_underruns"),
+    [
+        ([(0.1, 100_000), (0.3, 240_000), (0.9, 960_000)], 0.3, 0),
+        ([(0.1, 100_000), (0.4, 128_000)], 0.4, 0),  # all of a short file
+        (ARRIVALS, 1.0, 1),
+        ([*ARRIVALS, (13.0, 336_000)], 1.0, 2),
+        ([(1.0, 240_000), (8.4, 272_000)], 1.0, 0),
+    ],
+)
+def test_sound_starts_as_in_chromium_and_each_gap_is_an_underrun(arrivals, first_sound_s, n_underruns):
+    assert playback(arrivals) == Playback(first_sound_s, arrivals[-1][0], n_underruns)
 
 
 def test_a_row_says_whether_its_target_is_met():
