@@ -49,7 +49,7 @@ SONG_S = 30.0
 BATCH_SIZES = (1, 20, 50)
 TARGET_LISTENERS = 20
 START_BYTES = 230_000  # after so much of a WAV file, or all of it, Chromium begins to play it
-START_TIMEOUT_S, ANSWER_TIMEOUT_S, SONG_TIMEOUT_S = 120.0, 60.0, 300.0
+TIMEOUT_S, SONG_TIMEOUT_S = 120.0, 300.0  # of a start or an answer; of a whole song
 POLL_S = 0.02
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PAUSE_MS = 3_000  # between two clicks: the song before is finished
@@ -185,16 +185,16 @@ def load_rows(listener_counts: list[int], n_rounds: int) -> Iterator[Row]:
 def listen(port: int, number: int) -> Playback:
     """What a listener gets who submits a song of this seed number.
 
-    Raises KpopError when the server refuses, closes too early, is silent for ANSWER_TIMEOUT_S, or takes longer than
+    Raises KpopError when the server refuses, closes too early, is silent for TIMEOUT_S, or takes longer than
     SONG_TIMEOUT_S.
     """
     clips, server, arrivals, n_bytes = built_in_clips(), f"http://127.0.0.1:{port}", [], 0
     submission = f"{server}/songs?clip={clips[number % len(clips)].name}&seed_number={number}"
     started_s = time.perf_counter()
     try:
-        with urlopen(submission, data=b"", timeout=ANSWER_TIMEOUT_S) as answer:
+        with urlopen(submission, data=b"", timeout=TIMEOUT_S) as answer:
             url = answer.read().decode()
-        with urlopen(server + url, timeout=ANSWER_TIMEOUT_S) as song:
+        with urlopen(server + url, timeout=TIMEOUT_S) as song:
             while part := song.read1(1 << 16):
                 n_bytes += len(part)
                 arrivals.append((time.perf_counter() - started_s, n_bytes))
@@ -226,7 +226,7 @@ def serving(module: tuple[str, ...], health: str, **environment: str) -> Iterato
             with suppress(OSError):
                 urlopen(f"http://127.0.0.1:{port}{health}", timeout=1).close()
                 break
-            if process.poll() is not None or time.perf_counter() > started_s + START_TIMEOUT_S:
+            if process.poll() is not None or time.perf_counter() > started_s + TIMEOUT_S:
                 raise KpopError(f"`{' '.join(command[1:])}` did not start: run it and see why.")
             time.sleep(POLL_S)
         yield port, process, started_s
@@ -263,7 +263,7 @@ def page(browser, **environment: str) -> Iterator[tuple]:
     command = ("streamlit", "run", "app.py", "--server.port={port}", "--server.headless=true", "--logger.level=error")
     with serving(command, "/_stcore/health", **environment) as (port, process, started_s):
         tab = browser.new_page()
-        tab.set_default_timeout(1000 * START_TIMEOUT_S)
+        tab.set_default_timeout(1000 * TIMEOUT_S)
         tab.goto(f"http://localhost:{port}/?length_s={SONG_S:g}")
         tab.get_by_role("button", name="Generate").click(trial=True)
         yield tab, process, time.perf_counter() - started_s

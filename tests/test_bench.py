@@ -68,7 +68,7 @@ class SlowSong(BaseHTTPRequestHandler):
 
 @pytest.mark.parametrize(("part", "reason"), [(b"", "timed out"), (b"-", "not complete after 0.5 s")])
 def test_a_server_that_sends_nothing_or_never_ends_is_left_in_time(part, reason, monkeypatch):
-    monkeypatch.setattr(bench, "ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(bench, "TIMEOUT_S", 0.2)
     monkeypatch.setattr(bench, "SONG_TIMEOUT_S", 0.5)
     with ThreadingHTTPServer(("127.0.0.1", 0), SlowSong) as server:
         server.part, server.is_over = part, threading.Event()

@@ -5,6 +5,7 @@ from conftest import TINY_CODEC
 
 from kpop.codec.model import Codec
 from kpop.codec.quantizer import Codebook, ResidualQuantizer
+from kpop.codec.streaming import StreamingDecoder
 from kpop.constants import N_BINS
 
 
@@ -37,11 +38,15 @@ def test_an_unused_code_is_moved_to_where_the_data_are():
     assert (codebook.vectors[3] - data).square().sum(1).min() < 1
 
 
-def test_shapes_of_codes_and_spectrum():
+def test_shapes_of_codes_and_spectrum_and_the_streaming_decoder_gives_the_same():
     codec = Codec(TINY_CODEC).eval()
+    for quantizer in codec.quantizers:
+        quantizer.learn(torch.randn(500, TINY_CODEC.code_dim), torch.Generator().manual_seed(0))
     codes = codec.encode(torch.randn(2, 20, N_BINS))
     assert codes.shape == (2, 10, len(TINY_CODEC.flat_codebook_sizes))
     assert codec.decode(codes).shape == (2, 20, N_BINS)
+    streamed = StreamingDecoder(codec).push(codes[0], last=True)
+    torch.testing.assert_close(streamed, codec.decode(codes)[0], atol=1e-4, rtol=1e-4)
 
 
 def test_a_change_in_one_band_leaves_the_other_bands_codes_alone():
