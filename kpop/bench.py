@@ -4,8 +4,6 @@ Load is measured from outside: this process plays N listeners, each of whom subm
 its own, reads it over HTTP like a browser, and would begin to play it when Chromium does.
 """
 
-import importlib
-import json
 import math
 import os
 import re
@@ -15,45 +13,43 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from http.client import HTTPException
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import chain, count, islice
 from pathlib import Path
-from typing import TypeVar
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import numpy as np
-from starlette import requests
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from kpop.audio.io import BYTES_PER_S
-from kpop.audio.loudness import StreamingLimiter
-from kpop.constants import HOP_LENGTH, N_FFT, STEP_SAMPLES
+from kpop.constants import HOP_LENGTH, N_FFT
 from kpop.engine import get_engine
 from kpop.errors import KpopError
 from kpop.generation.clips import built_in_clip, built_in_clips
 from kpop.generation.metadata import song_tags
 from kpop.generation.pipeline import Pipeline
-from kpop.generation.session import CHUNK_STEPS, MIN_P, PIECE_STEPS, generate
+from kpop.generation.session import CHUNK_STEPS, MIN_P, generate
 from kpop.lstm.sampler import Chunk
 from kpop.model_info import DEFAULT_MODEL, checkpoint_path
 from kpop.server import SongFile, song_routes
 from kpop.settings import Settings
 
-Result = TypeVar("Result")
 ROOT = Path(__file__).parents[1]
 SONG_S = 30.0
 BATCH_SIZES = (1, 20, 50)
 TARGET_LISTENERS = 20
-LIBROSA_ITERATIONS = 32  # librosa's default
 START_BYTES = 230_000  # after so much of a WAV file, or all of it, Chromium begins to play it
-TIMEOUT_S = 120.0
+TIMEOUT_S, SONG_TIMEOUT_S = 120.0, 300.0  # of a start or an answer; of a whole song
 POLL_S = 0.02
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PAUSE_MS = 3_000  # between two clicks: the song before is finished
@@ -86,47 +82,37 @@ class Row:
         return f"{self.name:<54} {self.value:8.3g} {self.unit:<3} {wanted}".rstrip()
 
 
-def run(listener_counts: list[int], quick: bool, browser: bool) -> list[Row]:
-    """Measure, print the table row by row, and return it. quick: fewer repetitions; browser: the page in Chromium too.
+def run(listener_counts: list[int], quick: bool, browser: bool) -> None:
+    """Measure, and print the table row by row. quick: fewer repetitions; browser: the page in Chromium too.
 
-    Raises KpopError when a server cannot be started, and when Chromium is missing.
+    Raises KpopError when a server cannot be started or fails its listeners, and when Chromium is missing.
     """
     parts = [generation_rows(2 if quick else 9), load_rows(listener_counts, 1 if quick else 3)]
-    parts += [page_rows(3 if quick else 10)] if browser else []
-    rows = []
-    for row in chain(*parts):
+    for row in chain(*parts, page_rows(3 if quick else 10) if browser else ()):
         print(row, flush=True)
-        rows.append(row)
-    return rows
 
 
 def generation_rows(n_rounds: int) -> Iterator[Row]:
     """The sampler alone, and a song of SONG_S seconds in one thread beside librosa's inversion; medians of n_rounds."""
+    import librosa  # here, because the server under load must not pay for it
+
     pipeline, clip = Pipeline.load(checkpoint_path(DEFAULT_MODEL)), built_in_clip(Settings().clip)
     generate(pipeline, Settings(length_s=4.0, randomness=1.0), clip)  # compiles
     for n_songs in BATCH_SIZES:
         yield Row(f"sampler: a step of {n_songs} songs", 1000 * step_time_s(pipeline, n_songs, 3 * n_rounds), "ms")
-    total_s, limiter_s, inversion_s, songs = [], [], [], []
+    rounds = []
     for number in range(n_rounds):
-        elapsed_s, song = timed(generate, pipeline, Settings(length_s=SONG_S, seed_number=number), clip)
-        total_s.append(elapsed_s)
-        songs.append(song)
-        limiter_s.append(timed(limit, song.waveform)[0])
-        inversion_s.append(griffin_lim_s(song.waveform))
-    yield Row(f"a song of {SONG_S:g} s, end to end in one thread", float(np.median(total_s)), "s")
-    stages = {stage: np.array([song.seconds_taken[stage] for song in songs]) for stage in songs[0].seconds_taken}
-    stages["decoder and phase"] = stages.pop("render") - limiter_s
-    for stage, stage_s in (stages | {"limiter": limiter_s}).items():
+        song = generate(pipeline, Settings(length_s=SONG_S, seed_number=number), clip)
+        magnitude = np.abs(librosa.stft(song.waveform, n_fft=N_FFT, hop_length=HOP_LENGTH))
+        started_s = time.perf_counter()
+        librosa.griffinlim(magnitude, n_fft=N_FFT, hop_length=HOP_LENGTH, random_state=0)
+        rounds.append({"song": song.taken_s, "librosa": time.perf_counter() - started_s} | song.seconds_taken)
+    song_s, librosa_s, *stages_s = np.transpose([[*each.values()] for each in rounds])
+    yield Row(f"a song of {SONG_S:g} s, end to end in one thread", float(np.median(song_s)), "s")
+    for stage, stage_s in zip(song.seconds_taken, stages_s, strict=True):
         yield Row(f"- {stage}", float(np.median(stage_s)), "s")
-    yield Row("librosa.griffinlim alone, same magnitudes", float(np.median(inversion_s)), "s")
-    yield Row("- the whole song / librosa.griffinlim", float(np.median(np.divide(total_s, inversion_s))), "", 0.6)
-
-
-def timed(work: Callable[..., Result], *arguments: object, **options: object) -> tuple[float, Result]:
-    """Wall-clock seconds of one call, and what it returned."""
-    started = time.perf_counter()
-    result = work(*arguments, **options)
-    return time.perf_counter() - started, result
+    yield Row("librosa.griffinlim alone, same magnitudes", float(np.median(librosa_s)), "s")
+    yield Row("- the whole song / librosa.griffinlim", float(np.median(song_s / librosa_s)), "", 0.6)
 
 
 def step_time_s(pipeline: Pipeline, n_songs: int, n_rounds: int) -> float:
@@ -136,36 +122,22 @@ def step_time_s(pipeline: Pipeline, n_songs: int, n_rounds: int) -> float:
         positions = np.arange(CHUNK_STEPS) + number * CHUNK_STEPS
         uniforms = rng.random((n_songs, CHUNK_STEPS, pipeline.n_codebooks))
         chunks = [Chunk(slot, positions, uniforms=uniforms[slot], min_p=MIN_P) for slot in range(n_songs)]
-        times_s.append(timed(pipeline.sampler.run, state, chunks)[0] / CHUNK_STEPS)
+        started_s = time.perf_counter()
+        pipeline.sampler.run(state, chunks)
+        times_s.append((time.perf_counter() - started_s) / CHUNK_STEPS)
     return float(np.median(times_s[1:]))
 
 
-def limit(waveform: np.ndarray) -> None:
-    """Limit a waveform piece by piece, as during generation."""
-    limiter, n_samples = StreamingLimiter(), PIECE_STEPS * STEP_SAMPLES
-    for start in range(0, len(waveform), n_samples):
-        limiter.push(waveform[start : start + n_samples], start + n_samples >= len(waveform))
-
-
-def griffin_lim_s(waveform: np.ndarray) -> float:
-    """Seconds that librosa takes to invert the waveform's own magnitudes."""
-    import librosa  # here, because the server under load must not pay for it
-
-    magnitude = np.abs(librosa.stft(waveform, n_fft=N_FFT, hop_length=HOP_LENGTH))
-    options = {"n_iter": LIBROSA_ITERATIONS, "n_fft": N_FFT, "hop_length": HOP_LENGTH, "random_state": 0}
-    return timed(librosa.griffinlim, magnitude, **options)[0]
-
-
 def load_app() -> Starlette:
-    """The server under load: POST /songs?clip=...&seed_number=... submits a song, and answers with its URL as JSON."""
+    """The server under load: POST /songs?clip=...&seed_number=... submits a song, and answers with its URL."""
     engine, files = get_engine(), []  # a song's URL works as long as its file is referred to
 
-    def submit(request: requests.Request) -> JSONResponse:
+    def submit(request: Request) -> PlainTextResponse:
         query = request.query_params
         settings = Settings(length_s=SONG_S, clip=query["clip"], seed_number=int(query["seed_number"]))
         job = engine.submit(settings, built_in_clip(settings.clip))
         files.append(SongFile(job.pcm, "song.wav", song_tags(settings), lambda: None))
-        return JSONResponse({"url": files[-1].url()})
+        return PlainTextResponse(files[-1].url())
 
     return Starlette(routes=[Route("/songs", submit, methods=["POST"]), *song_routes(engine.state)])
 
@@ -196,9 +168,11 @@ def load_rows(listener_counts: list[int], n_rounds: int) -> Iterator[Row]:
     """First sound, underruns and memory with so many listeners at once, who all press Generate in the same moment."""
     command = ("uvicorn", "kpop.bench:load_app", "--factory", "--log-level=warning", "--port={port}")
     with serving(command, "/songs/state") as (port, process, _):
-        listen(port, 1, 0)  # loads the model
+        listener, numbers = partial(listen, port), count()
+        listener(next(numbers))  # loads the model
         for n in listener_counts:
-            heard = [each for number in range(n_rounds) for each in listen(port, n, 1 + n * number)]
+            with ThreadPoolExecutor(n) as threads:
+                heard = [each for _ in range(n_rounds) for each in threads.map(listener, islice(numbers, n))]
             median_s, p95_s = np.percentile([each.first_sound_s for each in heard], [50, 95])
             crowd, is_target = f"{n} listener{'s' * (n > 1)}", n == TARGET_LISTENERS
             yield Row(f"{crowd}: first sound, median", float(median_s), "s")
@@ -208,27 +182,29 @@ def load_rows(listener_counts: list[int], n_rounds: int) -> Iterator[Row]:
             yield Row("- memory of the server without the page", memory_mb(process.pid), "MB")
 
 
-def listen(port: int, n_listeners: int, first_number: int) -> list[Playback]:
-    """n_listeners at once, each with a song of its own."""
-    with ThreadPoolExecutor(n_listeners) as threads:
-        return list(threads.map(partial(_listener, port), range(first_number, first_number + n_listeners)))
+def listen(port: int, number: int) -> Playback:
+    """What a listener gets who submits a song of this seed number.
 
-
-def _listener(port: int, number: int) -> Playback:
-    clips, arrivals, started_s = built_in_clips(), [(0.0, 0)], time.perf_counter()
-    server = f"http://127.0.0.1:{port}"
+    Raises KpopError when the server refuses, closes too early, is silent for TIMEOUT_S, or takes longer than
+    SONG_TIMEOUT_S.
+    """
+    clips, server, arrivals, n_bytes = built_in_clips(), f"http://127.0.0.1:{port}", [], 0
     submission = f"{server}/songs?clip={clips[number % len(clips)].name}&seed_number={number}"
+    started_s = time.perf_counter()
     try:
-        with urlopen(Request(submission, method="POST"), timeout=TIMEOUT_S) as answer:
-            url = json.load(answer)["url"]
-    except HTTPError as error:
-        raise KpopError(f"A song was refused ({error}): measure with fewer --listeners.") from error
-    with urlopen(server + url, timeout=TIMEOUT_S) as song:
-        while part := song.read1(1 << 16):
-            arrivals.append((time.perf_counter() - started_s, arrivals[-1][1] + len(part)))
-        if arrivals[-1][1] < int(song.headers["Content-Length"]):
-            raise KpopError(f"The server closed {url} before its end: run `streamlit run app.py` and see why.")
-    return playback(arrivals[1:])
+        with urlopen(submission, data=b"", timeout=TIMEOUT_S) as answer:
+            url = answer.read().decode()
+        with urlopen(server + url, timeout=TIMEOUT_S) as song:
+            while part := song.read1(1 << 16):
+                n_bytes += len(part)
+                arrivals.append((time.perf_counter() - started_s, n_bytes))
+                if arrivals[-1][0] > SONG_TIMEOUT_S:
+                    raise TimeoutError(f"not complete after {SONG_TIMEOUT_S:g} s")
+            if n_bytes < int(song.headers["Content-Length"]):
+                raise ConnectionError("closed before its end")
+    except (OSError, HTTPException) as error:
+        raise KpopError(f"A listener got no whole song ({error}): measure with fewer --listeners.") from error
+    return playback(arrivals)
 
 
 @contextmanager
@@ -307,13 +283,9 @@ def first_sound_s(tab) -> float:
 def chromium() -> Iterator:
     """A headless Chromium."""
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    try:
-        playwright = importlib.import_module("playwright.sync_api")  # only needed for this option
-    except ImportError:
-        program = None
-    if not program:
+    if not program or not find_spec("playwright"):
         raise KpopError("--browser needs Chromium and playwright: install both, or leave it out.")
-    with playwright.sync_playwright() as running:
+    with import_module("playwright.sync_api").sync_playwright() as running:
         browser = running.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
         browser.close()

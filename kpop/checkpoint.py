@@ -14,12 +14,12 @@ from torch import nn
 from kpop.codec.model import Codec, CodecConfig
 from kpop.errors import KpopError
 from kpop.lstm.model import LstmConfig, TokenLstm
+from kpop.lstm.packing import quantized_rows
 
 FORMAT = "twice4life-2"
 TRAINING_ONLY = (".counts", ".sums", ".seeded")  # a codebook's moving averages, which the training state keeps
 FULL_PRECISION = ("bin_mean", "bin_std")
 SCALE = ".row_scale"  # suffix of an int8 matrix's float32 scales, one per row
-LARGEST_INT8 = 127
 NETWORKS = {"codec": (Codec, CodecConfig), "lstm": (TokenLstm, LstmConfig)}
 
 
@@ -36,10 +36,7 @@ def save_checkpoint(path: Path, codec: Codec, lstm: TokenLstm | None, info: dict
         metadata[name] = json.dumps(asdict(network.config))
         for key, tensor in network.state_dict(prefix=f"{name}.").items():
             if network is lstm and tensor.ndim == 2:
-                # Symmetric, a scale per row: Jacob et al. 2018, "Quantization and training of neural networks for
-                # efficient integer-arithmetic-only inference".
-                scale = tensor.float().abs().amax(1).clamp_min(1e-12) / LARGEST_INT8
-                tensors[key], tensors[key + SCALE] = (tensor / scale[:, None]).round().to(torch.int8), scale
+                tensors[key], tensors[key + SCALE] = quantized_rows(tensor)
             elif not key.endswith(TRAINING_ONLY):
                 tensors[key] = tensor if key.endswith(FULL_PRECISION) else tensor.half()
     write_tensors(path, tensors, metadata)

@@ -2,10 +2,8 @@
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -15,6 +13,7 @@ from kpop.model_info import DEFAULT_MODEL, SUFFIX, checkpoint_path, index_path
 from kpop.settings import LENGTH_RANGE_S, Settings
 
 _say = partial(print, flush=True)
+COMMANDS = []
 MODEL_HELP = "a checkpoint in models/, or a .safetensors file"
 
 
@@ -24,12 +23,17 @@ def main(arguments: list[str] | None = None) -> int:
         options = parser().parse_args(arguments)
         options.run(options)
     except KpopError as error:
-        print(f"kpop: {error}", file=sys.stderr)
-        return 2
+        message, status = f"{error}", 2
+    except OSError as error:
+        if not error.filename:
+            raise
+        message, status = f"{error.filename} cannot be used ({error.strerror}): choose another path.", 2
     except KeyboardInterrupt:
-        print("kpop: stopped", file=sys.stderr)
-        return 130
-    return 0
+        message, status = "stopped", 130
+    else:
+        return 0
+    print(f"kpop: {message}", file=sys.stderr)
+    return status
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,33 +43,32 @@ class _Parser(argparse.ArgumentParser):
         raise KpopError(f"{message} ({self.prog} --help lists all options).")
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, except those that only say that an option was not given."""
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        is_option_off = action.default is None or action.default is False or action.default == ""
-        return action.help if is_option_off else super()._get_help_string(action)
-
-
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands. Errors in the arguments raise KpopError."""
     program = _Parser(prog="python -m kpop", description="New K-pop from an LSTM and a partially random seed.")
     commands = program.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for run, add_options in (
-        (generate, _generate_options),
-        (train, _train_options),
-        (corpus, _corpus_options),
-        (clips, _clips_options),
-        (index, _index_options),
-        (evaluate, _evaluate_options),
-        (resynthesize, _resynthesize_options),
-        (feedback, _feedback_options),
-        (bench, _bench_options),
-    ):
-        command = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__, formatter_class=_Help)
-        add_options(command.add_argument)
-        command.set_defaults(run=run)
+    for run, options, defaults in COMMANDS:
+        command = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
+        command.set_defaults(run=run, **defaults)
+        for names, details in options:
+            argument = command.add_argument(*names, **details)
+            argument.help += " (default: %(default)s)" if argument.default else ""
     return program
+
+
+def option(*names: str, **details: object) -> tuple[tuple, dict]:
+    """Arguments of argparse's add_argument()."""
+    return names, details
+
+
+def command(*options: tuple[tuple, dict], **defaults: object) -> Callable:
+    """Make a function the command of its name, explained by its docstring, with these options and their defaults."""
+
+    def register(run: Callable) -> Callable:
+        COMMANDS.append((run, options, defaults))
+        return run
+
+    return register
 
 
 def in_range(kind: type, minimum: float, maximum: float = 1_000_000) -> Callable[[str], float]:
@@ -82,36 +85,30 @@ def in_range(kind: type, minimum: float, maximum: float = 1_000_000) -> Callable
 COUNT = in_range(int, 1)
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns an OSError into a KpopError about this path."""
-    try:
-        yield
-    except OSError as error:
-        raise KpopError(f"{path} cannot be written ({error.strerror}): choose another path.") from error
+def checkpoint_file(name: str) -> Path:
+    """A converter for argparse: models/v1.5 means models/v1.5.safetensors."""
+    return Path(f"{Path(name)}".removesuffix(SUFFIX) + SUFFIX)
 
 
-def _write_text(path: Path, text: str) -> None:
-    with writing(path):
-        path.write_text(text, encoding="utf-8")
-    print(f"Written: {path}")
+def fields_of(kind: type, options: argparse.Namespace) -> dict[str, object]:
+    """The options that are fields of this dataclass."""
+    return {name: value for name, value in vars(options).items() if name in kind.__dataclass_fields__}
 
 
 def _print_figures(title: str, figures: dict[str, float]) -> None:
     print(f"{title}: " + ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in figures.items()))
 
 
-def _generate_options(option: Callable) -> None:
-    default, length = Settings(), "{:g} to {:g}".format(*LENGTH_RANGE_S)
-    option("--out", type=Path, required=True, help="WAV file to write")
-    option("--seconds", type=float, default=default.length_s, help=f"length of the song, {length}")
-    option("--temperature", type=float, default=default.temperature, help="0 (most likely) to 2 (wild)")
-    option("--randomness", type=float, default=default.randomness, help="share of the seed that is random, 0 to 1")
-    option("--seed", type=int, default=default.seed_number, help="seed of the random generators")
-    option("--clip", default=default.clip, help="a built-in seed clip, or a sound file")
-    option("--model", default=default.model, help=MODEL_HELP)
-
-
+@command(
+    option("--out", type=Path, required=True, help="WAV file to write"),
+    option("--seconds", dest="length_s", type=float, help="length of the song, {:g} to {:g}".format(*LENGTH_RANGE_S)),
+    option("--temperature", type=float, help="0 (most likely) to 2 (wild)"),
+    option("--randomness", type=float, help="share of the seed that is random, 0 to 1"),
+    option("--seed", dest="seed_number", type=int, help="seed of the random generators"),
+    option("--clip", help="a built-in seed clip, or a sound file"),
+    option("--model", help=MODEL_HELP),
+    **vars(Settings()),
+)
 def generate(options: argparse.Namespace) -> None:
     """make a song"""
     from kpop.audio.io import write_wav
@@ -120,84 +117,70 @@ def generate(options: argparse.Namespace) -> None:
     from kpop.generation.metadata import song_tags
     from kpop.generation.titles import song_title
 
-    length_s, seed_number = options.seconds, options.seed
-    settings = Settings(options.randomness, options.temperature, length_s, seed_number, options.clip, options.model)
+    settings = Settings(**fields_of(Settings, options))
     song = get_engine().submit(settings, find_clip(settings.clip)).result()
     write_wav(options.out, song.waveform, song_tags(settings))
     figures = {"generated_in_s": song.taken_s} | {f"{stage}_s": value for stage, value in song.seconds_taken.items()}
-    _print_figures(f"{options.out}: “{song_title(settings)}”, {length_s:g} s", figures)
+    _print_figures(f"{options.out}: “{song_title(settings)}”, {settings.length_s:g} s", figures)
 
 
-def _train_options(option: Callable) -> None:
-    option("folder", nargs="?", type=Path, metavar="FOLDER", help="your songs; without it, composed songs")
-    option("--out", type=_checkpoint_file, required=True, help="checkpoint to write, as models/NAME")
-    option("--from", dest="start", type=checkpoint_path, metavar="MODEL", help=f"fine-tune {MODEL_HELP}")
-    option("--remixes", dest="n_remixes", type=in_range(int, 0), default=0, help="remixes of each song given as stems")
-    option("--hold-out", dest="held_out_work", metavar="SONG", help="the song to hold out, in all its remixes")
-    option("--keep", type=float, default=0.0, help="with --from: weight of its LSTM in the result, 0 to 1")
-    option("--title", default="", help="the model's name on the page")
-    option("--about", default="", help="a sentence for the page on what it was trained on")
-    option("--songs", dest="n_songs", type=in_range(int, 2), default=400, help="number of composed songs")
-    option("--minutes", type=float, default=60.0, help="wall-clock budget")
-    option("--codec-steps", type=int, help="with --lstm-steps, instead of --minutes: a reproducible run")
-    option("--lstm-steps", type=int, help="see --codec-steps")
-    option("--jobs", dest="n_jobs", type=COUNT, default=2, help="processes that render the corpus")
-    option("--resume", action="store_true", help="continue an earlier run")
-
-
-def _checkpoint_file(name: str) -> Path:
-    """models/v1.5 means models/v1.5.safetensors."""
-    path = Path(name)
-    return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
-
-
+@command(
+    option("folder", nargs="?", type=Path, metavar="FOLDER", help="your songs; without it, composed songs"),
+    option("--out", type=checkpoint_file, required=True, help="checkpoint to write, as models/NAME"),
+    option("--from", dest="start", type=checkpoint_path, metavar="MODEL", help=f"fine-tune {MODEL_HELP}"),
+    option("--remixes", dest="n_remixes", type=in_range(int, 0), default=0, help="remixes of each song given as stems"),
+    option("--hold-out", dest="held_out_work", metavar="SONG", help="the song to hold out, in all its remixes"),
+    option("--keep", type=float, default=0.0, help="with --from: weight of its LSTM in the result, 0 to 1"),
+    option("--title", default="", help="the model's name on the page"),
+    option("--about", default="", help="a sentence for the page on what it was trained on"),
+    option("--songs", dest="n_songs", type=in_range(int, 2), default=400, help="number of composed songs"),
+    option("--minutes", type=float, default=60.0, help="wall-clock budget"),
+    option("--codec-steps", type=int, help="with --lstm-steps, instead of --minutes: a reproducible run"),
+    option("--lstm-steps", type=int, help="see --codec-steps"),
+    option("--jobs", dest="n_jobs", type=COUNT, default=2, help="processes that render the corpus"),
+    option("--resume", action="store_true", help="continue an earlier run"),
+)
 def train(options: argparse.Namespace) -> None:
     """train a model on a folder of songs, or on composed ones"""
     from kpop.training.train import Plan, run
 
-    named = {name: value for name, value in vars(options).items() if name in Plan.__dataclass_fields__}
-    run(Plan(**named), _say)
+    run(Plan(**fields_of(Plan, options)), _say)
 
 
-def _corpus_options(option: Callable) -> None:
-    option("out_dir", type=Path, metavar="OUT_DIR", help="folder for the songs")
-    option("--songs", type=COUNT, required=True, help="number of songs")
-    option("--first", type=in_range(int, 0), default=0, help="number of the first song")
-    option("--jobs", type=COUNT, default=1, help="processes")
-
-
+@command(
+    option("out_dir", type=Path, metavar="OUT_DIR", help="folder for the songs"),
+    option("--songs", type=COUNT, required=True, help="number of songs"),
+    option("--first", type=in_range(int, 0), default=0, help="number of the first song"),
+    option("--jobs", type=COUNT, default=1, help="processes"),
+)
 def corpus(options: argparse.Namespace) -> None:
     """compose and render songs, with labels"""
     from kpop.corpus.compose import song_name, write_corpus
 
-    with writing(options.out_dir):
-        for number in write_corpus(options.out_dir, options.songs, options.first, options.jobs):
-            _say(song_name(number))
+    for number in write_corpus(options.out_dir, options.songs, options.first, options.jobs):
+        _say(song_name(number))
 
 
-def _clips_options(option: Callable) -> None:
-    option("out_dir", type=Path, metavar="OUT_DIR", help="folder for the clips, models/clips for the built-in ones")
-
-
+@command(
+    option("out_dir", type=Path, metavar="OUT_DIR", help="folder for the clips, models/clips for the built-in ones"),
+)
 def clips(options: argparse.Namespace) -> None:
     """make the built-in seed clips again, from songs that no model is trained on"""
     from kpop.generation.clip_maker import make_clips
 
-    with writing(options.out_dir):
-        for title in make_clips(options.out_dir):
-            _say(title)
+    for title in make_clips(options.out_dir):
+        _say(title)
 
 
-def _index_options(option: Callable) -> None:
-    option("folder", nargs="?", type=Path, metavar="FOLDER", help="the model's training songs; without it, the corpus")
-    option("--model", default=DEFAULT_MODEL, help=MODEL_HELP)
-    option("--songs", type=COUNT, help="only songs 0 to N - 1 of the corpus, without those held out")
-    option("--unheard", type=COUNT, default=24, help="unheard songs of the corpus, for the reference")
-    option("--jobs", type=COUNT, default=2, help="processes")
-    option("--cache", type=Path, help="the training's .work folder, whose rendered songs are used")
-    option("--out", type=Path, help="file to write; without it, MODEL.index.safetensors beside the model")
-
-
+@command(
+    option("folder", nargs="?", type=Path, metavar="FOLDER", help="the model's training songs; without it, the corpus"),
+    option("--model", default=DEFAULT_MODEL, help=MODEL_HELP),
+    option("--songs", type=COUNT, help="only songs 0 to N - 1 of the corpus, without those held out"),
+    option("--unheard", type=COUNT, default=24, help="unheard songs of the corpus, for the reference"),
+    option("--jobs", type=COUNT, default=2, help="processes"),
+    option("--cache", type=Path, help="the training's .work folder, whose rendered songs are used"),
+    option("--out", type=Path, help="file to write; without it, MODEL.index.safetensors beside the model"),
+)
 def index(options: argparse.Namespace) -> None:
     """index a model's training songs, which generated songs are compared with"""
     from kpop.similarity import build
@@ -208,45 +191,42 @@ def index(options: argparse.Namespace) -> None:
         songs = build.folder_index(checkpoint, cache, options.folder, _say)
     else:
         songs = build.corpus_index(checkpoint, cache, options.songs, options.unheard, options.jobs, _say)
-    with writing(out):
-        songs.save(out)
+    songs.save(out)
     low, median, high = (songs.reference.quantile(share, 14) for share in (0.05, 0.5, 0.95))
     print(f"30 s of an unheard song: similarity {median:.0%} (median), {low:.0%} to {high:.0%} (90 % of songs)")
     print(f"{out}: {len(songs.names)} songs, {len(songs.vectors)} bars, {out.stat().st_size / 1e6:.1f} MB")
 
 
-def _evaluate_options(option: Callable) -> None:
-    option("--model", default=DEFAULT_MODEL, help=MODEL_HELP)
-    option("--songs", type=COUNT, default=20, help="number of songs of each kind")
-    option("--seconds", type=in_range(float, 16, 290), default=60.0, help="length of each song, 16 to 290")
-    option("--out", type=Path, default=Path("evaluation"), help="folder for the results")
-    option("--steady", action="store_true", help="only check songs of five minutes for collapse")
-
-
+@command(
+    option("--model", default=DEFAULT_MODEL, help=MODEL_HELP),
+    option("--songs", type=COUNT, default=20, help="number of songs of each kind"),
+    option("--seconds", type=in_range(float, 16, 290), default=60.0, help="length of each song, 16 to 290"),
+    option("--out", type=Path, default=Path("evaluation"), help="folder for the results"),
+    option("--steady", action="store_true", help="only check songs of five minutes for collapse"),
+)
 def evaluate(options: argparse.Namespace) -> None:
     """measure a model on unheard songs"""
     from kpop.evaluation import report
     from kpop.generation.pipeline import Pipeline
 
     file = options.out / ("steady.json" if options.steady else "evaluation.json")
-    with writing(file):
-        options.out.mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     pipeline = Pipeline.load(checkpoint_path(options.model), keep_lstm=True)
     if options.steady:
         content = report.check_collapse(pipeline, options.songs, _say)
     else:
         content = report.evaluate(pipeline, options.songs, options.seconds, index_path(options.model), _say)
-    _write_text(file, json.dumps(content, indent=1) + "\n")
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(f"Written: {file}")
 
 
-def _resynthesize_options(option: Callable) -> None:
-    option("source", type=Path, metavar="IN", help="any sound file")
-    option("out", type=Path, metavar="OUT.wav", help="WAV file to write")
-    option("--stage", choices=("magnitude", "codec"), default="codec", help="drop the phase only, or use tokens")
-    option("--model", default=DEFAULT_MODEL, help=MODEL_HELP)
-    option("--compare", action="store_true", help="also measure librosa's Griffin-Lim")
-
-
+@command(
+    option("source", type=Path, metavar="IN", help="any sound file"),
+    option("out", type=Path, metavar="OUT.wav", help="WAV file to write"),
+    option("--stage", choices=("magnitude", "codec"), default="codec", help="drop the phase only, or use tokens"),
+    option("--model", default=DEFAULT_MODEL, help=MODEL_HELP),
+    option("--compare", action="store_true", help="also measure librosa's Griffin-Lim"),
+)
 def resynthesize(options: argparse.Namespace) -> None:
     """reduce a sound to what a stage keeps, and reconstruct it"""
     from kpop.audio.io import read_audio, write_wav
@@ -263,10 +243,9 @@ def resynthesize(options: argparse.Namespace) -> None:
         _print_figures("inversion of the true magnitudes", compare_with_griffin_lim(waveform))
 
 
-def _feedback_options(option: Callable) -> None:
-    option("--csv", type=Path, metavar="FILE", help="write all votes to this file instead")
-
-
+@command(
+    option("--csv", type=Path, metavar="FILE", help="write all votes to this file instead"),
+)
 def feedback(options: argparse.Namespace) -> None:
     """what listeners like: seed clips, settings, and the songs of today"""
     from kpop.feedback import VARIABLE, csv_text, open_store, report
@@ -275,27 +254,19 @@ def feedback(options: argparse.Namespace) -> None:
     if store is None:
         raise KpopError(f"Feedback is off: set {VARIABLE} to a file that can be written.")
     if options.csv:
-        _write_text(options.csv, csv_text(store.votes()))
+        options.csv.write_text(csv_text(store.votes()), encoding="utf-8")
+        print(f"Written: {options.csv}")
     else:
         print(report(store))
 
 
-def numbers(text: str) -> list[int]:
-    """A converter for argparse: numbers of 1 or more, separated by commas."""
-    return [COUNT(part) for part in text.split(",")]
-
-
-def _bench_options(option: Callable) -> None:
-    option("--quick", action="store_true", help="fewer repetitions")
-    option("--listeners", type=numbers, default="1,5,20", help="numbers of simultaneous listeners")
-    option("--browser", action="store_true", help="also measure the page in Chromium (needs playwright)")
-    option("--json", type=Path, metavar="FILE", help="also write the results to this file")
-
-
+@command(
+    option("--quick", action="store_true", help="fewer repetitions"),
+    option("--listeners", type=COUNT, nargs="+", default=[1, 5, 20], help="numbers of simultaneous listeners"),
+    option("--browser", action="store_true", help="also measure the page in Chromium (needs playwright)"),
+)
 def bench(options: argparse.Namespace) -> None:
     """measure speed, alone and under load"""
     from kpop.bench import run
 
-    rows = [vars(row) for row in run(options.listeners, options.quick, options.browser)]
-    if options.json:
-        _write_text(options.json, json.dumps({"cores": os.cpu_count(), "rows": rows}, indent=1) + "\n")
+    run(options.listeners, options.quick, options.browser)

@@ -15,7 +15,7 @@ LOW_TO_HIGH = """
     corpus.score corpus.theory corpus.melody corpus.arrangement
     corpus.instruments corpus.voice corpus.mix corpus.compose
     codec.quantizer codec.model codec.streaming
-    lstm.model lstm.sampler
+    lstm.model lstm.packing lstm.sampler
     checkpoint
     training.loop training.data training.remixes training.codec training.lstm training.train
     generation.recording generation.clips generation.clip_maker generation.seed generation.titles generation.metadata

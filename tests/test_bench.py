@@ -1,27 +1,32 @@
 """The benchmark judges playback as a listener does, and measures songs and a server under load."""
 
 import shutil
+import threading
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from kpop import bench
-from kpop.bench import Row, playback
+from kpop.bench import Playback, Row, playback
 from kpop.errors import KpopError
 from kpop.generation.clips import CLIPS_DIR
 
-
-def test_sound_starts_when_chromium_has_enough_of_the_file_or_all_of_a_short_one():
-    result = playback([(0.1, 100_000), (0.3, 240_000), (0.9, 960_000)])
-    assert (result.first_sound_s, result.finished_s, result.n_underruns) == (0.3, 0.9, 0)
-    assert playback([(0.1, 100_000), (0.4, 128_000)]).first_sound_s == 0.4
+ARRIVALS = [(1.0, 240_000), (10.0, 272_000), (10.9, 304_000)]  # 7.5 s of sound; the next second of it 1.5 s late
 
 
-def test_each_gap_in_the_playback_is_an_underrun():
-    # 7.5 s of sound from 1 s on; the next second of sound comes 1.5 s late, the last one in time
-    arrivals = [(1.0, 240_000), (10.0, 272_000), (10.9, 304_000)]
-    assert playback(arrivals).n_underruns == 1
-    assert playback([*arrivals, (13.0, 336_000)]).n_underruns == 2
-    assert playback([(1.0, 240_000), (8.4, 272_000)]).n_underruns == 0
+@pytest.mark.parametrize(
+    ("arrivals", "first_sound_s", "n_underruns"),
+    [
+        ([(0.1, 100_000), (0.3, 240_000), (0.9, 960_000)], 0.3, 0),
+        ([(0.1, 100_000), (0.4, 128_000)], 0.4, 0),  # all of a short file
+        (ARRIVALS, 1.0, 1),
+        ([*ARRIVALS, (13.0, 336_000)], 1.0, 2),
+        ([(1.0, 240_000), (8.4, 272_000)], 1.0, 0),
+    ],
+)
+def test_sound_starts_as_in_chromium_and_each_gap_is_an_underrun(arrivals, first_sound_s, n_underruns):
+    assert playback(arrivals) == Playback(first_sound_s, arrivals[-1][0], n_underruns)
 
 
 def test_a_row_says_whether_its_target_is_met():
@@ -35,7 +40,7 @@ def test_generation_is_measured_stage_by_stage(tiny_model, monkeypatch):
     monkeypatch.setattr(bench, "checkpoint_path", lambda name: tiny_model)
     monkeypatch.setattr(bench, "SONG_S", 4.0)
     rows = {row.name: row.value for row in bench.generation_rows(1)}
-    assert {"sampler: a step of 50 songs", "- decoder and phase", "- limiter", "- sampler"} <= set(rows)
+    assert {"sampler: a step of 50 songs", "- render", "- sampler"} <= set(rows)
     assert min(rows.values()) > 0
 
 
@@ -46,6 +51,32 @@ def test_listeners_of_a_real_server_get_whole_songs(tiny_model, tmp_path, monkey
     rows = {row.name: row.value for row in bench.load_rows([2], n_rounds=1)}
     assert 0 < rows["2 listeners: first sound, median"] <= rows["- 95th percentile"] <= rows["- last song complete"]
     assert rows["- memory of the server without the page"] > 50
+
+
+class SlowSong(BaseHTTPRequestHandler):
+    """Accepts every song and sends a byte of it every 10 ms, or nothing at all."""
+
+    def do_POST(self) -> None:
+        self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n/song.wav")
+
+    def do_GET(self) -> None:
+        self.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        with suppress(OSError):
+            while not self.server.is_over.wait(0.01):
+                self.wfile.write(self.server.part)
+
+
+@pytest.mark.parametrize(("part", "reason"), [(b"", "timed out"), (b"-", "not complete after 0.5 s")])
+def test_a_server_that_sends_nothing_or_never_ends_is_left_in_time(part, reason, monkeypatch):
+    monkeypatch.setattr(bench, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(bench, "SONG_TIMEOUT_S", 0.5)
+    with ThreadingHTTPServer(("127.0.0.1", 0), SlowSong) as server:
+        server.part, server.is_over = part, threading.Event()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(KpopError, match=reason):
+            bench.listen(server.server_port, 0)
+        server.is_over.set()
+        server.shutdown()
 
 
 def test_a_server_that_does_not_start_is_reported():

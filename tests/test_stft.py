@@ -3,6 +3,7 @@
 import librosa
 import numpy as np
 import pytest
+from test_loudness import sine
 
 from kpop.audio.stft import (
     LOG_FLOOR,
@@ -22,10 +23,6 @@ def noise(n_samples: int) -> np.ndarray:
     return np.random.default_rng(1).uniform(-1, 1, n_samples).astype(np.float32)
 
 
-def sine(hz: float) -> np.ndarray:
-    return np.sin(2 * np.pi * hz * np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ).astype(np.float32)
-
-
 @pytest.mark.parametrize("n_samples", [N_FFT, N_FFT + 1, 128 * HOP_LENGTH, 50_001])
 def test_spectrum_is_librosas_but_for_its_scale(n_samples):
     waveform = noise(n_samples)
@@ -37,7 +34,7 @@ def test_spectrum_is_librosas_but_for_its_scale(n_samples):
 
 
 def test_full_scale_sine_has_magnitude_one_in_its_bin():
-    middle_frame = np.abs(stft(sine(1000.0)))[30]
+    middle_frame = np.abs(stft(sine(1000.0, 1)))[30]
     assert middle_frame.argmax() == 1000 * N_FFT / SAMPLE_RATE_HZ
     assert middle_frame.max() == pytest.approx(1.0, abs=1e-4)
 
@@ -49,7 +46,7 @@ def test_logarithm_and_its_inverse_agree_down_to_the_floor():
 
 
 def test_log_mel_peaks_at_the_sine_is_level_for_white_spectra_and_stops_at_the_floor():
-    spectrogram = log_mel_spectrogram(sine(440.0), 80)
+    spectrogram = log_mel_spectrogram(sine(440.0, 1), 80)
     assert abs(mel_centres_hz(80)[spectrogram[30].argmax()] - 440) < 20
     np.testing.assert_allclose(log_mel_db(np.full((2, N_BINS), 0.1, np.float32)), -20.0, atol=0.6)
     np.testing.assert_allclose(log_mel_db(np.zeros((1, N_BINS))), -80.0, atol=1e-4)
@@ -67,8 +64,8 @@ def test_measures_of_equal_halved_and_sinusoidal_sounds():
     assert spectral_convergence_db(magnitude, waveform) == -np.inf
     assert spectral_convergence_db(magnitude, waveform / 2) == pytest.approx(-6.02, abs=0.01)
     assert log_mel_error_db(waveform, waveform / 2) == pytest.approx(6.02, abs=0.05)
-    assert crest_factor_db(sine(1000.0)) == pytest.approx(3.01, abs=0.01)
-    assert band_energy_db(sine(500.0), 400, 600) > band_energy_db(sine(500.0), 1000, 8000) + 40
+    assert crest_factor_db(sine(1000.0, 1)) == pytest.approx(3.01, abs=0.01)
+    assert band_energy_db(sine(500.0, 1), 400, 600) > band_energy_db(sine(500.0, 1), 1000, 8000) + 40
     assert (crest_factor_db(np.zeros(100)), band_energy_db(np.zeros(5000), 0, 8000)) == (0.0, -np.inf)
 
 

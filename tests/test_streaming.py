@@ -112,19 +112,29 @@ def test_frames_at_other_distances_become_the_sound_that_they_are_of(hop, error_
     assert spectral_convergence_db(np.abs(stft(sound)), rebuilt) < error_db
 
 
-def test_output_waits_for_a_block_and_the_look_ahead_in_constant_memory(magnitude):
-    def peak_bytes(n_frames: int) -> int:
+@pytest.mark.parametrize("name", ["phase", "limiter"])
+def test_memory_does_not_grow_with_the_song(name, magnitude):
+    def peak_bytes(n_pieces: int) -> int:
         tracemalloc.start()
-        for i in range(0, n_frames, 50):
-            stream.push(magnitude[i % 250 :][:50])
+        for _ in range(n_pieces):
+            part.push(piece)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak
 
-    stream, n_frames = StreamingPhase(0, 1), BLOCK_FRAMES + LOOK_AHEAD_FRAMES
+    part, piece = {
+        "phase": (StreamingPhase(0, 1), magnitude[:50]),
+        "limiter": (StreamingLimiter(), np.tile(band(), 2)[: 2 * SAMPLE_RATE_HZ]),
+    }[name]
+    peak_bytes(20)
+    assert peak_bytes(60) < 1.1 * peak_bytes(10)
+
+
+def test_the_phase_waits_for_a_block_and_its_look_ahead_and_the_limiter_for_less_than_50_ms(magnitude):
+    stream, limiter, n_frames = StreamingPhase(0, 1), StreamingLimiter(), BLOCK_FRAMES + LOOK_AHEAD_FRAMES
     assert not len(stream.push(magnitude[: n_frames - 1]))
     assert len(stream.push(magnitude[:1])) == (BLOCK_FRAMES - 2) * HOP_LENGTH
-    assert peak_bytes(300) > 0.9 * peak_bytes(3000)
+    assert len(limiter.push(band())) > len(band()) - 0.05 * SAMPLE_RATE_HZ
 
 
 def test_no_click_where_blocks_meet(magnitude):

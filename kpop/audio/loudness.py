@@ -24,6 +24,7 @@ POWER_TO_LUFS_DB = -0.691  # makes a 997 Hz sine at full scale read -3.01 LUFS
 ABSOLUTE_GATE_LUFS, RELATIVE_GATE_LU = -70.0, -10.0
 
 CHUNK_SAMPLES = exact_div(SAMPLE_RATE_HZ, 1000)
+HALF_CHUNK = exact_div(CHUNK_SAMPLES, 2)
 CHUNKS_PER_HOP, HOPS_PER_BLOCK = 100, 4  # gating blocks of 400 ms that overlap by 75 %
 OVERSAMPLING = 4
 FILTER_REACH = 10  # input samples on either side that an interpolated one depends on
@@ -46,6 +47,22 @@ SLOW_DB_PER_CHUNK, MAX_SLOW_DB = 0.001, 15.0  # 1 dB/s: too slow to be heard as 
 CHUNKS_PER_DECISION, RECENT_CHUNKS = 500, 5_000
 HISTORY_CHUNKS, CATCH_UP_CHUNKS = 30_000, 8_000  # what the first are too loud or quiet by, the second make up for
 MAX_CATCH_UP = 2.0  # factor of power
+
+
+def _k_weighting() -> np.ndarray:
+    """Second-order sections (2, 6) at our rate, of (high s^2 + band s/Q + low) / (s^2 + s/Q + 1), s in units of the
+    corner frequency."""
+    top, sections = 10 ** (SHELF_GAIN_DB / 20), []
+    shelf_gains, high_pass_gains = (top, top**SHELF_MIDDLE, 1.0), (1.0, 0.0, 0.0)
+    for hz, q, gains in ((SHELF_HZ, SHELF_Q, shelf_gains), (HIGH_PASS_HZ, HIGH_PASS_Q, high_pass_gains)):
+        w = 2 * SAMPLE_RATE_HZ * math.tan(math.pi * hz / SAMPLE_RATE_HZ)
+        scale = np.array([1, w / q, w * w])
+        sections.append(np.concatenate(bilinear(gains * scale, scale, SAMPLE_RATE_HZ)))
+    sections[1][:3] = 1.0, -2.0, 1.0  # the standard's numerator, a little more than unit gain
+    return np.stack(sections)
+
+
+K_WEIGHTING = _k_weighting()
 
 
 def integrated_loudness(waveform: np.ndarray) -> float:
@@ -72,9 +89,9 @@ def normalise(waveform: np.ndarray, target_lufs: float = TARGET_LUFS, ceiling_db
     waveform = _checked(waveform)
     if not waveform.size:
         return waveform
-    peaks, powers = _measured(waveform)
+    peaks, powers = _Meter().peaks(waveform, last=True), _Meter().powers(waveform, last=True)
     gains = _limiter_gains(peaks, _gain_to_target_db(peaks, powers, target_lufs, ceiling_db), ceiling_db)
-    ramp = _ramp(np.concatenate([gains[:1], gains, gains[-1:]]))[exact_div(CHUNK_SAMPLES, 2) :]
+    ramp = _ramp(np.concatenate([gains[:1], gains, gains[-1:]]))[HALF_CHUNK:]
     waveform = waveform * ramp[: waveform.size]
     # What the margin did not hold is a few hundredths of a decibel: take it off the whole, which cannot click.
     excess_db = true_peak_db(waveform) - (ceiling_db - MARGIN_DB / 5)
@@ -112,7 +129,8 @@ def _excess_db(peaks: np.ndarray, gain_db: float | np.ndarray, ceiling_db: float
 
 def opening_gain_db(waveform: np.ndarray) -> float:
     """Slow gain at the start of a song that begins with this waveform (n_samples,)."""
-    gain_db = OPENING_SHARE * _gain_to_target_db(*_measured(waveform), TARGET_LUFS, CEILING_DB)
+    peaks, powers = _Meter().peaks(waveform, last=True), _Meter().powers(waveform, last=True)
+    gain_db = OPENING_SHARE * _gain_to_target_db(peaks, powers, TARGET_LUFS, CEILING_DB)
     return float(np.clip(gain_db, -MAX_OPENING_DB, MAX_OPENING_DB))
 
 
@@ -146,7 +164,12 @@ class StreamingLimiter:
         samples, self._tail = np.split(samples, [len(samples) - n_fade * (not last)])
         self._samples = np.concatenate([self._samples, samples])
         self._powers = np.concatenate([self._powers, self._meter.powers(samples, last)])
-        return self._amplified(self._gains(self._meter.peaks(samples, last), last), last)
+        gains, is_first = self._gains(self._meter.peaks(samples, last), last), not self._last_gain.size
+        knots = np.concatenate([gains[:1] if is_first else self._last_gain, gains])
+        self._last_gain = knots[-1:]
+        ramp = _ramp(np.append(knots, knots[-1:]) if last else knots)[HALF_CHUNK * is_first :]
+        final, self._samples = np.split(self._samples, [min(len(ramp), len(self._samples))])
+        return final * ramp[: len(final)]
 
     def _gains(self, peaks: np.ndarray, last: bool) -> np.ndarray:
         """Linear gains of the chunks that are final once these peaks are known."""
@@ -186,14 +209,6 @@ class StreamingLimiter:
         gains = 10 ** ((slow_gains_db - reduction_db) / 20)
         self._final_powers = np.concatenate([self._final_powers, powers * gains**2])
         return gains
-
-    def _amplified(self, gains: np.ndarray, last: bool) -> np.ndarray:
-        first = not self._last_gain.size
-        knots = np.concatenate([gains[:1] if first else self._last_gain, gains])
-        self._last_gain = knots[-1:]
-        ramp = _ramp(np.append(knots, knots[-1:]) if last else knots)[exact_div(CHUNK_SAMPLES, 2) * first :]
-        amplified, self._samples = np.split(self._samples, [min(len(ramp), len(self._samples))])
-        return amplified * ramp[: len(amplified)]
 
 
 class _Meter:
@@ -269,28 +284,6 @@ def _loudness(chunk_powers: np.ndarray) -> float:
         return -math.inf
     blocks = blocks[blocks > blocks.mean() * 10 ** (RELATIVE_GATE_LU / 10)]
     return float(POWER_TO_LUFS_DB + 10 * np.log10(blocks.mean()))
-
-
-def _k_weighting() -> np.ndarray:
-    """Second-order sections (2, 6) at our rate, of (high s^2 + band s/Q + low) / (s^2 + s/Q + 1), s in units of the
-    corner frequency."""
-    top, sections = 10 ** (SHELF_GAIN_DB / 20), []
-    shelf_gains, high_pass_gains = (top, top**SHELF_MIDDLE, 1.0), (1.0, 0.0, 0.0)
-    for hz, q, gains in ((SHELF_HZ, SHELF_Q, shelf_gains), (HIGH_PASS_HZ, HIGH_PASS_Q, high_pass_gains)):
-        w = 2 * SAMPLE_RATE_HZ * math.tan(math.pi * hz / SAMPLE_RATE_HZ)
-        scale = np.array([1, w / q, w * w])
-        sections.append(np.concatenate(bilinear(gains * scale, scale, SAMPLE_RATE_HZ)))
-    sections[1][:3] = 1.0, -2.0, 1.0  # the standard's numerator, a little more than unit gain
-    return np.stack(sections)
-
-
-K_WEIGHTING = _k_weighting()
-
-
-def _measured(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Peaks and powers of the chunks of a whole waveform."""
-    meter = _Meter()
-    return meter.peaks(waveform, last=True), meter.powers(waveform, last=True)
 
 
 def _checked(waveform: np.ndarray) -> np.ndarray:

@@ -82,10 +82,22 @@ class StreamingPhase:
         return np.concatenate(samples)
 
     def _finish(self, magnitude: np.ndarray, n_final: int, last: bool) -> np.ndarray:
-        """Samples of the first n_final frames, refined together with the rest, which follows again."""
+        """Samples of the first n_final frames, refined by fast Griffin-Lim together with the rest, which follows again.
+
+        Overlapping frames are added in rows of one hop: frame t covers rows t to t + n_shared, and row 0 begins half a
+        window before the centre of frame 0.
+        """
         first, hop = self._n_blocks == 0, self._hop
         weights = _row_weights(len(magnitude), hop, first, last)
-        spectrum = _griffin_lim(self._initial(magnitude), magnitude, self._overlap, weights, self._n_iterations)
+        spectrum, previous = self._initial(magnitude), None
+        for _ in range(self._n_iterations):
+            rows = _overlap_add(spectrum, self._overlap) * weights
+            # The transform is linear: momentum on samples equals momentum on spectra, on a quarter of the numbers.
+            moved = rows if previous is None else rows + MOMENTUM * (rows - previous)
+            previous = rows
+            frames = sliding_window_view(moved.reshape(-1), N_FFT)[::hop][: len(magnitude)]
+            consistent = scipy.fft.rfft(frames * ANALYSIS_WINDOW, axis=1, overwrite_x=True)
+            spectrum = consistent * (magnitude / np.maximum(np.abs(consistent), TINY))
         spectrum = spectrum[:n_final]
         rows = _overlap_add(spectrum, self._overlap)
         self._context = magnitude[max(n_final - CONTEXT_FRAMES, 0) : n_final].copy()
@@ -112,9 +124,6 @@ class StreamingPhase:
         return spectrum
 
 
-# PGHI
-
-
 def _integrate(magnitude: np.ndarray, level: float, phase: np.ndarray, n_context: int, hop: int) -> None:
     """Replace random `phase`, radians float32 (n_frames, N_BINS) at the frames' centres, by one that fits `magnitude`.
 
@@ -122,7 +131,11 @@ def _integrate(magnitude: np.ndarray, level: float, phase: np.ndarray, n_context
     magnitude. Near-silence keeps its random phase, and so does smooth noise, of which integration makes impulses.
     """
     log_mag = np.log(np.maximum(magnitude, np.float32(TOLERANCE * level * 0.1)))
-    rank = _ranks(log_mag, np.float32(np.log(TOLERANCE * level)))
+    quiet = np.float32(np.log(TOLERANCE * level))
+    mean_power = uniform_filter1d(np.exp(2 * log_mag), FLAT_BINS, mode="nearest")
+    mean_log = uniform_filter1d(2 * log_mag, FLAT_BINS, mode="nearest")
+    stays_random = (mean_log >= np.log(mean_power * np.float32(FLATNESS))) | (log_mag <= quiet)
+    rank = np.where(stays_random, NO_RANK, (log_mag - quiet) * RANKS_PER_NAT).astype(np.int16)
     rank[: max(n_context - 1, 0)] = NO_RANK
     ranked = np.flatnonzero(rank != NO_RANK)
     loudest_first = ranked[np.argsort(-rank.reshape(-1)[ranked], kind="stable")]
@@ -134,14 +147,6 @@ def _integrate(magnitude: np.ndarray, level: float, phase: np.ndarray, n_context
     heads, links = np.full(int(rank.max()) + 1, EMPTY, np.int32), np.empty(rank.size, np.int32)
     order = np.concatenate([first, loudest_first])
     _propagate(rank, heads, links, order, len(first), frame_step, bin_step, phase)
-
-
-def _ranks(log_mag: np.ndarray, quiet: np.float32) -> np.ndarray:
-    """Priorities int16 (n_frames, N_BINS), the loudest bin's highest; NO_RANK for near-silence and smooth noise."""
-    mean_power = uniform_filter1d(np.exp(2 * log_mag), FLAT_BINS, mode="nearest")
-    mean_log = uniform_filter1d(2 * log_mag, FLAT_BINS, mode="nearest")
-    random = (mean_log >= np.log(mean_power * np.float32(FLATNESS))) | (log_mag <= quiet)
-    return np.where(random, NO_RANK, (log_mag - quiet) * RANKS_PER_NAT).astype(np.int16)
 
 
 @njit(cache=True, nogil=True)
@@ -182,29 +187,6 @@ def _propagate(rank, heads, links, order, n_first, frame_step, bin_step, phase):
                 own, near = rank[u, j], u * n_bins + j
                 links[near], heads[own], rank[u, j] = heads[own], near, NO_RANK
                 top = max(top, own)
-
-
-# Fast Griffin-Lim. Overlapping frames are added in rows of one hop: frame t covers rows t to t + _n_shared_rows(hop),
-# and row 0 begins half a window before the centre of frame 0.
-
-
-def _griffin_lim(
-    spectrum: np.ndarray, magnitude: np.ndarray, overlap: np.ndarray, weights: np.ndarray, n_iterations: int
-) -> np.ndarray:
-    """Spectrum complex64 with the given magnitudes (n_frames, N_BINS), nearer to one that a waveform can have.
-
-    overlap: what final frames give to the first rows. weights: see `_row_weights`.
-    """
-    previous = None
-    for _ in range(n_iterations):
-        rows = _overlap_add(spectrum, overlap) * weights
-        # The transform is linear: momentum on samples equals momentum on spectra, on a quarter of the numbers.
-        moved = rows if previous is None else rows + MOMENTUM * (rows - previous)
-        previous = rows
-        frames = sliding_window_view(moved.reshape(-1), N_FFT)[:: moved.shape[1]][: len(magnitude)]
-        consistent = scipy.fft.rfft(frames * ANALYSIS_WINDOW, axis=1, overwrite_x=True)
-        spectrum = consistent * (magnitude / np.maximum(np.abs(consistent), TINY))
-    return spectrum
 
 
 def _overlap_add(spectrum: np.ndarray, overlap: np.ndarray) -> np.ndarray:

@@ -1,14 +1,17 @@
 """The codec's decoder for tokens that arrive in pieces: each step is computed once, with the same result as at once."""
 
+from collections.abc import Callable
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
-from kpop.codec.model import Codec, ConvNeXtBlock, Decoder
+from kpop.codec.model import Codec, ConvNeXtBlock
 from kpop.constants import FRAMES_PER_STEP
 
-_PACKED: WeakKeyDictionary[Codec, "_PackedDecoder"] = WeakKeyDictionary()
+Layer = Callable[[torch.Tensor], torch.Tensor]
+_PACKED: WeakKeyDictionary[nn.Linear, Layer] = WeakKeyDictionary()
 
 
 class StreamingDecoder:
@@ -19,11 +22,10 @@ class StreamingDecoder:
     """
 
     def __init__(self, codec: Codec) -> None:
-        if codec not in _PACKED:
-            _PACKED[codec] = _PackedDecoder(codec.decoder)
-        self._codec, self._decoder = codec, _PACKED[codec]
-        self._step_blocks = [_StreamingBlock(block) for block in self._decoder.step_blocks]
-        self._frame_blocks = [_StreamingBlock(block) for block in self._decoder.frame_blocks]
+        self._codec, decoder = codec, codec.decoder
+        self._enter, self._split, self._leave = map(_packed, (decoder.enter, decoder.split, decoder.leave))
+        self._step_blocks = [_StreamingBlock(block) for block in decoder.step_blocks]
+        self._frame_blocks = [_StreamingBlock(block) for block in decoder.frame_blocks]
 
     @torch.inference_mode()
     def push(self, tokens: torch.Tensor, last: bool = False) -> torch.Tensor:
@@ -31,66 +33,47 @@ class StreamingDecoder:
 
         Possibly none; over all pushes up to the `last` there are FRAMES_PER_STEP frames for each step.
         """
-        x = self._decoder.enter(torch.cat(self._codec.vectors(tokens), 1))
+        x = self._enter(torch.cat(self._codec.vectors(tokens), 1))
         for block in self._step_blocks:
             x = block.push(x, last)
-        x = self._decoder.split(x).unflatten(1, (FRAMES_PER_STEP, -1)).flatten(0, 1)
+        x = self._split(x).unflatten(1, (FRAMES_PER_STEP, -1)).flatten(0, 1)
         for block in self._frame_blocks:
             x = block.push(x, last)
-        return self._decoder.leave(self._decoder.norm(x)) * self._codec.bin_std + self._codec.bin_mean
-
-
-class _PackedDecoder:
-    """A decoder's layers with prepacked matrices."""
-
-    def __init__(self, decoder: Decoder) -> None:
-        self.enter, self.split, self.leave = map(_packed, (decoder.enter, decoder.split, decoder.leave))
-        self.step_blocks = [_PackedBlock(block) for block in decoder.step_blocks]
-        self.frame_blocks = [_PackedBlock(block) for block in decoder.frame_blocks]
-        self.norm = decoder.norm
-
-
-class _PackedBlock:
-    """A ConvNeXtBlock without padding."""
-
-    def __init__(self, block: ConvNeXtBlock) -> None:
-        self._block = block
-        self._expand, self._contract = _packed(block.expand, gelu=True), _packed(block.contract)
-        self.width, self.kernel = block.depthwise.weight.shape[0], block.depthwise.weight.shape[2]
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """(n_times, width) -> (n_times - kernel + 1, width)."""
-        block, reach = self._block, self.kernel // 2
-        depthwise = block.depthwise
-        y = nn.functional.conv1d(x.T.unsqueeze(0), depthwise.weight, depthwise.bias, groups=self.width)[0].T
-        return x[reach : len(x) - reach] + block.scale * self._contract(self._expand(block.norm(y)))
+        return self._leave(self._codec.decoder.norm(x)) * self._codec.bin_std + self._codec.bin_mean
 
 
 class _StreamingBlock:
-    """A block with state for one song: delays its output until the inputs that it needs have arrived."""
+    """A ConvNeXtBlock with state for one song: delays its output until the inputs that it needs have arrived."""
 
-    def __init__(self, block: _PackedBlock) -> None:
-        self._block = block
-        self._padding = torch.zeros(block.kernel // 2, block.width)
-        self._buffer = self._padding
+    def __init__(self, block: ConvNeXtBlock) -> None:
+        self._block, (width, _, self._kernel) = block, block.depthwise.weight.shape
+        self._expand, self._contract = _packed(block.expand, gelu=True), _packed(block.contract)
+        self._buffer = self._padding = torch.zeros(self._kernel // 2, width)
 
     def push(self, x: torch.Tensor, last: bool) -> torch.Tensor:
         """(n_times, width) -> (n_done, width); over all pushes as many as went in."""
         seen = torch.cat([self._buffer, x, self._padding] if last else [self._buffer, x])
-        n_done = max(len(seen) - self._block.kernel + 1, 0)
+        n_done = max(len(seen) - self._kernel + 1, 0)
         self._buffer = seen[n_done:].clone()
-        return self._block(seen) if n_done else x[:0]
+        if not n_done:
+            return x[:0]
+        block, depthwise, reach = self._block, self._block.depthwise, self._kernel // 2
+        y = nn.functional.conv1d(seen.T.unsqueeze(0), depthwise.weight, depthwise.bias, groups=seen.shape[1])[0].T
+        return seen[reach : reach + n_done] + block.scale * self._contract(self._expand(block.norm(y)))
 
 
-def _packed(linear: nn.Linear, gelu: bool = False):
+def _packed(linear: nn.Linear, gelu: bool = False) -> Layer:
     """The layer, optionally followed by GELU (tanh), as a function of (n, n_inputs) float32.
 
     Through oneDNN if available: on AMD's processors more than twice as fast as PyTorch's default, MKL.
     """
-    weight, bias = linear.weight.detach(), linear.bias.detach()
-    activation = ("gelu", [], "tanh") if gelu else ("none", [], "")
-    if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight)
-        return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, *activation)
-    plain = lambda x: nn.functional.linear(x, weight, bias)  # noqa: E731
-    return (lambda x: nn.functional.gelu(plain(x), approximate="tanh")) if gelu else plain
+    if linear not in _PACKED:
+        weight, bias = linear.weight.detach(), linear.bias.detach()
+        if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+            packed, run = torch.ops.mkldnn._reorder_linear_weight(weight), torch.ops.mkldnn._linear_pointwise
+            activation = ("gelu", [], "tanh") if gelu else ("none", [], "")
+            _PACKED[linear] = lambda x: run(x, packed, bias, *activation)
+        else:
+            after = partial(nn.functional.gelu, approximate="tanh") if gelu else nn.Identity()
+            _PACKED[linear] = lambda x: after(nn.functional.linear(x, weight, bias))
+    return _PACKED[linear]

@@ -12,14 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numba import njit
-from torch.nn import functional as F
 
 from kpop.lstm.model import LstmConfig, TokenLstm
+from kpop.lstm.packing import LARGEST_INT8, TILE, packed
 
 LABEL_TEMPERATURE = 0.5  # times the chunk's temperature, for label codebooks
 MIN_TEMPERATURE = 1e-9  # lower ones, except 0, give the same tokens
-WEIGHT_MAX, EXACT_MAX = 127, 2**24  # float32 represents all whole numbers up to EXACT_MAX
-ROWS_PER_BLOCK, TILE = 32, 4  # of a matrix product, see _linear
+EXACT_MAX = 2**24  # float32 represents all whole numbers up to this one
+ROWS_PER_BLOCK = 32  # of a matrix product, see _linear
 LINE = 16  # floats in a cache line; rows are one line longer, lest all begin in the same set of the cache
 FLOAT_MIN, TINY, SIGN_MASK = np.finfo(np.float32).min, np.float32(1e-30), np.int32(0x7FFFFFFF)
 HALF, ONE, TWO, TANH_LIMIT = np.float32(0.5), np.float32(1), np.float32(2), np.float32(4.6)
@@ -47,10 +47,8 @@ class Chunk:
     constraint_ids: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0:
-            raise ValueError(f"temperature must not be negative: {self.temperature}")
-        if not 0 <= self.min_p < 1:
-            raise ValueError(f"min_p must be at least 0 and below 1: {self.min_p}")
+        if not (self.temperature >= 0 and 0 <= self.min_p < 1):
+            raise ValueError(f"temperature {self.temperature} or min_p {self.min_p} is out of range")
         if (self.forced_tokens is None) == (self.uniforms is None):
             raise ValueError("a chunk has either forced tokens or uniforms")
 
@@ -59,14 +57,12 @@ class BatchState:
     """Recurrent state and token history of n_slots songs. A slot must not be stepped by two threads at once."""
 
     def __init__(self, config: LstmConfig, n_slots: int) -> None:
-        self.n_slots = n_slots
         self.n_steps = np.zeros(n_slots, np.int64)
         self.hidden = np.zeros((n_slots, config.n_layers, config.hidden), np.float32)
         self.cell = np.zeros_like(self.hidden)
         # a ring buffer: the tokens of step t are at t % n_history
-        self.history = np.zeros((n_slots, max(1, *config.lag_steps), config.n_codebooks), np.int64)
         self._mask_tokens = np.array(config.codebook_sizes)
-        self.history[:] = self._mask_tokens
+        self.history = np.tile(self._mask_tokens, (n_slots, max(1, *config.lag_steps), 1))
 
     def reset(self, slot: int) -> None:
         """Empty a slot for a new song."""
@@ -81,7 +77,7 @@ class Sampler:
         """constraints: bool (n_constraints, size + 1, size) of codebook 0: may this token follow the one before? The
         last row is for a mask token. Constraint 0 is never looked at. The default is no constraint."""
         self.config = model.config
-        self._weights = _pack(model)
+        self._weights = packed(model)
         self._sizes = np.array(self.config.codebook_sizes)
         is_label = np.arange(self.config.n_codebooks) < self.config.n_labels
         self._temperature_factors = np.where(is_label, LABEL_TEMPERATURE, 1.0)
@@ -90,11 +86,6 @@ class Sampler:
         if constraints.shape[1:] != shape or not constraints.any(2).all():
             raise ValueError(f"constraints must have shape (n, {shape[0]}, {shape[1]}) and allow a token in every row")
         self._constraints = np.ascontiguousarray(constraints, dtype=bool)
-
-    def warm_up(self) -> None:
-        """Compile what run and log_probs need, or load it from numba's cache."""
-        uniforms = np.zeros((1, self.config.n_codebooks))
-        self.run(BatchState(self.config, 1), [Chunk(0, np.zeros(1, np.int64), uniforms=uniforms)])
 
     def run(self, state: BatchState, chunks: list[Chunk]) -> list[np.ndarray]:
         """Step chunks of equal length, each of another slot. Releases the GIL.
@@ -113,15 +104,19 @@ class Sampler:
         return self._run(state, [chunk], is_scored=True)[0]
 
     def _run(self, state: BatchState, chunks: list[Chunk], is_scored: bool = False) -> list[np.ndarray]:
-        slots = [chunk.slot for chunk in chunks]
-        if len(set(slots)) < len(slots) or min(slots) < 0 or max(slots) >= state.n_slots:
-            raise ValueError(f"each chunk needs a slot of its own below {state.n_slots}: {slots}")
+        slots, n_slots = [chunk.slot for chunk in chunks], len(state.n_steps)
+        if len(set(slots)) < len(slots) or min(slots) < 0 or max(slots) >= n_slots:
+            raise ValueError(f"each chunk needs a slot of its own below {n_slots}: {slots}")
         is_forced = [chunk.uniforms is None for chunk in chunks]
         order = np.argsort(is_forced, kind="stable")  # songs that need the heads come first
         n_heads = len(chunks) if is_scored else len(chunks) - sum(is_forced)
-        batch, work = self._batch([chunks[i] for i in order]), _workspace(self._weights, len(chunks))
+        batch, weights = self._batch([chunks[i] for i in order]), self._weights
+        n_columns = max(len(layer.values) for layer in (*weights.layers, weights.hidden_projection))
+        n_columns = max(n_columns, *(layer.values.shape[1] for layer in weights.layers), max(self._sizes) + TILE)
+        # torch aligns to cache lines, without which vector loads take twice as long
+        work = torch.zeros(3, len(chunks), n_columns + LINE).numpy()
         arrays = state.n_steps, state.hidden, state.cell, state.history
-        _run_steps(self._weights, batch, arrays, work, n_heads, is_scored)
+        _run_steps(weights, batch, arrays, (*work, np.zeros(max(self._sizes))), n_heads, is_scored)
         return list((batch.log_probs if is_scored else batch.tokens)[np.argsort(order)])
 
     def _batch(self, chunks: list[Chunk]) -> "_Batch":
@@ -150,30 +145,6 @@ class Sampler:
         return batch
 
 
-class _Matrix(NamedTuple):
-    """A linear layer, or an embedding table (whose biases are 0), quantised row by row."""
-
-    values: np.ndarray  # int8 (n_rows, n_columns)
-    scales: np.ndarray  # float32 (n_rows,)
-    biases: np.ndarray  # float32 (n_rows,)
-
-
-class _Weights(NamedTuple):
-    """The model as _run_steps takes it. Tables have a row for each codebook's tokens, and one for its mask token."""
-
-    input_tables: _Matrix  # (n_lags * n_table_rows, embed)
-    metre_table: np.ndarray  # float32 (n_positions, embed)
-    layers: tuple[_Matrix, ...]  # (4 * hidden, n_inputs + hidden)
-    hidden_projection: _Matrix  # (n_codebooks * width, hidden)
-    lag_embeddings: _Matrix  # (n_lookbacks * n_table_rows, width)
-    prefix_tables: _Matrix  # (n_prefix_rows, width): for each codebook's tokens, a row for each later codebook
-    output_layers: _Matrix  # (sum of sizes, width)
-    lags: np.ndarray  # int64 (n_lags,): 1, then lag_steps
-    sizes: np.ndarray  # int64 (n_codebooks,)
-    offsets: np.ndarray  # int64 (n_codebooks + 1,), first table row of each codebook; the last is n_table_rows
-    prefix_offsets: np.ndarray  # int64 (n_codebooks,), first row of each codebook in prefix_tables
-
-
 class _Batch(NamedTuple):
     """Chunks of one length, those with forced tokens last."""
 
@@ -188,60 +159,6 @@ class _Batch(NamedTuple):
     log_probs: np.ndarray  # float64 (n_songs, n_steps, n_codebooks), written if the batch is scored
 
 
-def _workspace(weights: _Weights, n_songs: int) -> tuple[np.ndarray, ...]:
-    """Activations of one step, a row per song: a layer's input, its output, features of all codebooks (float32); and
-    the cumulative probabilities of a sample (float64)."""
-    (n_features, n_hidden), width = weights.hidden_projection.values.shape, weights.output_layers.values.shape[1]
-    widest_input, largest_size = max(width, *(layer.values.shape[1] for layer in weights.layers)), max(weights.sizes)
-    columns = widest_input, max(4 * n_hidden, largest_size + TILE), n_features
-    # torch aligns to cache lines, without which vector loads take twice as long
-    rows = (torch.zeros(n_songs, n + LINE).numpy() for n in columns)
-    return *rows, np.zeros(largest_size)
-
-
-@torch.no_grad()
-def _pack(model: TokenLstm) -> _Weights:
-    """A linear layer of a sum of embeddings is a sum of rows of another table: such layers are folded into tables."""
-    heads, config, inputs = model.heads, model.config, model.token_embedding.weight
-    prefix_tables = heads.prefix_embedding.weight.split([size + 1 for size in config.codebook_sizes])
-    later = [layer.weight for layer in heads.prefix_projections]
-    # of each codebook but the last (n_tokens, n_later * width): what tokens add to later codebooks' features
-    prefixes = [prefix_tables[codebook] @ torch.cat(later[codebook:]).T for codebook in range(len(later))]
-    prefixes = [product.reshape(-1, config.head_width) for product in prefixes]
-    lstm = (
-        (torch.cat([w_input, w_hidden], 1), b_input + b_hidden)
-        for w_input, w_hidden, b_input, b_hidden in model.lstm.all_weights
-    )
-    return _Weights(
-        input_tables=_quantised([inputs, *(inputs @ linear.weight.T for linear in model.lag_projections)]),
-        metre_table=model.metre_embedding.weight.float().cpu().clone().numpy(),
-        layers=tuple(_stacked([layer]) for layer in lstm),
-        hidden_projection=_stacked([(heads.hidden_projection.weight, heads.hidden_projection.bias)]),
-        lag_embeddings=_quantised([table.weight for table in heads.lag_embeddings]),
-        prefix_tables=_quantised(prefixes),
-        output_layers=_stacked([(layer.weight, layer.bias) for layer in heads.output_layers]),
-        lags=np.array([1, *config.lag_steps]),
-        sizes=np.array(config.codebook_sizes),
-        offsets=np.array(config.codebook_offsets),
-        prefix_offsets=np.cumsum([0, *(len(table) for table in prefixes)]),
-    )
-
-
-def _stacked(layers: list[tuple[torch.Tensor, torch.Tensor]]) -> _Matrix:
-    """Weights and biases of layers below each other, each filled up with rows of zeros to a multiple of TILE."""
-    rows = [F.pad(torch.cat([weight, bias[:, None]], 1), (0, 0, 0, -len(bias) % TILE)) for weight, bias in layers]
-    return _quantised([layer[:, :-1] for layer in rows], torch.cat([layer[:, -1] for layer in rows]))
-
-
-def _quantised(weights: list[torch.Tensor], biases: torch.Tensor | None = None) -> _Matrix:
-    """Rows of all matrices in int8 (symmetric quantisation; Jacob et al. 2018, "Quantization and training of neural
-    networks for efficient integer-arithmetic-only inference")."""
-    rows = torch.cat(weights).float().cpu()
-    scales = rows.abs().amax(1).clamp_min(1e-12) / WEIGHT_MAX
-    biases = torch.zeros(len(rows)) if biases is None else biases.float().cpu().clone()
-    return _Matrix(*(t.numpy() for t in ((rows / scales[:, None]).round().to(torch.int8), scales, biases)))
-
-
 # Counting the references in a named tuple takes longer than a short loop: functions take arrays, or are inlined.
 
 
@@ -250,7 +167,7 @@ def _helper(**options):
 
 
 @_helper()
-def _quantise(x):
+def _quantize(x):
     """Round x in place to as many levels as keep sums of products exact; returns what 1 stands for.
 
     Without their signs, floats are in the order of their bits, and a maximum of whole numbers, unlike one of floats,
@@ -260,7 +177,7 @@ def _quantise(x):
     for i in range(len(bits)):
         size = np.int32(bits[i] & SIGN_MASK)
         peak_bits = size if size > peak_bits else peak_bits
-    peak, levels = np.int32(peak_bits).view(np.float32) + TINY, np.float32(EXACT_MAX // (WEIGHT_MAX * len(x)))
+    peak, levels = np.int32(peak_bits).view(np.float32) + TINY, np.float32(EXACT_MAX // (LARGEST_INT8 * len(x)))
     per_unit = levels / peak
     for i in range(len(x)):
         x[i] = np.rint(x[i] * per_unit)
@@ -298,7 +215,7 @@ def _dot_tile(values, row, x, song):
 
 @_helper()
 def _linear(values, scales, biases, x, n_songs, out):
-    """out[:n_songs] = the layer's output for x[:n_songs], which is quantised in place.
+    """out[:n_songs] = the layer's output for x[:n_songs], which is quantized in place.
 
     Songs are taken in tiles of four and rows in blocks, so that both stay in the first-level cache.
     """
@@ -306,7 +223,7 @@ def _linear(values, scales, biases, x, n_songs, out):
     n_tiled = n_songs - n_songs % TILE
     x_scales = np.empty(n_songs, np.float32)
     for song in range(n_songs):
-        x_scales[song] = _quantise(x[song, :n_columns])
+        x_scales[song] = _quantize(x[song, :n_columns])
     for block in range(0, n_rows, ROWS_PER_BLOCK):
         end = min(block + ROWS_PER_BLOCK, n_rows)
         for i in range(0, n_tiled, TILE):
@@ -392,40 +309,13 @@ def _sample(logits, temperature, log_min_p, uniform, cumulative):
 
 
 @_helper()
-def _log_probability(logits, token):
-    total, peak = 0.0, logits[0]
-    for other in range(len(logits)):
-        peak = logits[other] if logits[other] > peak else peak
-    for other in range(len(logits)):
-        total += math.exp(np.float64(logits[other] - peak))
-    return np.float64(logits[token] - peak) - math.log(total)
-
-
-@_helper()
-def _add_tokens(values, scales, first_row, offsets, tokens, out, stride):
-    """Add the embeddings of a step's tokens, each codebook's `stride` further on than the one's before."""
-    for codebook in range(len(tokens)):
-        _add_embedding(values, scales, first_row + offsets[codebook] + tokens[codebook], out[codebook * stride :])
-
-
-@_helper(inline="always")
-def _run_lstm(weights, batch, state, work, step):
-    """Leaves the last layer's output in the first columns of x."""
-    (n_steps, hidden, cell, history), (x, out, _, _) = state, work
-    tables, table_scales, _ = weights.input_tables
-    for song, slot in enumerate(batch.slots):
-        inputs = x[song, : tables.shape[1]]
-        _copy(weights.metre_table[batch.metre_positions[song, step]], inputs)
-        for i, lag in enumerate(weights.lags):
-            tokens = history[slot, (n_steps[slot] - lag) % history.shape[1]]
-            _add_tokens(tables, table_scales, i * weights.offsets[-1], weights.offsets, tokens, inputs, 0)
-    for layer, (values, scales, biases) in enumerate(weights.layers):
-        for song, slot in enumerate(batch.slots):
-            _copy(hidden[slot, layer], x[song, values.shape[1] - hidden.shape[2] :])
-        _linear(values, scales, biases, x, len(batch.slots), out)
-        for song, slot in enumerate(batch.slots):
-            _lstm_cell(out[song], hidden[slot, layer], cell[slot, layer])
-            _copy(hidden[slot, layer], x[song])
+def _add_lagged(values, scales, lags, offsets, history, n_steps, out, stride):
+    """Add the embeddings of the tokens of each lag ago, each codebook's `stride` further on than the one's before."""
+    for i, lag in enumerate(lags):
+        tokens = history[(n_steps - lag) % len(history)]
+        for codebook in range(len(tokens)):
+            row = i * offsets[-1] + offsets[codebook] + tokens[codebook]
+            _add_embedding(values, scales, row, out[codebook * stride :])
 
 
 @_helper(inline="always")
@@ -433,8 +323,13 @@ def _predict(batch, state, song, step, codebook, logits, cumulative, is_scored):
     """Score a song's token of this codebook, or sample it."""
     (n_steps, _, _, history), slot = state, batch.slots[song]
     if is_scored:
-        token = batch.tokens[song, step, codebook]
-        batch.log_probs[song, step, codebook] = _log_probability(logits, token)
+        peak, total = logits[0], 0.0
+        for token in range(len(logits)):
+            peak = logits[token] if logits[token] > peak else peak
+        for token in range(len(logits)):
+            total += math.exp(np.float64(logits[token] - peak))
+        own = logits[batch.tokens[song, step, codebook]]
+        batch.log_probs[song, step, codebook] = np.float64(own - peak) - math.log(total)
         return
     constraint = batch.constraint_ids[song, step]
     if codebook == 0 and constraint:
@@ -457,11 +352,9 @@ def _run_heads(weights, batch, state, work, step, n_heads, is_scored):
     width, n_codebooks = values.shape[1], len(weights.sizes)
     tables, table_scales, _ = weights.lag_embeddings
     prefixes, prefix_scales, _ = weights.prefix_tables
-    for song in range(n_heads):
-        slot = batch.slots[song]
-        for i, lag in enumerate(weights.lags[1:]):
-            tokens = history[slot, (n_steps[slot] - lag) % history.shape[1]]
-            _add_tokens(tables, table_scales, i * weights.offsets[-1], weights.offsets, tokens, features[song], width)
+    for song, slot in enumerate(batch.slots[:n_heads]):
+        lags, offsets = weights.lags[1:], weights.offsets
+        _add_lagged(tables, table_scales, lags, offsets, history[slot], n_steps[slot], features[song], width)
     first, last = 0, 0
     for codebook, size in enumerate(weights.sizes):
         first, last = last, last + size + -size % TILE
@@ -478,9 +371,19 @@ def _run_heads(weights, batch, state, work, step, n_heads, is_scored):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run_steps(weights, batch, state, work, n_heads, is_scored):
     """All steps of a batch. Only its first n_heads songs need the heads: to be sampled, or all of them to be scored."""
-    n_steps, _, _, history = state
+    (n_steps, hidden, cell, history), (x, out, _, _) = state, work
+    tables, table_scales, _ = weights.input_tables
     for step in range(batch.tokens.shape[1]):
-        _run_lstm(weights, batch, state, work, step)
+        for song, slot in enumerate(batch.slots):
+            _copy(weights.metre_table[batch.metre_positions[song, step]], x[song])
+            _add_lagged(tables, table_scales, weights.lags, weights.offsets, history[slot], n_steps[slot], x[song], 0)
+        for layer, (values, scales, biases) in enumerate(weights.layers):
+            for song, slot in enumerate(batch.slots):
+                _copy(hidden[slot, layer], x[song, values.shape[1] - hidden.shape[2] :])
+            _linear(values, scales, biases, x, len(batch.slots), out)
+            for song, slot in enumerate(batch.slots):
+                _lstm_cell(out[song], hidden[slot, layer], cell[slot, layer])
+                _copy(hidden[slot, layer], x[song])
         if n_heads:
             _run_heads(weights, batch, state, work, step, n_heads, is_scored)
         for song, slot in enumerate(batch.slots):
