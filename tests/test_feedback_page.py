@@ -5,13 +5,15 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 import streamlit as st
 from page_visits import button, words
 from streamlit.testing.v1 import AppTest
 
-from kpop.feedback import DOWN, KEPT, MADE, UP, VARIABLE, Store, Vote, vote_now
+from kpop.feedback import DOWN, KEPT, MADE, UP, VARIABLE, Store, Vote, minute, vote_now
 from kpop.generation.titles import song_title
 from kpop.settings import Settings
 from kpop.ui import feedback
@@ -37,10 +39,9 @@ def script() -> None:
 def store(tmp_path, monkeypatch) -> Store:
     """The votes of this test alone."""
     st.cache_data.clear()
-    rng = random.Random(4)
     monkeypatch.setenv(VARIABLE, str(tmp_path / "feedback.sqlite"))
     monkeypatch.setattr(feedback, "DOUBLE_CLICK_S", 0)
-    monkeypatch.setattr(feedback, "random_generator", lambda: rng)
+    monkeypatch.setattr(feedback, "RNG", random.Random(4))
     monkeypatch.setattr(feedback, "available_models", lambda: ("twice4life",))
     return Store(tmp_path / "feedback.sqlite")
 
@@ -89,7 +90,7 @@ def votes(store: Store) -> list[tuple[str, str]]:
 
 def like(store: Store, n: int, title: str = "Liked Song", **settings) -> None:
     for number in range(n):
-        store.write(number, vote_now(UP, Settings(**settings), False, title))
+        store.write(number, replace(vote_now(UP, Settings(**settings)), title=title))
 
 
 def test_a_song_is_recorded_once_and_a_thumb_is_stored_replaced_and_withdrawn(visit, store, monkeypatch):
@@ -149,8 +150,9 @@ def test_the_top_list_of_today_plays_songs_that_can_be_made_here(visit, store, r
     assert "No favourites yet today" in words(visit())
     st.cache_data.clear()
     like(store, 3, "*Liked* [Song](x)", clip="neon-rain", seed_number=77)
-    store.write(50, vote_now(UP, Settings(clip="gone"), False, "Clip is gone"))
-    store.write(51, vote_now(UP, Settings(model="gone"), False, "Model is gone"))
+    now = minute(datetime.now(UTC))
+    store.write(50, Vote(UP, Settings(clip="gone"), "Clip is gone", now))
+    store.write(51, vote_now(UP, Settings(model="gone")))
     store.write(52, Vote(UP, Settings(seed_number=3), "Last year's", "2025-01-01T00:00Z"))
     page = visit()
     labels = [button.label for button in page.button if "heart" in button.label]

@@ -19,7 +19,7 @@ from kpop.generation.clips import built_in_clips
 from kpop.generation.titles import song_title
 from kpop.settings import Settings
 from kpop.ui.assets import STATIC_DIR, cover_style, cover_uri, style
-from kpop.ui.feedback import ID_BITS, TIMEOUT_S, random_generator, sample_settings
+from kpop.ui.feedback import ID_BITS, sample_settings
 from kpop.ui.player import LETTERS, REDRAW_S, STILL, player_data, show_player
 from kpop.ui.session_state import SessionState
 from kpop.ui.sharing import settings_from_query
@@ -56,7 +56,7 @@ attend = st.components.v2.component(
 @cache
 def wins() -> list[Vote]:
     """The winners' votes of all duels: read from the store once, then added to in memory."""
-    store, votes = open_store(TIMEOUT_S), []
+    store, votes = open_store(), []
     with suppress(KpopError):
         votes = store.votes() if store else []
     return [vote for vote in votes if vote.kind == KEPT and vote.settings.temperature in (TAME, WILD)]
@@ -70,10 +70,10 @@ def score() -> tuple[int, int]:
 
 def count_duel(winner: Settings, loser: Settings) -> None:
     """Add a duel to the score, and to the store if there is one: the winner as kept, the loser as made."""
-    votes = [vote_now(kind, song, False, song_title(song)) for kind, song in ((KEPT, winner), (MADE, loser))]
+    votes = [vote_now(kind, song) for kind, song in ((KEPT, winner), (MADE, loser))]
     wins().append(votes[0])
     with suppress(KpopError):  # a duel that cannot be stored counts until the server ends
-        for vote in votes if (store := open_store(TIMEOUT_S)) else ():
+        for vote in votes if (store := open_store()) else ():
             store.write(secrets.randbits(ID_BITS), vote)
 
 
@@ -151,7 +151,7 @@ def booth(base_path: str) -> None:
     """Draw the whole page. base_path: of the page on its server, "" for the root."""
     if "booth" not in st.session_state:
         requested = settings_from_query(st.query_params, Settings(length_s=SONG_S))
-        st.session_state.booth = Booth(requested.length_s, random_generator())
+        st.session_state.booth = Booth(requested.length_s, random.SystemRandom())
     state, idle_s = st.session_state.booth, IDLE_S
     with suppress(KeyError, ValueError):
         idle_s = min(max(int(st.query_params["idle"]), IDLE_RANGE_S[0]), IDLE_RANGE_S[1])
