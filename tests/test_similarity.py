@@ -14,7 +14,6 @@ from kpop.audio.phase import StreamingPhase
 from kpop.audio.stft import stft
 from kpop.constants import BAR_SAMPLES, HOP_LENGTH, SAMPLE_RATE_HZ, STEP_SAMPLES, STEPS_PER_BAR
 from kpop.corpus.compose import CORPUS_DATA, compose
-from kpop.corpus.mix import render
 from kpop.errors import KpopError
 from kpop.settings import GRID_BEAT, Beat, GeneratedSong, Settings
 from kpop.similarity import index as similarity
@@ -36,19 +35,18 @@ NEAR = SimilarityResult(0.94, 23.7, "b.mp3", 41.2, 14, 0.62, 0.75, 0.91, WAV, No
 
 def tune(number: int, semitones: int = 0, n_bars: int = N_BARS) -> np.ndarray:
     """A bass note per bar, a melody in eighths, and drums of its own, float32."""
-    rng, eighth = np.random.default_rng(number), BAR_SAMPLES // 8
-    time_s = np.arange(n_bars * BAR_SAMPLES) / SAMPLE_RATE_HZ
+    rng, time_s = np.random.default_rng(number), np.arange(n_bars * BAR_SAMPLES) / SAMPLE_RATE_HZ
 
-    def tone(midi: np.ndarray, samples_each: int) -> np.ndarray:
-        hz = np.repeat(440 * 2 ** ((midi + semitones - 69) / 12), samples_each)
+    def tone(midi: np.ndarray) -> np.ndarray:
+        hz = np.repeat(440 * 2 ** ((midi + semitones - 69) / 12), len(time_s) // len(midi))
         phase = np.cumsum(2 * np.pi * hz / SAMPLE_RATE_HZ)
         return np.sin(phase) + 0.4 * np.sin(2 * phase)
 
     melody = 60 + SCALE[rng.integers(0, 7, n_bars * 8)] + 12 * rng.integers(0, 2, n_bars * 8)
     bass = 36 + SCALE[rng.integers(0, 7, n_bars)]
-    hits = np.repeat(rng.random(n_bars * 16) < 0.4, eighth // 2)
+    hits = np.repeat(rng.random(n_bars * 16) < 0.4, BAR_SAMPLES // 16)
     noise = rng.standard_normal(len(time_s)) * hits * np.exp(-(time_s % 0.12) * 30)
-    return (0.1 * tone(melody, eighth) + 0.15 * tone(bass, BAR_SAMPLES) + 0.1 * noise).astype(np.float32)
+    return (0.1 * tone(melody) + 0.15 * tone(bass) + 0.1 * noise).astype(np.float32)
 
 
 def bars_of(waveform: np.ndarray, first: int, n_bars: int = 2) -> np.ndarray:
@@ -144,18 +142,6 @@ def test_bars_begin_where_the_metre_says():
     assert np.diff(bar_edges(slow)) == pytest.approx(80 * STEP_SAMPLES, rel=0.02)
 
 
-def test_a_training_excerpt_is_that_part_of_its_song_and_rendered_once(monkeypatch):
-    whole, rendered = render(compose(3)), []
-    monkeypatch.setattr(similarity, "render", lambda score: rendered.append(score) or whole)
-    for start_s, part in ((20 * BAR_S, bars_of(whole, 20)), (9999, whole[-2 * BAR_SAMPLES :])):
-        result = replace(FAR, number=3, song_start_s=start_s)
-        assert result.there is result.there
-        excerpt = read_audio(io.BytesIO(result.there))
-        assert excerpt[400:-400] == pytest.approx(part[400:-400], abs=1e-4)
-        assert abs(excerpt[0]) == abs(excerpt[-1]) == 0
-    assert rendered == [compose(3)] * 2
-
-
 @pytest.mark.parametrize("hop", [180, HOP_LENGTH, 320])
 def test_copied_bars_are_found_at_any_tempo(index_file, hop):
     stretch = hop / HOP_LENGTH
@@ -174,20 +160,14 @@ def test_a_song_of_the_composed_corpus_is_named_by_its_number(index, index_file)
     assert (found.song, found.number) == ("song 1", 1)
 
 
-@pytest.mark.parametrize(("seed_end_s", "first_downbeat_s", "first_s"), [(3.0, 0.5, 0.5 + 2 * BAR_S), (0.2, 0.5, 0.5)])
-def test_what_is_compared_begins_with_the_first_bar_after_the_seed(
-    index_file, monkeypatch, seed_end_s, first_downbeat_s, first_s
-):
-    first_samples = []
-    monkeypatch.setattr(SimilarityIndex, "search", lambda index, waveform, first: first_samples.append(first))
-    closest_moment(song(with_copy(), seed_end_s, Beat(first_downbeat_s, BAR_S / 4, 4)), DATA)
-    assert first_samples == [round(first_s * SAMPLE_RATE_HZ)]
-
-
-def test_the_seed_is_not_compared(index_file):
-    waveform = np.concatenate([bars_of(tune(1), 0, 4), tune(2000, n_bars=6)])
+def test_what_is_compared_begins_with_the_first_bar_after_the_seed(index_file, monkeypatch):
+    waveform, starts = np.concatenate([bars_of(tune(1), 0, 4), tune(2000, n_bars=6)]), []
     assert closest_moment(song(waveform, seed_end_s=4 * BAR_S), DATA).is_new
     assert not closest_moment(song(waveform), DATA).is_new
+    monkeypatch.setattr(SimilarityIndex, "search", lambda index, waveform, first: starts.append(first))
+    for seed_end_s in (3.0, 0.2):
+        closest_moment(song(waveform, seed_end_s, Beat(0.5, BAR_S / 4, 4)), DATA)
+    assert starts == [round((0.5 + 2 * BAR_S) * SAMPLE_RATE_HZ), round(0.5 * SAMPLE_RATE_HZ)]
 
 
 def test_there_is_no_result_where_nothing_can_be_compared(index_file):
@@ -220,18 +200,28 @@ def page(result):
     show_similarity(BackgroundTask(lambda report: result), st.container())
 
 
-@pytest.mark.parametrize(("result", "n_players", "n_rendered"), [(FAR, 2, 1), (NEAR, 1, 0)])
-def test_the_moments_are_there_and_rendered_only_while_they_are_open(monkeypatch, result, n_players, n_rendered):
-    rendered, result = [], replace(result)
-    monkeypatch.setattr(similarity, "render", lambda score: rendered.append(score) or tune(0, n_bars=24))
+@pytest.mark.parametrize(("result", "n_players"), [(FAR, 2), (NEAR, 1)])
+def test_only_while_the_moments_are_open_the_training_song_is_rendered_once(monkeypatch, result, n_players):
+    whole, rendered, result = tune(0, n_bars=24), [], replace(result)
+    monkeypatch.setattr(similarity, "render", lambda score: rendered.append(score) or whole)
     visited = AppTest.from_function(page, args=(result,)).run()
     assert f"{result.song} at 0:41" in visited.caption[-1].value
     assert (len(visited.get("audio")), len(rendered)) == (0, 0)
     visited.session_state["moments"] = True
     for _ in range(2):
         assert not visited.run().exception
-        assert (len(visited.get("audio")), len(rendered)) == (n_players, n_rendered)
+        assert len(visited.get("audio")) == n_players
     assert "at 0:23 of your song" in " ".join(each.value for each in visited.caption)
+    assert rendered == [compose(214)] * (n_players - 1)
+
+
+@pytest.mark.parametrize(("start_s", "first"), [(20 * BAR_S, 20), (9999, 22)])
+def test_the_excerpt_is_that_part_of_the_training_song(monkeypatch, start_s, first):
+    whole = tune(0, n_bars=24)
+    monkeypatch.setattr(similarity, "render", lambda score: whole)
+    excerpt = read_audio(io.BytesIO(replace(FAR, song_start_s=start_s).there))
+    assert excerpt[400:-400] == pytest.approx(bars_of(whole, first)[400:-400], abs=1e-4)
+    assert abs(excerpt[0]) == abs(excerpt[-1]) == 0
 
 
 def test_without_a_result_the_page_shows_nothing():

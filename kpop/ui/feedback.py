@@ -21,16 +21,11 @@ from kpop.ui.session_state import play_again
 THUMBS = {UP: ":material/thumb_up: I like this song", DOWN: ":material/thumb_down: Not for me"}
 THANKS = {UP: "Thank you! More like this.", DOWN: "Thank you. Less like this.", None: ""}
 NOT_COUNTED = "Not counted: your switch is off."
+EMPTY = "No favourites yet today. Make a song, give it a thumbs up, and it will be the first to stand here."
 CACHE_S = 5
 DOUBLE_CLICK_S = 0.7
 ID_BITS = 63  # of a vote: random, so that no two votes can be traced to one listener
 RNG = random.SystemRandom()
-HOW = (
-    "Seed clips and settings that people like are offered more often; what few have tried still gets its chance now and"
-    " then. That is called Thompson sampling."
-)
-WHAT_IS_KEPT = "Kept on this machine: how a song was made, and the thumb it got. Nothing about you."
-EMPTY = "No favourites yet today. Make a song, give it a thumbs up, and it will be the first to stand here."
 
 
 @dataclass
@@ -127,7 +122,10 @@ def feedback_corner() -> None:
     if not store:
         return
     with st.expander("What people like", icon=":material/favorite:"):
-        st.caption(HOW)
+        st.caption(
+            "Seed clips and settings that people like are offered more often; what few have tried still gets its chance"
+            " now and then. That is called Thompson sampling."
+        )
         st.html('<h3 class="hits-title">Today’s favourites</h3>')
         with st.container(key="hits"):
             hits = _hits()
@@ -138,7 +136,7 @@ def feedback_corner() -> None:
                 options = {"icon": ":material/play_arrow:", "width": "stretch"}
                 st.button(label, key=f"hit_{place}", on_click=play_again, args=(settings,), **options)
         st.toggle("Let my thumbs count", value=True, key="thumbs_count", on_change="ignore")
-        st.caption(WHAT_IS_KEPT)
+        st.caption("Kept on this machine: how a song was made, and the thumb it got. Nothing about you.")
         file, options = ("twice4life-votes.csv", "text/csv"), {"icon": ":material/download:", "on_click": "ignore"}
         st.download_button("Download as CSV", lambda: feedback.csv_text(store.votes()), *file, **options)
 
