@@ -61,8 +61,6 @@ FROM votes WHERE minute >= ? AND kind != 'made' AND clip != 'own'
 GROUP BY randomness, temperature, length_s, seed_number, clip, model
 HAVING hearts > 0 ORDER BY hearts DESC, count(*), max(minute) DESC LIMIT {N_TOP}
 """
-DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 RANDOMNESS_ARMS, TEMPERATURE_ARMS = (0.1, 0.3, 0.6, 0.9), (0.8, 1.0, 1.2)
 SETTINGS_ARMS = tuple((r, t) for r in RANDOMNESS_ARMS for t in TEMPERATURE_ARMS)
@@ -160,9 +158,9 @@ class Store:
                 return db.execute(statement, parameters).fetchall()
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code in LOCKED:
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise StoreBusy(f"{self.path} is in use by another program: try again in a moment.") from error
-            if code not in DAMAGED or not retry:
+            if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or not retry:
                 raise KpopError(f"{self.path} cannot be used for votes ({error}): choose another file.") from error
         aside = f"{self.path}.damaged-{time.time_ns()}"
         for suffix in ("", "-wal", "-shm"):

@@ -4,7 +4,6 @@ import random
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -54,14 +53,10 @@ def requests(monkeypatch) -> list[Settings]:
     return requests
 
 
-@pytest.fixture
-def visit() -> Callable[..., AppTest]:
-    def start(**query: str) -> AppTest:
-        page = AppTest.from_function(script, default_timeout=30)
-        page.query_params.update(query)
-        return ran(page)
-
-    return start
+def visit(**query: str) -> AppTest:
+    page = AppTest.from_function(script, default_timeout=30)
+    page.query_params.update(query)
+    return ran(page)
 
 
 def ran(page: AppTest) -> AppTest:
@@ -93,7 +88,7 @@ def like(store: Store, n: int, title: str = "Liked Song", **settings) -> None:
         store.write(number, replace(vote_now(UP, Settings(**settings)), title=title))
 
 
-def test_a_song_is_recorded_once_and_a_thumb_is_stored_replaced_and_withdrawn(visit, store, monkeypatch):
+def test_a_song_is_recorded_once_and_a_thumb_is_stored_replaced_and_withdrawn(store, monkeypatch):
     page = ran(visit())
     assert votes(store) == [(MADE, FIRST)]
     for thumb, kind, thanks in ((UP, UP, "More like this"), (DOWN, DOWN, "Less like this"), (None, MADE, "")):
@@ -104,7 +99,7 @@ def test_a_song_is_recorded_once_and_a_thumb_is_stored_replaced_and_withdrawn(vi
     assert votes(store) == [(UP, FIRST)]
 
 
-def test_keeping_a_song_counts_and_a_thumb_counts_more(visit, store):
+def test_keeping_a_song_counts_and_a_thumb_counts_more(store):
     page = click(visit(), "Keep")
     assert votes(store) == [(KEPT, FIRST)]
     click(press(page, DOWN), "Keep")
@@ -113,7 +108,7 @@ def test_keeping_a_song_counts_and_a_thumb_counts_more(visit, store):
     assert votes(store) == [(KEPT, FIRST)]
 
 
-def test_a_session_has_one_vote_on_each_song(visit, store):
+def test_a_session_has_one_vote_on_each_song(store):
     page = press(visit(), UP)
     press(play(page, Settings(seed_number=2)), DOWN)
     play(page, Settings())
@@ -122,7 +117,7 @@ def test_a_session_has_one_vote_on_each_song(visit, store):
     assert votes(store) == [(DOWN, SECOND), (UP, FIRST), (UP, FIRST)]
 
 
-def test_with_the_switch_off_nothing_is_stored(visit, store):
+def test_with_the_switch_off_nothing_is_stored(store):
     page = visit()
     page.toggle[0].set_value(False)
     click(press(play(page, Settings(seed_number=2)), UP), "Keep")
@@ -130,12 +125,12 @@ def test_with_the_switch_off_nothing_is_stored(visit, store):
     assert "Not counted" in words(page)
 
 
-def test_the_name_of_the_listeners_own_file_is_not_stored(visit, store):
+def test_the_name_of_the_listeners_own_file_is_not_stored(store):
     page = press(play(visit(), Settings(clip="secret.wav")), UP)
     assert "secret" not in f"{store.votes()} {words(page)}"
 
 
-def test_a_locked_file_does_not_delay_the_page_and_the_vote_is_stored_later(visit, store):
+def test_a_locked_file_does_not_delay_the_page_and_the_vote_is_stored_later(store):
     page, other = visit(), sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     started_s = time.monotonic()
@@ -146,7 +141,7 @@ def test_a_locked_file_does_not_delay_the_page_and_the_vote_is_stored_later(visi
     assert votes(store) == [(UP, FIRST)]
 
 
-def test_the_top_list_of_today_plays_songs_that_can_be_made_here(visit, store, requests):
+def test_the_top_list_of_today_plays_songs_that_can_be_made_here(store, requests):
     assert "No favourites yet today" in words(visit())
     st.cache_data.clear()
     like(store, 3, "*Liked* [Song](x)", clip="neon-rain", seed_number=77)
@@ -161,7 +156,7 @@ def test_the_top_list_of_today_plays_songs_that_can_be_made_here(visit, store, r
     assert requests == [Settings(clip="neon-rain", seed_number=77)]
 
 
-def test_sessions_start_and_surprise_with_what_people_like_unless_the_address_has_settings(visit, store, requests):
+def test_sessions_start_and_surprise_with_what_people_like_unless_the_address_has_settings(store, requests):
     like(store, 80, clip="slow-honey", randomness=0.9, temperature=1.2)
     page = visit()
     start = page.session_state.start
@@ -176,7 +171,7 @@ def test_sessions_start_and_surprise_with_what_people_like_unless_the_address_ha
     assert visit(temperature="0.5").session_state.start == Settings()
 
 
-def test_where_feedback_is_off_the_page_works_without_it(visit, monkeypatch, requests):
+def test_where_feedback_is_off_the_page_works_without_it(monkeypatch, requests):
     monkeypatch.setenv(VARIABLE, "off")
     page = click(click(visit(), "Keep"), "Surprise")
     assert page.session_state.start == Settings()
