@@ -175,8 +175,6 @@ def clips(options: argparse.Namespace) -> None:
 @command(
     option("folder", nargs="?", type=Path, metavar="FOLDER", help="the model's training songs; without it, the corpus"),
     option("--model", default=DEFAULT_MODEL, help=MODEL_HELP),
-    option("--songs", type=COUNT, help="only songs 0 to N - 1 of the corpus, without those held out"),
-    option("--unheard", type=COUNT, default=24, help="unheard songs of the corpus, for the reference"),
     option("--jobs", type=COUNT, default=2, help="processes"),
     option("--cache", type=Path, help="the training's .work folder, whose rendered songs are used"),
     option("--out", type=Path, help="file to write; without it, MODEL.index.safetensors beside the model"),
@@ -187,12 +185,9 @@ def index(options: argparse.Namespace) -> None:
 
     checkpoint, out = checkpoint_path(options.model), options.out or index_path(options.model)
     cache = options.cache or checkpoint.with_suffix(".work")
-    if options.folder:
-        songs = build.folder_index(checkpoint, cache, options.folder, _say)
-    else:
-        songs = build.corpus_index(checkpoint, cache, options.songs, options.unheard, options.jobs, _say)
+    songs = build.training_index(checkpoint, cache, options.folder, options.jobs, _say)
     songs.save(out)
-    low, median, high = (songs.reference.quantile(share, 14) for share in (0.05, 0.5, 0.95))
+    low, median, high = (songs.quantile(share, 14) for share in (0.05, 0.5, 0.95))
     print(f"30 s of an unheard song: similarity {median:.0%} (median), {low:.0%} to {high:.0%} (90 % of songs)")
     print(f"{out}: {len(songs.names)} songs, {len(songs.vectors)} bars, {out.stat().st_size / 1e6:.1f} MB")
 

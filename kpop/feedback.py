@@ -2,9 +2,9 @@
 
 Every seed clip is an arm, and so is every point of a small grid of randomness and temperature. The share of likes of an
 arm has a Beta posterior; an offer takes the arm with the highest sample (Thompson 1933, "On the likelihood that one
-unknown probability exceeds another in view of the evidence of two samples"). The posterior is reshaped to explore less
-(Chapelle & Li 2011, "An empirical evaluation of Thompson sampling"), because a day at a booth brings only hundreds of
-votes. Clip and settings are sampled independently, and a vote counts for both: 22 arms need far fewer votes than 120.
+unknown probability exceeds another in view of the evidence of two samples"). The posterior is sharpened (Chapelle & Li
+2011, "An empirical evaluation of Thompson sampling"), because a day at a booth brings only hundreds of votes. Clip and
+settings are sampled independently, and a vote counts for both: 22 arms need far fewer votes than 120.
 """
 
 import csv
@@ -15,25 +15,27 @@ import random
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 from kpop.errors import KpopError
-from kpop.generation.clips import built_in_clips
+from kpop.generation.clips import built_in_clips, is_built_in
+from kpop.generation.titles import song_title
 from kpop.settings import Settings
 
 VARIABLE = "TWICE4LIFE_FEEDBACK"  # environment variable: the path of the file, or "off"
 OFF = "off"
 DEFAULT_PATH = Path(__file__).parents[1] / ".streamlit" / "feedback.sqlite"
-MADE, KEPT, UP, DOWN = KINDS = ("made", "kept", "up", "down")
-KIND_TITLES = {UP: "thumbs up", DOWN: "thumbs down", KEPT: "kept", MADE: "played without a vote"}
+TIMEOUT_S = 0.1  # for another writer: the page must not wait, and retries on its next run
+KIND_TITLES = {"up": "thumbs up", "down": "thumbs down", "kept": "kept", "made": "played without a vote"}
+UP, DOWN, KEPT, MADE = KIND_TITLES
 OWN_CLIP = "own"  # stored instead of the name of a listener's own file
-MAX_TITLE = 80  # characters
+N_TOP = 10
 
 SCHEMA_VERSION = 1
 SCHEMA = f"""
@@ -52,18 +54,15 @@ INSERT INTO votes (id, kind, title, minute, randomness, temperature, length_s, s
 VALUES (:id, :kind, :title, :minute, :randomness, :temperature, :length_s, :seed_number, :clip, :model)
 ON CONFLICT (id) DO UPDATE SET kind = excluded.kind
 """
-TOP = """
+TOP = f"""
 SELECT max(title) AS title, randomness, temperature, length_s, seed_number, clip, model,
     sum(kind IN ('kept', 'up')) AS hearts
 FROM votes WHERE minute >= ? AND kind != 'made' AND clip != 'own'
 GROUP BY randomness, temperature, length_s, seed_number, clip, model
-HAVING hearts > 0 ORDER BY hearts DESC, count(*), max(minute) DESC LIMIT ?
+HAVING hearts > 0 ORDER BY hearts DESC, count(*), max(minute) DESC LIMIT {N_TOP}
 """
-DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
-RANDOMNESS_ARMS = (0.1, 0.3, 0.6, 0.9)
-TEMPERATURE_ARMS = (0.8, 1.0, 1.2)
+RANDOMNESS_ARMS, TEMPERATURE_ARMS = (0.1, 0.3, 0.6, 0.9), (0.8, 1.0, 1.2)
 SETTINGS_ARMS = tuple((r, t) for r in RANDOMNESS_ARMS for t in TEMPERATURE_ARMS)
 MAX_TEMPERATURE_DISTANCE = 0.2  # songs further from every arm are not evidence for any
 HALF_LIFE_DAYS = 30.0  # of a vote's weight, since preferences change
@@ -76,11 +75,9 @@ MEAN_PRIOR_LIKES = 5.0  # and as many dislikes: the prior of that mean
 DEFAULT_PRIOR_LIKES = 2.0  # more for the defaults: without votes they are offered most, but not always
 SHARPNESS = 4.0  # multiplies both parameters of the posterior (1/alpha of Chapelle & Li)
 SEED_NUMBERS = 10_000
-N_TOP = 10
 CSV_COLUMNS = ("minute", "kind", "title", "clip", "randomness", "temperature", "length_s", "seed_number", "model")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would evaluate such a cell
 
-SettingsArm = tuple[float, float]  # randomness, temperature
 Arm = TypeVar("Arm")
 _log = logging.getLogger(__name__)
 
@@ -89,17 +86,18 @@ _log = logging.getLogger(__name__)
 class Vote:
     """One listener's vote on one song."""
 
-    kind: str  # one of KINDS; "kept" is downloaded, shared or chosen among variations, "made" played without a vote
+    kind: str  # of KIND_TITLES; "kept" is downloaded, shared or chosen among variations
     settings: Settings  # with the clip OWN_CLIP where the seed was a listener's own sound
     title: str  # empty where the seed was a listener's own sound, because it would hold that file's name
     minute: str  # UTC, not finer for privacy, for example "2026-11-22T17:23Z"
 
 
-def vote_now(kind: str, settings: Settings, own_clip: bool, title: str) -> Vote:
-    """A vote as it may be stored: rounded to the minute, without the name of a listener's own file."""
-    if own_clip:
-        settings, title = replace(settings, clip=OWN_CLIP), ""
-    return Vote(kind, settings, title[:MAX_TITLE], minute(datetime.now(UTC)))
+def vote_now(kind: str, settings: Settings) -> Vote:
+    """A vote as it may be stored: to the minute, without the name of a listener's own file."""
+    now = minute(datetime.now(UTC))
+    if is_built_in(settings.clip):
+        return Vote(kind, settings, song_title(settings), now)
+    return Vote(kind, replace(settings, clip=OWN_CLIP), "", now)
 
 
 def minute(when: datetime) -> str:
@@ -110,15 +108,6 @@ def minute(when: datetime) -> str:
 def start_of_today() -> str:
     """The minute at which the day began in this machine's time zone."""
     return minute(datetime.now().astimezone().replace(hour=0, minute=0))
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A song of the top list: its title, its settings and how many listeners liked it."""
-
-    title: str
-    settings: Settings
-    hearts: int
 
 
 class StoreBusy(KpopError):
@@ -134,12 +123,11 @@ class Store:
     """
 
     path: Path
-    timeout_s: float = 10.0
+    timeout_s: float = TIMEOUT_S
 
     def write(self, vote_id: int, vote: Vote) -> None:
         """Store the vote; of one that is stored under this id, only the kind changes."""
-        row = {"id": vote_id, "kind": vote.kind, "title": vote.title, "minute": vote.minute} | asdict(vote.settings)
-        self._execute(WRITE, row)
+        self._execute(WRITE, {"id": vote_id} | asdict(vote) | asdict(vote.settings))
 
     def votes(self, latest: int = -1) -> list[Vote]:
         """The latest votes, or all of them, in order of time."""
@@ -147,25 +135,32 @@ class Store:
         return [
             Vote(row["kind"], settings, row["title"], row["minute"])
             for row in reversed(rows)
-            if row["kind"] in KINDS and (settings := _settings(row))
+            if row["kind"] in KIND_TITLES and (settings := _settings(row))
         ]
 
-    def top(self, since: str, n: int) -> list[Hit]:
-        """The n most liked songs since a minute, without those from a listener's own sound."""
-        rows = self._execute(TOP, (since, n))
-        return [Hit(row["title"], settings, row["hearts"]) for row in rows if (settings := _settings(row))]
+    def top(self, since: str) -> list[tuple[str, Settings, int]]:
+        """Title, settings and number of likes of the N_TOP songs liked most since a minute, none from own sounds."""
+        rows = self._execute(TOP, (since,))
+        return [(row["title"], settings, row["hearts"]) for row in rows if (settings := _settings(row))]
 
-    def _execute(self, statement: str, parameters: dict | tuple = (), retry: bool = True) -> list[dict]:
+    def _execute(self, statement: str, parameters: dict | tuple = (), retry: bool = True) -> list[sqlite3.Row]:
         try:
             with closing(sqlite3.connect(self.path, timeout=self.timeout_s, isolation_level=None)) as db:
                 db.row_factory = sqlite3.Row
-                self._initialise(db)
-                return [dict(row) for row in db.execute(statement, parameters)]
+                with suppress(sqlite3.OperationalError):  # locked, if another process does this now
+                    db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last votes, not the file
+                version = db.execute("PRAGMA user_version").fetchone()[0]
+                if version > SCHEMA_VERSION:
+                    raise KpopError(f"{self.path} is of a newer version: update this one or choose another file.")
+                if version < SCHEMA_VERSION:
+                    db.executescript(SCHEMA)
+                return db.execute(statement, parameters).fetchall()
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code in LOCKED:
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise StoreBusy(f"{self.path} is in use by another program: try again in a moment.") from error
-            if code not in DAMAGED or not retry:
+            if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or not retry:
                 raise KpopError(f"{self.path} cannot be used for votes ({error}): choose another file.") from error
         aside = f"{self.path}.damaged-{time.time_ns()}"
         for suffix in ("", "-wal", "-shm"):
@@ -174,35 +169,25 @@ class Store:
         _log.warning("%s was damaged: it is now %s, and a new file is begun.", self.path, aside)
         return self._execute(statement, parameters, retry=False)
 
-    def _initialise(self, db: sqlite3.Connection) -> None:
-        with suppress(sqlite3.OperationalError):  # locked, if two processes create the file: one of them does this
-            db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")  # in WAL mode a power cut may cost the last votes, not the file
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            raise KpopError(f"{self.path} was written by a newer version: update this one or choose another file.")
-        if version < SCHEMA_VERSION:
-            db.executescript(SCHEMA)
 
-
-def _settings(row: dict) -> Settings | None:
+def _settings(row: sqlite3.Row) -> Settings | None:
     """The settings of a row; None for values out of range, which only another program can have written."""
     try:
-        return Settings(**{field.name: row[field.name] for field in fields(Settings)})
+        return Settings(**{each.name: row[each.name] for each in fields(Settings)})
     except (KpopError, TypeError):
         return None
 
 
-def open_store(timeout_s: float = 2.0) -> Store | None:
+def open_store() -> Store | None:
     """The store of this machine; None where feedback is off, or the file cannot be written."""
-    return _open(os.environ.get(VARIABLE, "").strip() or str(DEFAULT_PATH), timeout_s)
+    return _open(os.environ.get(VARIABLE, "").strip() or str(DEFAULT_PATH))
 
 
 @lru_cache(maxsize=8)
-def _open(path: str, timeout_s: float) -> Store | None:
+def _open(path: str) -> Store | None:
     if path.lower() == OFF:
         return None
-    store = Store(Path(path).expanduser(), timeout_s)
+    store = Store(Path(path).expanduser())
     try:
         store.path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(StoreBusy):  # can be written, just not now
@@ -214,69 +199,62 @@ def _open(path: str, timeout_s: float) -> Store | None:
 
 
 @dataclass
-class Tally:
-    """Evidence for one arm: likes and dislikes, weighted by age, and the number of votes."""
-
-    likes: float = 0.0
-    dislikes: float = 0.0
-    n_votes: int = 0
-
-
-@dataclass
 class Preferences:
-    """What the bandit knows: a tally for each seed clip by name, and for each arm of the settings."""
+    """Likes and dislikes of each arm, weighted by age, and numbers of votes.
 
-    clips: dict[str, Tally]
-    settings: dict[SettingsArm, Tally]
+    Arms are the names of seed clips, and settings as (randomness, temperature).
+    """
+
+    likes: Counter = field(default_factory=Counter)
+    dislikes: Counter = field(default_factory=Counter)
+    n_votes: Counter = field(default_factory=Counter)
 
     @classmethod
     def from_votes(cls, votes: Iterable[Vote], now: datetime | None = None) -> "Preferences":
         """Add up votes, weighted by their age at `now`."""
-        learnt = cls({clip.name: Tally() for clip in built_in_clips()}, {arm: Tally() for arm in SETTINGS_ARMS})
-        now = now or datetime.now(UTC)
+        learnt, now = cls(), now or datetime.now(UTC)
         for vote in votes:
             age_days = (now - datetime.fromisoformat(vote.minute)).total_seconds() / 86_400
             learnt.add(vote, 0.5 ** (max(age_days, 0) / HALF_LIFE_DAYS))
         return learnt
 
     def add(self, vote: Vote, weight: float = 1.0) -> None:
-        """Count a vote for its clip, if that is built in, and for the nearest arm of the settings, if one is near."""
-        for tally in (self.clips.get(vote.settings.clip), self.settings.get(nearest_arm(vote.settings))):
-            if tally:
-                tally.likes += weight * (vote.kind in (UP, KEPT))
-                tally.dislikes += weight * DISLIKE_WEIGHTS.get(vote.kind, 0.0)
-                tally.n_votes += vote.kind != MADE
+        """Count a vote for its clip and for the nearest arm of the settings, if one is near."""
+        for arm in (vote.settings.clip, nearest_arm(vote.settings)):
+            self.likes[arm] += weight * (vote.kind in (UP, KEPT))
+            self.dislikes[arm] += weight * DISLIKE_WEIGHTS.get(vote.kind, 0.0)
+            self.n_votes[arm] += vote.kind != MADE
+
+    def posterior(self, arms: Collection[Arm]) -> dict[Arm, tuple[float, float]]:
+        """Beta parameters of each arm's share of likes; the prior's mean is that of all arms."""
+        likes = MEAN_PRIOR_LIKES + sum(self.likes[arm] for arm in arms)
+        dislikes = MEAN_PRIOR_LIKES + sum(self.dislikes[arm] for arm in arms)
+        prior_likes, prior_dislikes = (ARM_PRIOR_VOTES * each / (likes + dislikes) for each in (likes, dislikes))
+        return {arm: (prior_likes + self.likes[arm], prior_dislikes + self.dislikes[arm]) for arm in arms}
+
+    def sample(self, arms: Collection[Arm], default: Arm | None, rng: random.Random) -> Arm:
+        """One step of Thompson sampling: the arm with the highest sample from its own, sharpened posterior."""
+        samples = {}
+        for arm, (likes, dislikes) in self.posterior(arms).items():
+            likes += DEFAULT_PRIOR_LIKES * (arm == default)
+            samples[arm] = rng.betavariate(SHARPNESS * likes, SHARPNESS * dislikes)
+        return max(samples, key=samples.get)
 
 
-def nearest_arm(settings: Settings) -> SettingsArm | None:
+def nearest_arm(settings: Settings) -> tuple[float, float] | None:
     """The arm that a vote on a song with these settings counts for; None if its temperature is too far from any."""
+    randomness = min(RANDOMNESS_ARMS, key=lambda arm: abs(arm - settings.randomness))
     temperature = min(TEMPERATURE_ARMS, key=lambda arm: abs(arm - settings.temperature))
-    if abs(temperature - settings.temperature) > MAX_TEMPERATURE_DISTANCE + 1e-6:
-        return None
-    return min(RANDOMNESS_ARMS, key=lambda arm: abs(arm - settings.randomness)), temperature
+    is_near = abs(temperature - settings.temperature) <= MAX_TEMPERATURE_DISTANCE + 1e-6
+    return (randomness, temperature) if is_near else None
 
 
 def starting_settings(preferences: Preferences, rng: random.Random) -> Settings:
     """Settings to offer: clip, randomness and temperature by Thompson sampling, the seed number uniformly."""
-    randomness, temperature = sample_arm(posterior(preferences.settings, nearest_arm(Settings())), rng)
+    randomness, temperature = preferences.sample(SETTINGS_ARMS, nearest_arm(Settings()), rng)
     start = Settings(randomness=randomness, temperature=temperature, seed_number=rng.randrange(SEED_NUMBERS))
-    clips = posterior(preferences.clips, start.clip)
-    return replace(start, clip=sample_arm(clips, rng)) if clips else start
-
-
-def posterior(tallies: dict[Arm, Tally], default: Arm | None = None) -> dict[Arm, tuple[float, float]]:
-    """Beta parameters of each arm's share of likes. The prior's mean is that of all arms, higher for the default."""
-    likes = MEAN_PRIOR_LIKES + sum(tally.likes for tally in tallies.values())
-    dislikes = MEAN_PRIOR_LIKES + sum(tally.dislikes for tally in tallies.values())
-    mean = likes / (likes + dislikes)
-    prior_likes = {arm: ARM_PRIOR_VOTES * mean + DEFAULT_PRIOR_LIKES * (arm == default) for arm in tallies}
-    prior_dislikes = ARM_PRIOR_VOTES * (1 - mean)
-    return {arm: (prior_likes[arm] + t.likes, prior_dislikes + t.dislikes) for arm, t in tallies.items()}
-
-
-def sample_arm(parameters: dict[Arm, tuple[float, float]], rng: random.Random) -> Arm:
-    """One step of Thompson sampling: the arm with the highest sample from its own, sharpened posterior."""
-    return max(parameters, key=lambda arm: rng.betavariate(*(SHARPNESS * value for value in parameters[arm])))
+    clips = [clip.name for clip in built_in_clips()]
+    return replace(start, clip=preferences.sample(clips, start.clip, rng)) if clips else start
 
 
 def csv_text(votes: Iterable[Vote]) -> str:
@@ -295,14 +273,14 @@ def report(store: Store) -> str:
     votes = store.votes()
     if not votes:
         return f"There are no votes yet. They will be stored in {store.path}."
-    n_of, learnt = Counter(vote.kind for vote in votes), Preferences.from_votes(store.votes(MAX_VOTES))
+    n_of, learnt = Counter(vote.kind for vote in votes), Preferences.from_votes(votes[-MAX_VOTES:])
     lines = [f"{len(votes)} songs: " + ", ".join(f"{n_of[kind]} {title}" for kind, title in KIND_TITLES.items())]
-    clips = {clip.title: learnt.clips[clip.name] for clip in built_in_clips()}
-    settings = {"randomness {:g}, temperature {:g}".format(*arm): tally for arm, tally in learnt.settings.items()}
-    for title, tallies in (("Seed clips", clips), ("Settings", settings)):
-        means = {name: likes / (likes + dislikes) for name, (likes, dislikes) in posterior(tallies).items()}
-        lines.append(f"{title} by their estimated share of likes:")
-        for name in sorted(means, key=means.get, reverse=True):
-            lines.append(f"{means[name]:6.0%}  {name} ({tallies[name].n_votes} votes)")
+    clips = {clip.name: clip.title for clip in built_in_clips()}
+    settings = {arm: "randomness {:g}, temperature {:g}".format(*arm) for arm in SETTINGS_ARMS}
+    for heading, arms in (("Seed clips", clips), ("Settings", settings)):
+        means = {arm: likes / (likes + dislikes) for arm, (likes, dislikes) in learnt.posterior(arms).items()}
+        lines.append(f"{heading} by their estimated share of likes:")
+        for arm in sorted(means, key=means.get, reverse=True):
+            lines.append(f"{means[arm]:6.0%}  {arms[arm]} ({learnt.n_votes[arm]} votes)")
     lines.append("Most liked songs of today:")
-    return "\n".join(lines + [f"{hit.hearts:6}  {hit.title}" for hit in store.top(start_of_today(), N_TOP)])
+    return "\n".join(lines + [f"{hearts:6}  {title}" for title, _, hearts in store.top(start_of_today())])

@@ -108,7 +108,7 @@ def test_the_score_survives_a_restart_and_counts_no_other_votes(monkeypatch, tmp
     monkeypatch.setenv(feedback.VARIABLE, str(tmp_path / "votes.sqlite"))
     store = feedback.open_store()
     for number, (kind, temperature) in enumerate([(KEPT, 0.8), (KEPT, 1.3), (UP, 1.0), (MADE, WILD)]):
-        store.write(number, vote_now(kind, Settings(temperature=temperature), False, "Song"))
+        store.write(number, vote_now(kind, Settings(temperature=temperature)))
     ui.count_duel(WINNER, LOSER)
     assert ui.score() == (0, 1)
     ui.wins.cache_clear()

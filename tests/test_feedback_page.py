@@ -4,14 +4,15 @@ import random
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 import streamlit as st
 from page_visits import button, words
 from streamlit.testing.v1 import AppTest
 
-from kpop.feedback import DOWN, KEPT, MADE, UP, VARIABLE, Store, Vote, vote_now
+from kpop.feedback import DOWN, KEPT, MADE, UP, VARIABLE, Store, Vote, minute, vote_now
 from kpop.generation.titles import song_title
 from kpop.settings import Settings
 from kpop.ui import feedback
@@ -37,10 +38,9 @@ def script() -> None:
 def store(tmp_path, monkeypatch) -> Store:
     """The votes of this test alone."""
     st.cache_data.clear()
-    rng = random.Random(4)
     monkeypatch.setenv(VARIABLE, str(tmp_path / "feedback.sqlite"))
     monkeypatch.setattr(feedback, "DOUBLE_CLICK_S", 0)
-    monkeypatch.setattr(feedback, "random_generator", lambda: rng)
+    monkeypatch.setattr(feedback, "RNG", random.Random(4))
     monkeypatch.setattr(feedback, "available_models", lambda: ("twice4life",))
     return Store(tmp_path / "feedback.sqlite")
 
@@ -53,14 +53,10 @@ def requests(monkeypatch) -> list[Settings]:
     return requests
 
 
-@pytest.fixture
-def visit() -> Callable[..., AppTest]:
-    def start(**query: str) -> AppTest:
-        page = AppTest.from_function(script, default_timeout=30)
-        page.query_params.update(query)
-        return ran(page)
-
-    return start
+def visit(**query: str) -> AppTest:
+    page = AppTest.from_function(script, default_timeout=30)
+    page.query_params.update(query)
+    return ran(page)
 
 
 def ran(page: AppTest) -> AppTest:
@@ -89,10 +85,10 @@ def votes(store: Store) -> list[tuple[str, str]]:
 
 def like(store: Store, n: int, title: str = "Liked Song", **settings) -> None:
     for number in range(n):
-        store.write(number, vote_now(UP, Settings(**settings), False, title))
+        store.write(number, replace(vote_now(UP, Settings(**settings)), title=title))
 
 
-def test_a_song_is_recorded_once_and_a_thumb_is_stored_replaced_and_withdrawn(visit, store, monkeypatch):
+def test_a_song_is_recorded_once_and_a_thumb_is_stored_replaced_and_withdrawn(store, monkeypatch):
     page = ran(visit())
     assert votes(store) == [(MADE, FIRST)]
     for thumb, kind, thanks in ((UP, UP, "More like this"), (DOWN, DOWN, "Less like this"), (None, MADE, "")):
@@ -103,7 +99,7 @@ def test_a_song_is_recorded_once_and_a_thumb_is_stored_replaced_and_withdrawn(vi
     assert votes(store) == [(UP, FIRST)]
 
 
-def test_keeping_a_song_counts_and_a_thumb_counts_more(visit, store):
+def test_keeping_a_song_counts_and_a_thumb_counts_more(store):
     page = click(visit(), "Keep")
     assert votes(store) == [(KEPT, FIRST)]
     click(press(page, DOWN), "Keep")
@@ -112,7 +108,7 @@ def test_keeping_a_song_counts_and_a_thumb_counts_more(visit, store):
     assert votes(store) == [(KEPT, FIRST)]
 
 
-def test_a_session_has_one_vote_on_each_song(visit, store):
+def test_a_session_has_one_vote_on_each_song(store):
     page = press(visit(), UP)
     press(play(page, Settings(seed_number=2)), DOWN)
     play(page, Settings())
@@ -121,7 +117,7 @@ def test_a_session_has_one_vote_on_each_song(visit, store):
     assert votes(store) == [(DOWN, SECOND), (UP, FIRST), (UP, FIRST)]
 
 
-def test_with_the_switch_off_nothing_is_stored(visit, store):
+def test_with_the_switch_off_nothing_is_stored(store):
     page = visit()
     page.toggle[0].set_value(False)
     click(press(play(page, Settings(seed_number=2)), UP), "Keep")
@@ -129,12 +125,12 @@ def test_with_the_switch_off_nothing_is_stored(visit, store):
     assert "Not counted" in words(page)
 
 
-def test_the_name_of_the_listeners_own_file_is_not_stored(visit, store):
+def test_the_name_of_the_listeners_own_file_is_not_stored(store):
     page = press(play(visit(), Settings(clip="secret.wav")), UP)
     assert "secret" not in f"{store.votes()} {words(page)}"
 
 
-def test_a_locked_file_does_not_delay_the_page_and_the_vote_is_stored_later(visit, store):
+def test_a_locked_file_does_not_delay_the_page_and_the_vote_is_stored_later(store):
     page, other = visit(), sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     started_s = time.monotonic()
@@ -145,12 +141,13 @@ def test_a_locked_file_does_not_delay_the_page_and_the_vote_is_stored_later(visi
     assert votes(store) == [(UP, FIRST)]
 
 
-def test_the_top_list_of_today_plays_songs_that_can_be_made_here(visit, store, requests):
+def test_the_top_list_of_today_plays_songs_that_can_be_made_here(store, requests):
     assert "No favourites yet today" in words(visit())
     st.cache_data.clear()
     like(store, 3, "*Liked* [Song](x)", clip="neon-rain", seed_number=77)
-    store.write(50, vote_now(UP, Settings(clip="gone"), False, "Clip is gone"))
-    store.write(51, vote_now(UP, Settings(model="gone"), False, "Model is gone"))
+    now = minute(datetime.now(UTC))
+    store.write(50, Vote(UP, Settings(clip="gone"), "Clip is gone", now))
+    store.write(51, vote_now(UP, Settings(model="gone")))
     store.write(52, Vote(UP, Settings(seed_number=3), "Last year's", "2025-01-01T00:00Z"))
     page = visit()
     labels = [button.label for button in page.button if "heart" in button.label]
@@ -159,7 +156,7 @@ def test_the_top_list_of_today_plays_songs_that_can_be_made_here(visit, store, r
     assert requests == [Settings(clip="neon-rain", seed_number=77)]
 
 
-def test_sessions_start_and_surprise_with_what_people_like_unless_the_address_has_settings(visit, store, requests):
+def test_sessions_start_and_surprise_with_what_people_like_unless_the_address_has_settings(store, requests):
     like(store, 80, clip="slow-honey", randomness=0.9, temperature=1.2)
     page = visit()
     start = page.session_state.start
@@ -174,7 +171,7 @@ def test_sessions_start_and_surprise_with_what_people_like_unless_the_address_ha
     assert visit(temperature="0.5").session_state.start == Settings()
 
 
-def test_where_feedback_is_off_the_page_works_without_it(visit, monkeypatch, requests):
+def test_where_feedback_is_off_the_page_works_without_it(monkeypatch, requests):
     monkeypatch.setenv(VARIABLE, "off")
     page = click(click(visit(), "Keep"), "Surprise")
     assert page.session_state.start == Settings()

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,20 +13,13 @@ from kpop.audio.io import read_audio, wav_bytes
 from kpop.audio.phase import StreamingPhase
 from kpop.audio.stft import stft
 from kpop.constants import BAR_SAMPLES, HOP_LENGTH, SAMPLE_RATE_HZ, STEP_SAMPLES, STEPS_PER_BAR
-from kpop.corpus.compose import compose
-from kpop.corpus.mix import render
+from kpop.corpus.compose import CORPUS_DATA, compose
 from kpop.errors import KpopError
 from kpop.settings import GRID_BEAT, Beat, GeneratedSong, Settings
-from kpop.similarity.build import AnalysedSong, analyse_song, build
+from kpop.similarity import index as similarity
+from kpop.similarity.build import AnalysedSong, analyse_song, build, reference
 from kpop.similarity.features import bar_edges
-from kpop.similarity.index import (
-    Reference,
-    SimilarityIndex,
-    SimilarityResult,
-    closest_moment,
-    first_bar_after_seed,
-    training_excerpt,
-)
+from kpop.similarity.index import SimilarityIndex, SimilarityResult, closest_moment
 from kpop.training.data import TrainingSong, no_labels, to_int16
 from kpop.ui.similarity import meter
 
@@ -35,25 +29,24 @@ DATA = "my songs"
 SCALE = np.array([0, 2, 4, 5, 7, 9, 11])
 EMPTY = np.zeros(0, np.float32)
 WAV = wav_bytes(np.zeros(800, np.float32))
-FAR = SimilarityResult(0.64, 23.7, "song 214", 41.2, 14, 0.62, 0.75, 0.91, WAV, WAV)
+FAR = SimilarityResult(0.64, 23.7, "song 214", 41.2, 14, 0.62, 0.75, 0.91, WAV, 214)
 NEAR = SimilarityResult(0.94, 23.7, "b.mp3", 41.2, 14, 0.62, 0.75, 0.91, WAV, None)
 
 
 def tune(number: int, semitones: int = 0, n_bars: int = N_BARS) -> np.ndarray:
     """A bass note per bar, a melody in eighths, and drums of its own, float32."""
-    rng, eighth = np.random.default_rng(number), BAR_SAMPLES // 8
-    time_s = np.arange(n_bars * BAR_SAMPLES) / SAMPLE_RATE_HZ
+    rng, time_s = np.random.default_rng(number), np.arange(n_bars * BAR_SAMPLES) / SAMPLE_RATE_HZ
 
-    def tone(midi: np.ndarray, samples_each: int) -> np.ndarray:
-        hz = np.repeat(440 * 2 ** ((midi + semitones - 69) / 12), samples_each)
+    def tone(midi: np.ndarray) -> np.ndarray:
+        hz = np.repeat(440 * 2 ** ((midi + semitones - 69) / 12), len(time_s) // len(midi))
         phase = np.cumsum(2 * np.pi * hz / SAMPLE_RATE_HZ)
         return np.sin(phase) + 0.4 * np.sin(2 * phase)
 
     melody = 60 + SCALE[rng.integers(0, 7, n_bars * 8)] + 12 * rng.integers(0, 2, n_bars * 8)
     bass = 36 + SCALE[rng.integers(0, 7, n_bars)]
-    hits = np.repeat(rng.random(n_bars * 16) < 0.4, eighth // 2)
+    hits = np.repeat(rng.random(n_bars * 16) < 0.4, BAR_SAMPLES // 16)
     noise = rng.standard_normal(len(time_s)) * hits * np.exp(-(time_s % 0.12) * 30)
-    return (0.1 * tone(melody, eighth) + 0.15 * tone(bass, BAR_SAMPLES) + 0.1 * noise).astype(np.float32)
+    return (0.1 * tone(melody) + 0.15 * tone(bass) + 0.1 * noise).astype(np.float32)
 
 
 def bars_of(waveform: np.ndarray, first: int, n_bars: int = 2) -> np.ndarray:
@@ -112,9 +105,9 @@ def test_new_songs_are_not_similar_nor_two_bars_that_span_two_training_songs(ind
     assert index.search(seam).similarity < 0.85
 
 
-@pytest.mark.parametrize("waveform", [tune(1)[:100], tune(1)[: 2 * BAR_SAMPLES - 1], np.zeros(8 * BAR_SAMPLES, "f4")])
-def test_what_is_too_short_or_silent_matches_nothing(index, waveform):
-    assert index.search(waveform) is None
+def test_what_is_too_short_or_silent_matches_nothing(index):
+    for waveform in (tune(1)[:100], tune(1)[: 2 * BAR_SAMPLES - 1], np.zeros(8 * BAR_SAMPLES, np.float32)):
+        assert index.search(waveform) is None
 
 
 def test_an_index_survives_its_file(index, index_file):
@@ -134,10 +127,10 @@ def test_damaged_and_other_files_are_refused_in_one_sentence(tmp_path, tiny_mode
         SimilarityIndex.load(tiny_model)
 
 
-def test_the_more_is_compared_the_more_similar_unseen_songs_are():
+def test_the_more_is_compared_the_more_similar_unseen_songs_are(index):
     rng = np.random.default_rng(0)
-    reference = Reference.of([rng.random(70).astype(np.float32) for _ in range(8)])
-    medians = [reference.quantile(0.5, n) for n in (1, 3, 14, 60, 150)]
+    index = replace(index, reference=reference([rng.random(70).astype(np.float32) for _ in range(8)]))
+    medians = [index.quantile(0.5, n) for n in (1, 3, 14, 60, 150)]
     assert medians == sorted(medians)
     assert medians[0] == pytest.approx(0.5, abs=0.06)
 
@@ -149,34 +142,32 @@ def test_bars_begin_where_the_metre_says():
     assert np.diff(bar_edges(slow)) == pytest.approx(80 * STEP_SAMPLES, rel=0.02)
 
 
-def test_a_training_excerpt_is_that_part_of_its_song():
-    whole = render(compose(3))
-    for start_s, part in ((20 * BAR_S, bars_of(whole, 20)), (9999, whole[-2 * BAR_SAMPLES :])):
-        excerpt = training_excerpt(3, start_s)
-        assert np.array_equal(excerpt[400:-400], part[400:-400])
-        assert abs(excerpt[0]) == abs(excerpt[-1]) == 0
-
-
 @pytest.mark.parametrize("hop", [180, HOP_LENGTH, 320])
 def test_copied_bars_are_found_at_any_tempo(index_file, hop):
     stretch = hop / HOP_LENGTH
     waveform = StreamingPhase(1, 8, hop).push(np.abs(stft(with_copy())), last=True)
     found = closest_moment(song(waveform, beat=Beat(0.0, stretch * BAR_S / 4, 4)), DATA)
-    assert found.song == "song 1"
+    assert (found.song, found.number) == ("song-00001", None), "only songs of the composed corpus can be rendered"
     assert found.similarity > 0.85
     assert found.high >= found.usual >= found.low
     assert (found.start_s, found.song_start_s) == pytest.approx((6 * BAR_S * stretch, 4 * BAR_S), abs=0.05)
     assert len(read_audio(io.BytesIO(found.here))) == pytest.approx(2 * BAR_S * stretch * SAMPLE_RATE_HZ, abs=2)
-    assert found.there is None, "only songs of the composed corpus can be rendered"
 
 
-def test_the_seed_is_not_compared(index_file):
-    waveform = np.concatenate([bars_of(tune(1), 0, 4), tune(2000, n_bars=6)])
+def test_a_song_of_the_composed_corpus_is_named_by_its_number(index, index_file):
+    replace(index, data=CORPUS_DATA).save(index_file)
+    found = closest_moment(song(with_copy()), CORPUS_DATA)
+    assert (found.song, found.number) == ("song 1", 1)
+
+
+def test_what_is_compared_begins_with_the_first_bar_after_the_seed(index_file, monkeypatch):
+    waveform, starts = np.concatenate([bars_of(tune(1), 0, 4), tune(2000, n_bars=6)]), []
     assert closest_moment(song(waveform, seed_end_s=4 * BAR_S), DATA).is_new
     assert not closest_moment(song(waveform), DATA).is_new
-    beat = Beat(0.5, 0.48, 4)
-    assert first_bar_after_seed(song(EMPTY, 3.0, beat)) == round((0.5 + 2 * BAR_S) * SAMPLE_RATE_HZ)
-    assert first_bar_after_seed(song(EMPTY, 0.2, beat)) == round(0.5 * SAMPLE_RATE_HZ)
+    monkeypatch.setattr(SimilarityIndex, "search", lambda index, waveform, first: starts.append(first))
+    for seed_end_s in (3.0, 0.2):
+        closest_moment(song(waveform, seed_end_s, Beat(0.5, BAR_S / 4, 4)), DATA)
+    assert starts == [round((0.5 + 2 * BAR_S) * SAMPLE_RATE_HZ), round(0.5 * SAMPLE_RATE_HZ)]
 
 
 def test_there_is_no_result_where_nothing_can_be_compared(index_file):
@@ -209,9 +200,31 @@ def page(result):
     show_similarity(BackgroundTask(lambda report: result), st.container())
 
 
-@pytest.mark.parametrize(("result", "n_players"), [(FAR, 2), (NEAR, 1), (None, 0)])
-def test_the_page_plays_the_moments_that_there_are(result, n_players):
+@pytest.mark.parametrize(("result", "n_players"), [(FAR, 2), (NEAR, 1)])
+def test_only_while_the_moments_are_open_the_training_song_is_rendered_once(monkeypatch, result, n_players):
+    whole, rendered, result = tune(0, n_bars=24), [], replace(result)
+    monkeypatch.setattr(similarity, "render", lambda score: rendered.append(score) or whole)
     visited = AppTest.from_function(page, args=(result,)).run()
+    assert f"{result.song} at 0:41" in visited.caption[-1].value
+    assert (len(visited.get("audio")), len(rendered)) == (0, 0)
+    visited.session_state["moments"] = True
+    for _ in range(2):
+        assert not visited.run().exception
+        assert len(visited.get("audio")) == n_players
+    assert "at 0:23 of your song" in " ".join(each.value for each in visited.caption)
+    assert rendered == [compose(214)] * (n_players - 1)
+
+
+@pytest.mark.parametrize(("start_s", "first"), [(20 * BAR_S, 20), (9999, 22)])
+def test_the_excerpt_is_that_part_of_the_training_song(monkeypatch, start_s, first):
+    whole = tune(0, n_bars=24)
+    monkeypatch.setattr(similarity, "render", lambda score: whole)
+    excerpt = read_audio(io.BytesIO(replace(FAR, song_start_s=start_s).there))
+    assert excerpt[400:-400] == pytest.approx(bars_of(whole, first)[400:-400], abs=1e-4)
+    assert abs(excerpt[0]) == abs(excerpt[-1]) == 0
+
+
+def test_without_a_result_the_page_shows_nothing():
+    visited = AppTest.from_function(page, args=(None,)).run()
     assert not visited.exception
-    assert len(visited.get("audio")) == n_players
-    assert ("at 0:23 of your song" in " ".join(each.value for each in visited.caption)) is (n_players > 0)
+    assert len(visited.expander) == len(visited.caption) == 0

@@ -1,8 +1,7 @@
 """Building an index: features of every training song, and of unseen songs as its reference."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,12 @@ from kpop.corpus.compose import CORPUS_DATA, CORPUS_VERSION, song_name
 from kpop.errors import KpopError
 from kpop.generation.pipeline import codec_copy
 from kpop.similarity.features import Projection, analyse_bars, bar_edges
-from kpop.similarity.index import ALL_KEYS, WINDOW_BARS, Reference, SimilarityIndex
+from kpop.similarity.index import ALL_KEYS, N_WINDOWS, QUANTILES, WINDOW_BARS, SimilarityIndex
 from kpop.training.data import TrainingSong, corpus_song, folder_songs, in_processes, metre_rate
 from kpop.training.loop import Report
 
 FIRST_UNSEEN = 2_000_000  # neither training nor seed clips use song numbers as high
+UNSEEN = range(FIRST_UNSEEN, FIRST_UNSEEN + 24)
 INT16_SCALE = np.float32(32_767)
 
 
@@ -59,54 +59,51 @@ def build(training: list[AnalysedSong], unseen: list[AnalysedSong], data: str) -
         first_bars=np.cumsum([0] + [len(song.bars) for song in training]).astype(np.int32),
         names=tuple(song.name for song in training),
         projection=projection,
-        reference=Reference(np.zeros(0), np.zeros((0, 0))),
+        reference=np.zeros((len(N_WINDOWS), len(QUANTILES)), np.float32),
         data=data,
         bar_samples=STEPS_PER_BAR / float(np.median([song.rate for song in training])) * STEP_SAMPLES,
     )
     highest = [index.compare(projection.project(song.bars, ALL_KEYS))[0] for song in unseen]
-    return replace(index, reference=Reference.of(highest))
+    return replace(index, reference=reference(highest))
 
 
-def corpus_index(
-    checkpoint: Path, cache: Path, n_songs: int | None, n_unseen: int, n_jobs: int, report: Report
-) -> SimilarityIndex:
-    """The index of a model of the composed corpus. n_songs: only those with lower numbers; None: all it was trained on.
+def reference(by_song: list[np.ndarray]) -> np.ndarray:
+    """Quantiles (len(N_WINDOWS), len(QUANTILES)) float32 of the highest similarity of N_WINDOWS consecutive windows.
 
-    cache: the training's folder, whose rendered songs are used; KpopError when the model was trained on other songs.
+    by_song: each unseen song's similarity at each window. For lengths that no song has, all are concatenated.
     """
-    info = load_codec(checkpoint)[1]
+    medley, rows = np.concatenate(by_song), []
+    for length in N_WINDOWS:
+        runs = [song for song in by_song if len(song) >= length] or [np.resize(medley, max(len(medley), length))]
+        highest = [np.lib.stride_tricks.sliding_window_view(run, length).max(1) for run in runs]
+        rows.append(np.quantile(np.concatenate(highest), QUANTILES))
+    return np.array(rows, np.float32)
+
+
+def training_index(checkpoint: Path, cache: Path, folder: Path | None, n_jobs: int, report: Report) -> SimilarityIndex:
+    """The index of the songs in a folder that a model was trained on; with None, of those of the composed corpus.
+
+    cache: the training's folder, whose prepared songs are used. KpopError when the model was trained on other songs.
+    """
+    codec, info = load_codec(checkpoint)
+    held_out = set(info.get("held_out", ()))
+    if folder:
+        songs = folder_songs(folder, cache / "songs", report)
+        training, unseen = ([song for song in songs if (song.name in held_out) == out] for out in (False, True))
+        if len(training) != info.get("n_songs") or len(unseen) != len(held_out):
+            raise KpopError(f"{checkpoint.name} was not trained on the songs in {folder}: give the folder it learnt.")
+        return build(list(map(analyse_song, training)), [analyse_song(song, codec) for song in unseen], info["data"])
     if info.get("data") != CORPUS_DATA:
         raise KpopError(
             f"{checkpoint.name} was trained on {info.get('data', 'something unknown')}, and what is here is "
             f"{CORPUS_DATA}: train it again, or give the FOLDER of its songs."
         )
-    held_out = set(info["held_out"])
-    training = [n for n in range(n_songs or info["n_songs"] + len(held_out)) if song_name(n) not in held_out]
-    unseen = range(FIRST_UNSEEN, FIRST_UNSEEN + n_unseen)
-    rendered = cache / f"corpus-{CORPUS_VERSION}"
-
-    def analyse(numbers: Sequence[int], codec_of: Path | None) -> list[AnalysedSong]:
-        return in_processes(partial(_analyse_number, rendered, codec_of), numbers, n_jobs, report, "analysed")
-
-    return build(analyse(training, None), analyse(unseen, checkpoint), info["data"])
+    numbers = [n for n in range(info["n_songs"] + len(held_out)) if song_name(n) not in held_out]
+    analyse = partial(_analyse_number, cache / f"corpus-{CORPUS_VERSION}")
+    training = in_processes(partial(analyse, None), numbers, n_jobs, report, "analysed")
+    unseen = in_processes(partial(analyse, codec), UNSEEN, n_jobs, report, "analysed")
+    return build(training, unseen, info["data"])
 
 
-def folder_index(checkpoint: Path, cache: Path, folder: Path, report: Report) -> SimilarityIndex:
-    """The index of a model of the user's own songs; those held out of its training are its unseen songs.
-
-    KpopError when the model was not trained on this folder's songs.
-    """
-    codec, info = load_codec(checkpoint)
-    songs = folder_songs(folder, cache / "songs", report)
-    held_out = set(info.get("held_out", ()))
-    training, unseen = ([song for song in songs if (song.name in held_out) == out] for out in (False, True))
-    if len(training) != info.get("n_songs") or len(unseen) != len(held_out):
-        raise KpopError(f"{checkpoint.name} was not trained on the songs in {folder}: give the folder it learnt.")
-    return build(list(map(analyse_song, training)), [analyse_song(song, codec) for song in unseen], info["data"])
-
-
-_load_codec = lru_cache(maxsize=1)(load_codec)  # once per process
-
-
-def _analyse_number(cache: Path, codec_of: Path | None, number: int) -> AnalysedSong:
-    return analyse_song(corpus_song(number, cache), _load_codec(codec_of)[0] if codec_of else None)
+def _analyse_number(cache: Path, codec: Codec | None, number: int) -> AnalysedSong:
+    return analyse_song(corpus_song(number, cache), codec)

@@ -1,5 +1,4 @@
-"""Features of a song's bars: bass, harmony and melody by pitch class, drum patterns; and their projection to vectors
-whose products are similarities."""
+"""Features of a song's bars (bass and melody by pitch class, drums); vectors whose products are similarities."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ _BLOCK_FRAMES = 128
 def bar_edges(metre_positions: np.ndarray) -> np.ndarray:
     """Starts of a song's whole bars, and the end of the last one, in samples (n_bars + 1,) float64.
 
-    metre_positions: (n_steps,) of each step.
+    metre_positions: (n_steps,)
     """
     path = np.unwrap(metre_positions.astype(float), period=N_METRE_POSITIONS)
     rate = np.median(np.diff(path)) if len(path) > 1 else 1.0
@@ -44,19 +43,33 @@ def bar_edges(metre_positions: np.ndarray) -> np.ndarray:
 def analyse_bars(waveform: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Features (n_bars, N_FEATURES) float32 of the bars between edges (n_bars + 1,) in samples of a waveform float32.
 
-    First the N_CHROMA: the slots of bass and melody, each less its mean over pitch classes; then the rhythm: onsets and
-    levels of three bands in each sixteenth.
+    First the N_CHROMA: the slots of bass and melody, each less its mean over pitch classes; then in each sixteenth the
+    sharpest rise of three bands from step to step, and their mean levels.
     """
-    bass = chroma(waveform, _slot_centres(edges, BASS_SLOTS), BASS_WINDOW, BASS_RANGE_HZ)
-    melody = chroma(waveform, _slot_centres(edges, MELODY_SLOTS), MELODY_WINDOW, MELODY_RANGE_HZ)
+
+    def centres(n_slots: int) -> np.ndarray:
+        within = (np.arange(n_slots) + 0.5) / n_slots
+        return np.round(edges[:-1, None] + np.diff(edges)[:, None] * within).astype(int).reshape(-1)
+
+    bass = chroma(waveform, centres(BASS_SLOTS), BASS_WINDOW, BASS_RANGE_HZ)
+    melody = chroma(waveform, centres(MELODY_SLOTS), MELODY_WINDOW, MELODY_RANGE_HZ)
     slots = [(each - each.mean(1, keepdims=True)).reshape(len(edges) - 1, -1) for each in (bass, melody)]
-    return np.concatenate([*slots, _rhythm(waveform, edges)], 1)
+    level = _band_levels(waveform)
+    rise = np.maximum(np.diff(level, axis=0, prepend=level[:1]), 0)
+    steps = np.minimum(centres(STEPS_PER_BAR) // STEP_SAMPLES, len(level) - 1)
+    shape = -1, SIXTEENTHS_PER_BAR, STEPS_PER_BAR // SIXTEENTHS_PER_BAR, len(DRUM_BANDS_HZ)
+    rhythm = np.stack([rise[steps].reshape(shape).max(2), level[steps].reshape(shape).mean(2)], 2)
+    return np.concatenate([*slots, rhythm.reshape(-1, N_RHYTHM)], 1)
 
 
-def _slot_centres(edges: np.ndarray, n_slots: int) -> np.ndarray:
-    """Middle of each of the n_slots of each bar, in samples (n_bars * n_slots,)."""
-    within = (np.arange(n_slots) + 0.5) / n_slots
-    return np.round(edges[:-1, None] + np.diff(edges)[:, None] * within).astype(int).reshape(-1)
+def _band_levels(waveform: np.ndarray) -> np.ndarray:
+    """Log levels (n_steps, len(DRUM_BANDS_HZ)) float32."""
+    n_steps = max(len(waveform) // STEP_SAMPLES, 1)
+    frames = np.resize(np.pad(waveform, (0, STEP_SAMPLES)), n_steps * STEP_SAMPLES).reshape(n_steps, STEP_SAMPLES)
+    power = np.abs(scipy.fft.rfft(frames, axis=1) * (2 / STEP_SAMPLES)) ** 2
+    bins_hz = np.arange(power.shape[1]) * SAMPLE_RATE_HZ / STEP_SAMPLES
+    in_band = np.array([(low <= bins_hz) & (bins_hz < high) for low, high in DRUM_BANDS_HZ])
+    return np.log1p(BAND_GAIN * np.sqrt(power @ in_band.T.astype(np.float32))).astype(np.float32)
 
 
 def chroma(
@@ -89,26 +102,12 @@ def chroma(
     return profiles
 
 
-def _rhythm(waveform: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """(n_bars, N_RHYTHM): in each sixteenth the sharpest rise of each band from step to step, and its mean level."""
-    n_steps = max(len(waveform) // STEP_SAMPLES, 1)
-    frames = np.resize(np.pad(waveform, (0, STEP_SAMPLES)), n_steps * STEP_SAMPLES).reshape(n_steps, STEP_SAMPLES)
-    power = np.abs(scipy.fft.rfft(frames, axis=1) * (2 / STEP_SAMPLES)) ** 2
-    bins_hz = np.arange(power.shape[1]) * SAMPLE_RATE_HZ / STEP_SAMPLES
-    in_band = np.array([(low <= bins_hz) & (bins_hz < high) for low, high in DRUM_BANDS_HZ])
-    level = np.log1p(BAND_GAIN * np.sqrt(power @ in_band.T.astype(np.float32))).astype(np.float32)
-    rise = np.maximum(np.diff(level, axis=0, prepend=level[:1]), 0)
-    steps = np.minimum(_slot_centres(edges, STEPS_PER_BAR) // STEP_SAMPLES, len(level) - 1)
-    shape = -1, SIXTEENTHS_PER_BAR, STEPS_PER_BAR // SIXTEENTHS_PER_BAR, len(DRUM_BANDS_HZ)
-    return np.stack([rise[steps].reshape(shape).max(2), level[steps].reshape(shape).mean(2)], 2).reshape(-1, N_RHYTHM)
-
-
 @dataclass(frozen=True)
 class Projection:
     """Whitened principal components of bars in all twelve keys: what most songs share counts less. All float32."""
 
     rhythm_mean: np.ndarray  # (N_RHYTHM,)
-    norms: np.ndarray  # (3,), usual norms of a bar's bass, melody and rhythm
+    lengths: np.ndarray  # (3,), usual norms of a bar's bass, melody and rhythm
     mean: np.ndarray  # (N_FEATURES,)
     matrix: np.ndarray  # (N_FEATURES, N_DIMENSIONS)
 
@@ -120,13 +119,13 @@ class Projection:
         bass, melody, rhythm = np.split(bars, PART_ENDS, axis=1)
         rhythm_mean = rhythm.mean(0)
         parts = bass, melody, rhythm - rhythm_mean
-        norms = np.array([np.sqrt(np.square(part).sum() / len(bars)) for part in parts], np.float32)
-        identity = cls(rhythm_mean, norms, np.zeros(N_FEATURES, np.float32), np.eye(N_FEATURES, dtype=np.float32))
+        lengths = np.array([np.sqrt(np.square(part).sum() / len(bars)) for part in parts], np.float32)
+        identity = cls(rhythm_mean, lengths, np.zeros(N_FEATURES, np.float32), np.eye(N_FEATURES, dtype=np.float32))
         features = identity.project(bars, range(N_PITCH_CLASSES)).reshape(-1, N_FEATURES)
         variances, components = np.linalg.eigh(np.cov(features.T))
         variances, components = variances[::-1][:N_DIMENSIONS], components[:, ::-1][:, :N_DIMENSIONS]
         matrix = components * (variances + SHRINKAGE * variances[0]) ** -WHITENING
-        return cls(rhythm_mean, norms, features.mean(0).astype(np.float32), matrix.astype(np.float32))
+        return cls(rhythm_mean, lengths, features.mean(0).astype(np.float32), matrix.astype(np.float32))
 
     def project(self, bars: np.ndarray, semitones: range = range(1)) -> np.ndarray:
         """Unit vectors (n_bars, len(semitones), n_dimensions) float32 of the bars, transposed up by each of semitones.
@@ -137,12 +136,13 @@ class Projection:
         rhythm = bars[:, N_CHROMA:]
         transposed = [np.roll(slots, shift, 2).reshape(len(bars), N_CHROMA) for shift in semitones]
         shifts = np.stack([np.concatenate([chroma, rhythm - self.rhythm_mean], 1) for chroma in transposed], 1)
-        features = []
-        for part, norm, weight in zip(np.split(shifts, PART_ENDS, axis=2), self.norms, PART_WEIGHTS, strict=True):
-            norms = np.linalg.norm(part, axis=2, keepdims=True)
-            features.append(weight * (part / np.sqrt(norms**2 + (SOFT_FLOOR * norm) ** 2)))
+        parts = np.split(shifts, PART_ENDS, axis=2)
+        softened = [
+            weight * (part / np.sqrt(np.linalg.norm(part, axis=2, keepdims=True) ** 2 + (SOFT_FLOOR * length) ** 2))
+            for part, length, weight in zip(parts, self.lengths, PART_WEIGHTS, strict=True)
+        ]
         is_silent = rhythm.max(1, initial=0.0) <= 1e-3
-        vectors = unit((np.concatenate(features, 2) - self.mean) @ self.matrix)
+        vectors = unit((np.concatenate(softened, 2) - self.mean) @ self.matrix)
         return np.where(is_silent[:, None, None], np.float32(0), vectors)
 
 

@@ -1,8 +1,9 @@
-"""The index of a model's training music, the search for the two bars of it that are most similar to a song's, and the
-similarities of unseen songs to judge them by."""
+"""The index of a model's training music, and the search for the two bars of it that are most similar to a song's."""
 
 import json
-from dataclasses import dataclass, replace
+import threading
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,44 +18,20 @@ from kpop.corpus.compose import CORPUS_DATA, compose
 from kpop.corpus.mix import render
 from kpop.errors import KpopError
 from kpop.model_info import index_path
+from kpop.runtime import malloc_trim
 from kpop.settings import GRID_BEAT, GeneratedSong
 from kpop.similarity.features import Projection, analyse_bars, unit
 
 FORMAT = "twice4life-nearness-1"
-QUANTILES = np.linspace(0, 1, 41)
-N_WINDOWS = (1, 2, 4, 8, 16, 32, 64, 128, 160)  # the last: songs of five minutes
 ALL_KEYS = range(-5, 7)  # semitones
 WINDOW_BARS = 2
+N_WINDOWS = (1, 2, 4, 8, 16, 32, 64, 128, 160)  # the more are compared, the higher the highest; up to five minutes
+QUANTILES = np.linspace(0, 1, 41)
 SHARES = {"low": 0.05, "usual": 0.5, "high": 0.95}  # of unseen songs, that are less similar
 N_ITERATIONS = 8  # of Griffin-Lim, as for the song itself
 FADE_S = 0.01
 _BLOCK_BARS, _BLOCK_WINDOWS = 2048, 8  # compared at a time: the products stay in the processor's cache
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Highest similarities of unseen songs, by the number of windows compared: the more, the higher the highest."""
-
-    n_windows: np.ndarray  # (n_lengths,)
-    similarities: np.ndarray  # (n_lengths, len(QUANTILES)) float32
-
-    @classmethod
-    def of(cls, by_song: list[np.ndarray]) -> "Reference":
-        """From each unseen song's highest similarity at each window. Lengths that no song has are taken from all songs
-        concatenated."""
-        medley = np.concatenate(by_song)
-        rows = []
-        for length in N_WINDOWS:
-            runs = [song for song in by_song if len(song) >= length] or [np.resize(medley, max(len(medley), length))]
-            highest = [np.lib.stride_tricks.sliding_window_view(run, length).max(1) for run in runs]
-            rows.append(np.quantile(np.concatenate(highest), QUANTILES))
-        return cls(np.array(N_WINDOWS, np.int32), np.array(rows, np.float32))
-
-    def quantile(self, share: float, n_windows: int) -> float:
-        """The similarity that a share 0..1 of unseen songs stay below, n_windows of each compared; interpolated."""
-        log_n = np.log(max(n_windows, 1))
-        quantiles = [np.interp(log_n, np.log(self.n_windows), column) for column in self.similarities.T]
-        return float(np.interp(share, QUANTILES, np.maximum.accumulate(quantiles)))
+_one_rendering = threading.Lock()  # at a time, since each takes 300 MB
 
 
 @dataclass(frozen=True)
@@ -77,7 +54,7 @@ class SimilarityIndex:
     first_bars: np.ndarray  # (n_songs + 1,) int32, the first bar of each song, and the number of bars
     names: tuple[str, ...]  # of the songs
     projection: Projection
-    reference: Reference
+    reference: np.ndarray  # (len(N_WINDOWS), len(QUANTILES)) float32, the highest similarities of unseen songs
     data: str  # what the songs are, as in the checkpoint's info
     bar_samples: float  # length of a bar
 
@@ -89,31 +66,22 @@ class SimilarityIndex:
         try:
             if metadata["format"] != FORMAT:
                 raise ValueError(f"unknown format {metadata['format']}")
-            facts = json.loads(metadata["info"])
-            matrix = arrays["matrix"].astype(np.float32)
-            return cls(
-                *(arrays[name] for name in ("vectors", "starts", "first_bars")),
-                names=tuple(facts["songs"]),
-                projection=Projection(arrays["rhythm_mean"], arrays["lengths"], arrays["mean"], matrix),
-                reference=Reference(arrays["reference_windows"], arrays["reference_similarities"]),
-                data=facts["data"],
-                bar_samples=facts["bar_samples"],
-            )
+            facts, bars = json.loads(metadata["info"]), (arrays[name] for name in ("vectors", "starts", "first_bars"))
+            projection = Projection(*(arrays[each.name].astype(np.float32) for each in fields(Projection)))
+            reference = arrays["reference_similarities"]
+            return cls(*bars, tuple(facts["songs"]), projection, reference, facts["data"], facts["bar_samples"])
         except (KeyError, TypeError, ValueError) as error:
             raise KpopError(f"{path.name} is no index of training music: build it with `kpop index`.") from error
 
     def save(self, path: Path) -> None:
         """Write a safetensors file, atomically."""
-        arrays = {
+        arrays = vars(self.projection) | {
+            "matrix": self.projection.matrix.astype(np.float16),
             "vectors": self.vectors,
             "starts": self.starts,
             "first_bars": self.first_bars,
-            "rhythm_mean": self.projection.rhythm_mean,
-            "lengths": self.projection.norms,
-            "mean": self.projection.mean,
-            "matrix": self.projection.matrix.astype(np.float16),
-            "reference_windows": self.reference.n_windows,
-            "reference_similarities": self.reference.similarities,
+            "reference_windows": np.array(N_WINDOWS, np.int32),
+            "reference_similarities": self.reference,
         }
         facts = {"data": self.data, "bar_samples": self.bar_samples, "songs": self.names}
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
@@ -122,8 +90,7 @@ class SimilarityIndex:
     def search(self, waveform: np.ndarray, first_sample: int = 0) -> Match | None:
         """The match of a waveform (n_samples,) float32 from first_sample on, where a bar begins.
 
-        None when fewer than two bars follow, or all are silent. Every two bars are compared with every two consecutive
-        bars of the training songs, in all twelve keys.
+        None when fewer than two bars follow, or all are silent.
         """
         n_bars = int((len(waveform) - first_sample) // self.bar_samples)
         if n_bars < WINDOW_BARS:
@@ -131,21 +98,19 @@ class SimilarityIndex:
         edges = first_sample + np.arange(n_bars + 1) * self.bar_samples
         similarities, bars = self.compare(self.projection.project(analyse_bars(waveform, edges), ALL_KEYS))
         window = int(similarities.argmax())
-        similarity, bar = float(min(similarities[window], 1.0)), int(bars[window])
-        if similarity <= 0:
+        if similarities[window] <= 0:
             return None
         return Match(
-            similarity,
+            similarity=float(min(similarities[window], 1.0)),
             start_s=float(edges[window]) / SAMPLE_RATE_HZ,
-            song=self.names[int(np.searchsorted(self.first_bars, bar, side="right")) - 1],
-            song_start_s=float(self.starts[bar]) * STEP_SAMPLES / SAMPLE_RATE_HZ,
+            song=self.names[int(np.searchsorted(self.first_bars, bars[window], side="right")) - 1],
+            song_start_s=float(self.starts[bars[window]]) * STEP_SAMPLES / SAMPLE_RATE_HZ,
             n_windows=len(similarities),
         )
 
     def compare(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For each two consecutive bars of a song, the highest similarity in the index in any key, and its bar.
-
-        vectors: (n_bars, n_keys, N_DIMENSIONS) of length 1; returns two arrays (n_bars - 1,).
+        """For each two consecutive bars of a song, the highest similarity to any two of a training song in any key, and
+        the first of these two. vectors: (n_bars, n_keys, N_DIMENSIONS) of length 1; returns two arrays (n_bars - 1,).
         """
         n_windows = max(len(vectors) - 1, 0)
         best, bars = np.zeros(n_windows, np.float32), np.zeros(n_windows, int)
@@ -163,6 +128,11 @@ class SimilarityIndex:
                 bars[better] = start + windows[better - first].argmax(1)
         return best, bars
 
+    def quantile(self, share: float, n_windows: int) -> float:
+        """The similarity that a share 0..1 of unseen songs stay below, n_windows of each compared; interpolated."""
+        quantiles = [np.interp(np.log(max(n_windows, 1)), np.log(N_WINDOWS), column) for column in self.reference.T]
+        return float(np.interp(share, QUANTILES, np.maximum.accumulate(quantiles)))
+
 
 @dataclass(frozen=True)
 class SimilarityResult(Match):
@@ -172,19 +142,27 @@ class SimilarityResult(Match):
     usual: float  # their median
     high: float  # their 95 % quantile
     here: bytes  # WAV file of the two bars
-    there: bytes | None  # WAV file of the training song's; None if that is not of the composed corpus
+    number: int | None  # of the training song in the composed corpus; None if it is not from there
 
     @property
     def is_new(self) -> bool:
         """Whether a song that the model was not trained on might be as similar."""
         return self.similarity <= self.high
 
+    @cached_property
+    def there(self) -> bytes:
+        """WAV file of the two bars of training song `number`; rendering all of it takes seconds, at first use."""
+        with _one_rendering:
+            waveform = render(compose(self.number))
+            malloc_trim()
+        start = min(round(self.song_start_s * SAMPLE_RATE_HZ), len(waveform) - WINDOW_BARS * BAR_SAMPLES)
+        return _faded_wav(waveform[start : start + WINDOW_BARS * BAR_SAMPLES])
+
 
 def closest_moment(song: GeneratedSong, data: str) -> SimilarityResult | None:
     """The most similar moment to what follows the song's seed. data: the songs that its model was trained on.
 
-    A song at another tempo is compared at the training music's. None if there is no index of those songs beside the
-    model, the song is too short, or it has another number of beats per bar.
+    None if there is no index of those songs, the song is too short, or it has another number of beats per bar.
     """
     try:
         index = SimilarityIndex.load(index_path(song.settings.model))
@@ -193,45 +171,26 @@ def closest_moment(song: GeneratedSong, data: str) -> SimilarityResult | None:
     if index.data != data or song.beat.beats_per_bar != GRID_BEAT.beats_per_bar:
         return None
     bar_s = song.beat.beat_s * song.beat.beats_per_bar
+    first_bar = max(np.ceil((song.seed_end_s - song.beat.first_downbeat_s) / bar_s - 1e-6), 0)  # wholly generated
+    first_sample = round((song.beat.first_downbeat_s + first_bar * bar_s) * SAMPLE_RATE_HZ)
     hop = round(HOP_LENGTH * bar_s * SAMPLE_RATE_HZ / index.bar_samples)
-    stretch = hop / HOP_LENGTH
-    match = index.search(at_tempo(song.waveform, hop), round(first_bar_after_seed(song) / stretch))
+    waveform, stretch = song.waveform, hop / HOP_LENGTH
+    if hop != HOP_LENGTH:  # stretch it to the training music's tempo
+        magnitude = np.abs(stft_at(waveform, np.arange(0, len(waveform), hop)))
+        waveform = reconstruct(magnitude, (len(magnitude) - 1) * HOP_LENGTH, n_iterations=N_ITERATIONS)
+    match = index.search(waveform, round(first_sample / stretch))
     if match is None:
         return None
-    number, start_s = match.song.removeprefix("song-"), match.start_s * stretch
-    title = f"song {int(number)}" if number != match.song and number.isdecimal() else match.song
-    start, length = (round(each_s * SAMPLE_RATE_HZ) for each_s in (start_s, WINDOW_BARS * bar_s))
-    return SimilarityResult(
-        **vars(replace(match, start_s=start_s, song=title)),
-        **{name: index.reference.quantile(share, match.n_windows) for name, share in SHARES.items()},
-        here=wav_bytes(faded(song.waveform[start : start + length])),
-        there=wav_bytes(training_excerpt(int(number), match.song_start_s)) if data == CORPUS_DATA else None,
-    )
+    number = int(match.song.removeprefix("song-")) if data == CORPUS_DATA else None
+    title = match.song if number is None else f"song {number}"
+    match = replace(match, song=title, start_s=match.start_s * stretch)
+    start, length = (round(each_s * SAMPLE_RATE_HZ) for each_s in (match.start_s, WINDOW_BARS * bar_s))
+    here = _faded_wav(song.waveform[start : start + length])
+    quantiles = {name: index.quantile(share, match.n_windows) for name, share in SHARES.items()}
+    return SimilarityResult(**vars(match), **quantiles, here=here, number=number)
 
 
-def at_tempo(waveform: np.ndarray, hop: int) -> np.ndarray:
-    """A waveform (n_samples,) float32 time-stretched from hop samples per frame to HOP_LENGTH, at the same pitch."""
-    if hop == HOP_LENGTH:
-        return waveform
-    magnitude = np.abs(stft_at(waveform, np.arange(0, len(waveform), hop)))
-    return reconstruct(magnitude, (len(magnitude) - 1) * HOP_LENGTH, n_iterations=N_ITERATIONS)
-
-
-def first_bar_after_seed(song: GeneratedSong) -> int:
-    """The sample at which the first wholly generated bar begins."""
-    bar_s = song.beat.beat_s * song.beat.beats_per_bar
-    bars_before = np.ceil((song.seed_end_s - song.beat.first_downbeat_s) / bar_s - 1e-6)
-    return round((song.beat.first_downbeat_s + max(bars_before, 0) * bar_s) * SAMPLE_RATE_HZ)
-
-
-def training_excerpt(number: int, start_s: float) -> np.ndarray:
-    """Waveform float32 of two bars of a song of the composed corpus from start_s on, with short fades."""
-    waveform = render(compose(number))
-    start = min(round(start_s * SAMPLE_RATE_HZ), len(waveform) - WINDOW_BARS * BAR_SAMPLES)
-    return faded(waveform[start : start + WINDOW_BARS * BAR_SAMPLES])
-
-
-def faded(waveform: np.ndarray) -> np.ndarray:
-    """A copy with short linear fades."""
+def _faded_wav(waveform: np.ndarray) -> bytes:
+    """With short linear fades."""
     from_end = np.minimum(np.arange(len(waveform)), np.arange(len(waveform))[::-1])
-    return waveform * np.minimum(from_end / (FADE_S * SAMPLE_RATE_HZ), 1).astype(np.float32)
+    return wav_bytes(waveform * np.minimum(from_end / (FADE_S * SAMPLE_RATE_HZ), 1).astype(np.float32))

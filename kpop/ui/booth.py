@@ -19,7 +19,7 @@ from kpop.generation.clips import built_in_clips
 from kpop.generation.titles import song_title
 from kpop.settings import Settings
 from kpop.ui.assets import STATIC_DIR, cover_style, cover_uri, style
-from kpop.ui.feedback import ID_BITS, TIMEOUT_S, SongVote, random_generator, sample_settings
+from kpop.ui.feedback import ID_BITS, SongVote, sample_settings
 from kpop.ui.player import LETTERS, REDRAW_S, player_data, show_figure, show_player
 from kpop.ui.session_state import SessionState
 from kpop.ui.sharing import settings_from_query
@@ -51,7 +51,7 @@ def wins() -> list[Vote]:
     """The winners' votes of all duels: read from the store once, then added to in memory."""
     votes = []
     with suppress(KpopError):
-        votes = store.votes() if (store := open_store(TIMEOUT_S)) else []
+        votes = store.votes() if (store := open_store()) else []
     return [vote for vote in votes if vote.kind == KEPT and vote.settings.temperature in (TAME, WILD)]
 
 
@@ -63,7 +63,7 @@ def score() -> tuple[int, int]:
 
 def count_duel(winner: Settings, loser: Settings) -> None:
     """Add a duel to the score, and if possible to the store: the winner as kept, the loser as made."""
-    wins().append(vote_now(KEPT, winner, False, song_title(winner)))
+    wins().append(vote_now(KEPT, winner))
     for song in (winner, loser):
         SongVote(song, secrets.randbits(ID_BITS), kept=song is winner).store()
 
@@ -141,8 +141,8 @@ def is_booth() -> bool:
 def booth() -> None:
     """Draw the whole page."""
     if "booth" not in st.session_state:
-        song_s = settings_from_query(st.query_params, Settings(length_s=SONG_S)).length_s
-        st.session_state.booth = Booth(song_s, random_generator())
+        requested = settings_from_query(st.query_params, Settings(length_s=SONG_S))
+        st.session_state.booth = Booth(requested.length_s, random.SystemRandom())
     state, idle_s = st.session_state.booth, IDLE_S
     with suppress(KeyError, ValueError):
         idle_s = min(max(int(st.query_params["idle"]), IDLE_RANGE_S[0]), IDLE_RANGE_S[1])

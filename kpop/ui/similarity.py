@@ -31,15 +31,25 @@ def show_similarity(comparing: "BackgroundTask[SimilarityResult | None]", contai
         f"Closest moment in training: {result.song} at {clock(result.song_start_s)}, {result.similarity:.0%} alike – "
         f"an unheard song of this length reaches {result.usual:.0%}"
     )
-    with container.expander("Hear both moments", icon=":material/compare_arrows:"):
-        here, there = st.columns(2)
-        here.caption(f"Here, at {clock(result.start_s)} of your song")
-        here.audio(result.here)
-        if result.there:
-            there.caption(f"There, at {clock(result.song_start_s)} of {result.song}")
-            there.audio(result.there)
-        else:
-            there.caption("The training song itself is not here.")
+    with container:
+        hear_both(result)
+
+
+@st.fragment
+def hear_both(result: "SimilarityResult") -> None:
+    """An expander with both moments; the training song's is rendered only while it is open."""
+    moments = st.expander("Hear both moments", icon=":material/compare_arrows:", key="moments", on_change="rerun")
+    if not moments.open:
+        return
+    here, there = moments.columns(2)
+    here.caption(f"Here, at {clock(result.start_s)} of your song")
+    here.audio(result.here)
+    if result.number is None:
+        there.caption("The training song itself is not here.")
+        return
+    there.caption(f"There, at {clock(result.song_start_s)} of {result.song}")
+    with there, st.spinner("Rendering the training song…"):
+        st.audio(result.there)
 
 
 def meter(result: "SimilarityResult") -> str:
