@@ -13,7 +13,7 @@ from kpop.evaluation.report import BARS, COLUMNS, GENERATED, NOISE, REFERENCE, S
 
 MAJOR, MINOR = (0, 4, 7), (0, 3, 7)
 IV_V_III_VI = ((5, MAJOR), (7, MAJOR), (4, MINOR), (9, MINOR))
-TIME_S = np.arange(2 * BAR_SAMPLES) / SAMPLE_RATE_HZ
+TIME_S = np.arange(BAR_SAMPLES) / SAMPLE_RATE_HZ
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -31,7 +31,7 @@ def chord(root: int, steps: tuple[int, ...]) -> np.ndarray:
     """A bar of a triad over its root."""
     pitches = [36 + root] + [60 + (root + step) % 12 for step in steps]
     hz = [440 * 2 ** ((pitch - 69) / 12) * k for pitch in pitches for k in (1, 2)]
-    return (0.1 * sum(np.sin(2 * np.pi * each * TIME_S[:BAR_SAMPLES]) for each in hz)).astype(np.float32)
+    return (0.1 * sum(np.sin(2 * np.pi * each * TIME_S) for each in hz)).astype(np.float32)
 
 
 def band(chords, n_bars: int, number: int = 0) -> np.ndarray:

@@ -79,13 +79,12 @@ def song_chroma(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n_sixteenths = len(waveform) // SIXTEENTH_SAMPLES
     centres = np.arange(n_sixteenths) * SIXTEENTH_SAMPLES + SIXTEENTH_SAMPLES // 2
     whole = waveform[: n_sixteenths * SIXTEENTH_SAMPLES]
+
+    def peaks(magnitude: np.ndarray) -> np.ndarray:  # drums and consonants fill the 31 bins around evenly
+        return np.sqrt(np.maximum(magnitude - 1.5 * uniform_filter1d(magnitude, 31, axis=1), 0))
+
     ranges = CHORD_RANGE_HZ, BASS_RANGE_HZ
-    return tuple(chroma(whole, centres, CHROMA_FFT, each, _peaks, lambda off: 1 - 2 * np.abs(off)) for each in ranges)
-
-
-def _peaks(magnitude: np.ndarray) -> np.ndarray:
-    """What stands out of 31 bins around: drums and consonants fill these evenly."""
-    return np.sqrt(np.maximum(magnitude - 1.5 * uniform_filter1d(magnitude, 31, axis=1), 0))
+    return tuple(chroma(whole, centres, CHROMA_FFT, each, peaks, lambda off: 1 - 2 * np.abs(off)) for each in ranges)
 
 
 def _standardised(values: np.ndarray) -> np.ndarray:

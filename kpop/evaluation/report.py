@@ -64,7 +64,15 @@ def evaluate(pipeline: Pipeline, n_songs: int, seconds: float, index: Path, repo
     by line, and return them for JSON. pipeline: with its float32 LSTM; index: file of the similarity index, if any."""
     songs = unseen_songs(n_songs)
     sequences = [encode_song(song, pipeline.codec, CPU) for song in songs]
-    table = measure(pipeline, songs, sequences, seconds, index, report)
+    table, rows = Table(), row_waveforms(pipeline, songs, sequences, seconds, report)
+    report("Analysing all rows")
+    table.add_features({row: [measures.analyse_song(song) for song in each] for row, each in rows.items()})
+    pairs = zip(map(stft, rows[REFERENCE]), rows[COPIES], strict=True)
+    convergence = [fidelity.spectral_convergence_db(np.abs(spectrum), copy) for spectrum, copy in pairs]
+    table.add("spectral_convergence_db", {COPIES: np.array(convergence)})
+    table.add_similarity(rows, index)
+    report("Counting bits")
+    table.add("bits_per_step", bits_of_rows(pipeline, sequences[:N_BITS_SONGS], seconds))
     targets = check_targets(table)
     verdicts = ("met" if target["met"] else "missed" for target in targets)
     judged = map("{0[name]}: {0[found]} (wanted {0[wanted]}): {1}".format, targets, verdicts)
@@ -76,22 +84,6 @@ def evaluate(pipeline: Pipeline, n_songs: int, seconds: float, index: Path, repo
         for name, value in values.items():
             report(f"  {name.replace('_', ' '):<34} {value:8.2f}")
     return table.as_json() | {"targets": targets, "figures": figures}
-
-
-def measure(
-    pipeline: Pipeline, songs: Songs, sequences: Sequences, seconds: float, index: Path, report: Report
-) -> "Table":
-    """The table of the pipeline's songs beside unseen songs, whose tokens are the sequences, and controls."""
-    table, rows = Table(), row_waveforms(pipeline, songs, sequences, seconds, report)
-    report("Analysing all rows")
-    table.add_features({row: [measures.analyse_song(song) for song in each] for row, each in rows.items()})
-    pairs = zip(map(stft, rows[REFERENCE]), rows[COPIES], strict=True)
-    convergence = [fidelity.spectral_convergence_db(np.abs(spectrum), copy) for spectrum, copy in pairs]
-    table.add("spectral_convergence_db", {COPIES: np.array(convergence)})
-    table.add_similarity(rows, index)
-    report("Counting bits")
-    table.add("bits_per_step", bits_of_rows(pipeline, sequences[:N_BITS_SONGS], seconds))
-    return table
 
 
 def per_song(rows: dict[str, Iterable], value: Callable[..., float]) -> Values:
