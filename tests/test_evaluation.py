@@ -8,12 +8,12 @@ import pytest
 
 from kpop.cli import main
 from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ, STEPS_PER_BAR
-from kpop.evaluation import fidelity, measures, report
+from kpop.evaluation import measures, report
 from kpop.evaluation.report import BARS, COLUMNS, GENERATED, NOISE, REFERENCE, SIXTEENTHS, Table, cell, cell_of_draws
 
 MAJOR, MINOR = (0, 4, 7), (0, 3, 7)
 IV_V_III_VI = ((5, MAJOR), (7, MAJOR), (4, MINOR), (9, MINOR))
-TIME_S = np.arange(2 * BAR_SAMPLES) / SAMPLE_RATE_HZ
+TIME_S = np.arange(BAR_SAMPLES) / SAMPLE_RATE_HZ
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -31,7 +31,7 @@ def chord(root: int, steps: tuple[int, ...]) -> np.ndarray:
     """A bar of a triad over its root."""
     pitches = [36 + root] + [60 + (root + step) % 12 for step in steps]
     hz = [440 * 2 ** ((pitch - 69) / 12) * k for pitch in pitches for k in (1, 2)]
-    return (0.1 * sum(np.sin(2 * np.pi * each * TIME_S[:BAR_SAMPLES]) for each in hz)).astype(np.float32)
+    return (0.1 * sum(np.sin(2 * np.pi * each * TIME_S) for each in hz)).astype(np.float32)
 
 
 def band(chords, n_bars: int, number: int = 0) -> np.ndarray:
@@ -39,10 +39,6 @@ def band(chords, n_bars: int, number: int = 0) -> np.ndarray:
     bars = [chord((chords[bar % len(chords)][0] + number) % 12, chords[bar % len(chords)][1]) for bar in range(n_bars)]
     waveform = np.concatenate(bars) * rng(number).uniform(0.7, 1.3)
     return (waveform + clicks(125, n_bars * BAR_SAMPLES / SAMPLE_RATE_HZ)).astype(np.float32)
-
-
-def tones(*hz: float) -> np.ndarray:
-    return sum(0.1 * np.sin(2 * np.pi * each * TIME_S) for each in hz).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -159,13 +155,6 @@ def test_a_cell_is_0_at_the_reference_and_1_at_the_control_and_more_certain_with
     assert many.high - many.low < 0.4 * (few.high - few.low)
 
 
-def test_a_fade_drifts_and_a_loop_does_not():
-    steady = band(IV_V_III_VI, 32)
-    fading = steady * np.linspace(1, 0.05, len(steady), dtype=np.float32)
-    assert measures.stability(steady).drifts["level_drift_lu"] < 0.3
-    assert measures.stability(fading).drifts["level_drift_lu"] > 2
-
-
 def triads(number: int, n_bars: int = 24) -> np.ndarray:
     """A random major triad per bar, with a little noise."""
     bars = [chord(root, MAJOR) for root in rng(number).integers(12, size=n_bars)]
@@ -207,25 +196,6 @@ def test_controls_have_the_statistics_of_their_names():
     assert (np.diff(drawn[:, 1]) % 5 == 1).mean() < 0.3
 
 
-def test_partials_are_found_and_their_shift_is_measured():
-    hz = np.array([220.0, 554.4, 1_760.0])
-    assert fidelity.partials_hz(tones(*hz)) == pytest.approx(hz, abs=0.05)
-    assert fidelity.cents_off(tones(*hz), tones(*(hz * 2 ** (8 / 1_200))), hz) == pytest.approx([8, 8, 8], abs=0.3)
-    assert fidelity.cents_off(tones(*hz), 0.5 * tones(*hz), hz) == pytest.approx([0, 0, 0], abs=0.01)
-    low, high = (440 * 2 ** (cents / 1_200) for cents in (-6, 6))
-    other_phases = (0.1 * np.sin(2 * np.pi * low * TIME_S + 1) + 0.1 * np.cos(2 * np.pi * high * TIME_S)).astype("f4")
-    assert abs(fidelity.cents_off(tones(low, high), other_phases, np.array([440.0]))[0]) < 1, "one detuned pitch"
-    held = fidelity.partials_hz(fidelity.held_chord("velvet", (48, 60, 64, 67)))
-    assert all(np.abs(1_200 * np.log2(held / (440 * 2 ** ((midi - 69) / 12)))).min() < 15 for midi in (60, 64, 67))
-
-
-def test_a_wavering_copy_warbles_and_a_quieter_one_does_not():
-    steady, hz = tones(440.0), np.array([440.0])
-    wavering = steady * (1 + 0.5 * np.sin(2 * np.pi * 8 * TIME_S)).astype(np.float32)
-    assert fidelity.warble_db(steady, 0.5 * steady, hz) < 0.05
-    assert fidelity.warble_db(steady, wavering, hz) > 2
-
-
 def test_songs_like_the_reference_are_near_0_in_the_table(table):
     for name in ("pulse_clarity", "key_clarity", "progression_bars", "band_balance_db", "frechet_distance"):
         assert abs(table.cells[GENERATED][name].normalised) < 0.3, name
@@ -260,7 +230,6 @@ def test_the_command_measures_a_tiny_model_from_end_to_end(tiny_model, tmp_path,
     for module, name, fewer in (
         (report, "N_FIGURE_SONGS", 1),
         (report, "N_BITS_SONGS", 1),
-        (fidelity, "CHORDS", fidelity.CHORDS[:1]),
         (measures, "N_DRAWS", 4),
     ):
         monkeypatch.setattr(module, name, fewer)

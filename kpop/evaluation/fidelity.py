@@ -1,4 +1,4 @@
-"""Fidelity of copies: spectra, peaks, the tuning of held notes; figures of an inversion and of a codec.
+"""Fidelity of copies: spectra and peaks; figures of an inversion and of a codec.
 
 Waveforms are (n_samples,) float32 at 16 kHz.
 """
@@ -8,29 +8,17 @@ import time
 
 import numpy as np
 import torch
-from scipy.signal import find_peaks
 
-from kpop.audio.loudness import normalise
 from kpop.audio.phase import reconstruct
 from kpop.audio.stft import BIN_WIDTH_HZ, WINDOW, from_log_magnitude, log_mel_db, log_mel_spectrogram, stft
 from kpop.codec.model import Codec
-from kpop.constants import BAR_SAMPLES, HOP_LENGTH, N_BINS, N_FFT, SAMPLE_RATE_HZ, SIXTEENTHS_PER_BAR
-from kpop.corpus.mix import stem
-from kpop.corpus.score import PALETTES, Note
+from kpop.constants import HOP_LENGTH, N_BINS, N_FFT
 from kpop.generation.pipeline import analyse, codec_copy, decode, encode
 from kpop.similarity.build import INT16_SCALE
 from kpop.training.codec import perplexity_shares
 from kpop.training.data import Songs
 
 BINS_HZ = np.arange(N_BINS) * BIN_WIDTH_HZ
-PARTIALS_HZ = 100.0, 3_000.0
-N_PARTIALS = 12
-CHORDS = ((48, 60, 64, 67), (45, 57, 60, 64), (41, 57, 60, 65), (43, 59, 62, 67))  # MIDI: bass, then pad
-PARTIAL_DISTANCE_HZ = 20.0
-PARTIAL_FLOOR = 10 ** (-45 / 20)  # of the strongest partial
-PARTIAL_CENTS = 45.0  # a partial's power lies this close to its peak
-LONG_FFT = 1 << 18
-STEADY = slice(BAR_SAMPLES // 2, -(BAR_SAMPLES // 4))  # without attack and end
 
 
 def spectral_convergence_db(reference_magnitude: np.ndarray, waveform: np.ndarray) -> float:
@@ -107,49 +95,6 @@ def _ratio_db(numerator: float, denominator: float) -> float:
     return 20 * math.log10(numerator / denominator) if denominator > 0 else math.inf
 
 
-def held_chord(palette: str, chord: tuple[int, ...]) -> np.ndarray:
-    """A bass note and a pad of a palette's instruments, MIDI notes, held for two bars, at -14 LUFS."""
-    notes = tuple(Note(0, 2 * SIXTEENTHS_PER_BAR, midi, 0.8) for midi in chord)
-    bass, pad = (stem(*part, 2 * BAR_SAMPLES) for part in (("bass", palette, notes[:1]), ("pad", palette, notes[1:])))
-    return normalise((0.3 * bass + 0.3 * pad).astype(np.float32))
-
-
-def partials_hz(waveform: np.ndarray) -> np.ndarray:
-    """Frequencies of the N_PARTIALS strongest partials within PARTIALS_HZ, ascending."""
-    hz, level = _long_spectrum(waveform)
-    peaks, _ = find_peaks(level, height=level.max() * PARTIAL_FLOOR, distance=round(PARTIAL_DISTANCE_HZ / hz[1]))
-    peaks = peaks[(hz[peaks] > PARTIALS_HZ[0]) & (hz[peaks] < PARTIALS_HZ[1])]
-    return np.sort(hz[peaks[np.argsort(level[peaks])[::-1][:N_PARTIALS]]])
-
-
-def cents_off(reference: np.ndarray, copy: np.ndarray, partials_hz: np.ndarray) -> np.ndarray:
-    """Shift in cents of each of the reference's partials in the copy.
-
-    A partial is the centroid of the power near its peak: detuned oscillators make one pitch of many peaks.
-    """
-    centroids = []
-    for hz, level in map(_long_spectrum, (reference, copy)):
-        near = [np.abs(1_200 * np.log2(np.maximum(hz, 1.0) / each_hz)) < PARTIAL_CENTS for each_hz in partials_hz]
-        centroids.append(np.array([np.average(hz[inside], weights=level[inside] ** 2) for inside in near]))
-    return 1_200 * np.log2(centroids[1] / centroids[0])
-
-
-def warble_db(reference: np.ndarray, copy: np.ndarray, partials_hz: np.ndarray) -> float:
-    """Standard deviation over frames, in dB, of the partials' levels in the copy against the reference's, mean over
-    partials; 0 for a constant gain."""
-    bins = np.round(partials_hz / BIN_WIDTH_HZ).astype(int)
-    frames = slice(STEADY.start // HOP_LENGTH, STEADY.stop // HOP_LENGTH)
-    levels = [20 * np.log10(np.maximum(np.abs(stft(sound))[frames][:, bins], 1e-6)) for sound in (reference, copy)]
-    return float((levels[1] - levels[0]).std(axis=0).mean())
-
-
-def _long_spectrum(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(frequencies in Hz, magnitudes) of the middle of a sound, with bins of 0.06 Hz."""
-    middle = waveform[STEADY]
-    spectrum = np.fft.rfft(middle * np.hanning(len(middle)), LONG_FFT)
-    return np.fft.rfftfreq(LONG_FFT, 1 / SAMPLE_RATE_HZ), np.abs(spectrum)
-
-
 def codec_figures(codec: Codec, songs: Songs) -> dict[str, float]:
     """Means over songs: log-mel error, and absolute differences in treble energy and crest factor, in dB; and the
     smallest perplexity of a codebook's tokens, as a share of its size."""
@@ -169,19 +114,3 @@ def codec_figures(codec: Codec, songs: Songs) -> dict[str, float]:
         rows.append(figures)
     use = perplexity_shares(torch.from_numpy(np.concatenate(tokens)), codec.config.flat_codebook_sizes)
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} | {"least_codebook_use": min(use)}
-
-
-def tuning_figures(codec: Codec) -> dict[str, float]:
-    """Cents by which partials of held chords move (median and 95th percentile of the absolute, share within 5), and
-    their warble."""
-    cents, warbles_db = [], []
-    for reference in (held_chord(palette, chord) for palette in PALETTES for chord in CHORDS):
-        copy, partials = codec_copy(reference, codec), partials_hz(reference)
-        cents.extend(np.abs(cents_off(reference, copy, partials)))
-        warbles_db.append(warble_db(reference, copy, partials))
-    return {
-        "median_cents_off": float(np.median(cents)),
-        "p95_cents_off": float(np.percentile(cents, 95)),
-        "share_within_5_cents": float(np.mean(np.array(cents) < 5)),
-        "warble_db": float(np.mean(warbles_db)),
-    }

@@ -79,13 +79,12 @@ def song_chroma(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n_sixteenths = len(waveform) // SIXTEENTH_SAMPLES
     centres = np.arange(n_sixteenths) * SIXTEENTH_SAMPLES + SIXTEENTH_SAMPLES // 2
     whole = waveform[: n_sixteenths * SIXTEENTH_SAMPLES]
+
+    def peaks(magnitude: np.ndarray) -> np.ndarray:  # drums and consonants fill the 31 bins around evenly
+        return np.sqrt(np.maximum(magnitude - 1.5 * uniform_filter1d(magnitude, 31, axis=1), 0))
+
     ranges = CHORD_RANGE_HZ, BASS_RANGE_HZ
-    return tuple(chroma(whole, centres, CHROMA_FFT, each, _peaks, lambda off: 1 - 2 * np.abs(off)) for each in ranges)
-
-
-def _peaks(magnitude: np.ndarray) -> np.ndarray:
-    """What stands out of 31 bins around: drums and consonants fill these evenly."""
-    return np.sqrt(np.maximum(magnitude - 1.5 * uniform_filter1d(magnitude, 31, axis=1), 0))
+    return tuple(chroma(whole, centres, CHROMA_FFT, each, peaks, lambda off: 1 - 2 * np.abs(off)) for each in ranges)
 
 
 def _standardised(values: np.ndarray) -> np.ndarray:
@@ -299,31 +298,21 @@ REPEATED_BARS = 16  # a bar repeated for longer is a collapse
 
 @dataclass(frozen=True)
 class Stability:
-    """level_lufs, entropy (0..1) and pulse (0..1) of every ten seconds, each (n_pieces,); repetition: the highest mean
-    correlation (-1..1) of a bar with the next over any REPEATED_BARS bars."""
+    """level_lufs and entropy (0..1) of every ten seconds, each (n_pieces,); repetition: the highest mean correlation
+    (-1..1) of a bar with the next over any REPEATED_BARS bars."""
 
     level_lufs: np.ndarray
     entropy: np.ndarray
-    pulse: np.ndarray
     repetition: float
-
-    @property
-    def drifts(self) -> dict[str, float]:
-        """Absolute least-squares slopes per ten seconds: near 0 for verse and chorus in turn, not for a fade."""
-        tracks = {"level_drift_lu": self.level_lufs, "entropy_drift": self.entropy, "pulse_drift": self.pulse}
-        pieces = np.arange(len(self.pulse))
-        return {name: abs(np.polyfit(pieces, np.maximum(each, -70.0), 1)[0]) for name, each in tracks.items()}
 
 
 def stability(waveform: np.ndarray) -> Stability:
-    """Of a waveform of ten seconds or more (for drifts, twenty); what does not fill ten seconds is left out."""
+    """Of a waveform of ten seconds or more; what does not fill ten seconds is left out."""
     size = PIECE_S * SAMPLE_RATE_HZ
     pieces = waveform[: len(waveform) // size * size].reshape(-1, size)
-    levels_db = [log_mel_spectrogram(piece) for piece in pieces]
     return Stability(
         np.array([integrated_loudness(piece) for piece in pieces]),
-        np.array([spectral_entropy(level_db) for level_db in levels_db]),
-        np.array([pulse(onset_strength(level_db))[0] for level_db in levels_db]),
+        np.array([spectral_entropy(log_mel_spectrogram(piece)) for piece in pieces]),
         repetition(log_mel_spectrogram(waveform)),
     )
 

@@ -24,7 +24,6 @@ from kpop.evaluation.measures import SongFeatures
 from kpop.generation.clips import built_in_clip, built_in_clips
 from kpop.generation.pipeline import Pipeline, codec_copy, decode, invert
 from kpop.generation.session import generate
-from kpop.lstm.sampler import Chunk
 from kpop.settings import LENGTH_RANGE_S, Settings
 from kpop.similarity.build import FIRST_UNSEEN, INT16_SCALE
 from kpop.similarity.index import SimilarityIndex
@@ -48,15 +47,11 @@ COLUMNS = {  # title, and the control: the row that is 1 on the normalised scale
     "mmd": ("MMD", SIXTEENTHS),
     "diversity": ("diversity", NOISE),  # noises are alike
     "similarity": ("similarity", ""),
-    "level_drift_lu": ("level drift LU", ""),
-    "entropy_drift": ("entropy drift", ""),
-    "pulse_drift": ("pulse drift", ""),
     "crest_db": ("crest dB", ""),
 }
 SCALE = f"raw mean, (normalised: 0 as {REFERENCE}, 1 as the control *, with its 95 % interval in the last column)"
 FIRST_BAR = 16  # of reference songs: past the intro, like what follows a seed
-N_LONG_SONGS, N_BITS_SONGS, N_FIGURE_SONGS = 4, 10, 4  # of the songs, for what takes long and varies little
-SCORED_STEPS = 1_000
+N_BITS_SONGS, N_FIGURE_SONGS = 10, 4  # of the songs, for what takes long and varies little
 COLLAPSE_TEMPERATURES, COLLAPSE_SEEDS, COLLAPSE_LENGTH_S = (0.7, 1.0, 1.2), 3, 290.0
 N_BOOTSTRAP = 1_000
 CPU = torch.device("cpu")
@@ -69,7 +64,15 @@ def evaluate(pipeline: Pipeline, n_songs: int, seconds: float, index: Path, repo
     by line, and return them for JSON. pipeline: with its float32 LSTM; index: file of the similarity index, if any."""
     songs = unseen_songs(n_songs)
     sequences = [encode_song(song, pipeline.codec, CPU) for song in songs]
-    table = measure(pipeline, songs, sequences, seconds, index, report)
+    table, rows = Table(), row_waveforms(pipeline, songs, sequences, seconds, report)
+    report("Analysing all rows")
+    table.add_features({row: [measures.analyse_song(song) for song in each] for row, each in rows.items()})
+    pairs = zip(map(stft, rows[REFERENCE]), rows[COPIES], strict=True)
+    convergence = [fidelity.spectral_convergence_db(np.abs(spectrum), copy) for spectrum, copy in pairs]
+    table.add("spectral_convergence_db", {COPIES: np.array(convergence)})
+    table.add_similarity(rows, index)
+    report("Counting bits")
+    table.add("bits_per_step", bits_of_rows(pipeline, sequences[:N_BITS_SONGS], seconds))
     targets = check_targets(table)
     verdicts = ("met" if target["met"] else "missed" for target in targets)
     judged = map("{0[name]}: {0[found]} (wanted {0[wanted]}): {1}".format, targets, verdicts)
@@ -83,30 +86,6 @@ def evaluate(pipeline: Pipeline, n_songs: int, seconds: float, index: Path, repo
     return table.as_json() | {"targets": targets, "figures": figures}
 
 
-def measure(
-    pipeline: Pipeline, songs: Songs, sequences: Sequences, seconds: float, index: Path, report: Report
-) -> "Table":
-    """The table of the pipeline's songs beside unseen songs, whose tokens are the sequences, and controls."""
-    table, rows = Table(), row_waveforms(pipeline, songs, sequences, seconds, report)
-    report("Analysing all rows")
-    table.add_features({row: [measures.analyse_song(song) for song in each] for row, each in rows.items()})
-    pairs = zip(map(stft, rows[REFERENCE]), rows[COPIES], strict=True)
-    convergence = [fidelity.spectral_convergence_db(np.abs(spectrum), copy) for spectrum, copy in pairs]
-    table.add("spectral_convergence_db", {COPIES: np.array(convergence)})
-    table.add_similarity(rows, index)
-    report("Counting bits")
-    table.add("bits_per_step", bits_of_rows(pipeline, sequences[:N_BITS_SONGS], seconds))
-    report("Generating longer songs")
-    long_songs = {
-        GENERATED: generated(pipeline, len(songs[:N_LONG_SONGS]), 2 * seconds),
-        REFERENCE: excerpts(songs[:N_LONG_SONGS], round(2 * seconds * SAMPLE_RATE_HZ), first_bar=0),
-    }
-    drifts = {row: [measures.stability(song).drifts for song in each] for row, each in long_songs.items()}
-    for name in drifts[REFERENCE][0]:
-        table.add(name, per_song(drifts, lambda song, name=name: song[name]))
-    return table
-
-
 def per_song(rows: dict[str, Iterable], value: Callable[..., float]) -> Values:
     """Row -> value of each of its songs."""
     return {row: np.array([value(song) for song in songs]) for row, songs in rows.items()}
@@ -117,9 +96,9 @@ def unseen_songs(n_songs: int) -> Songs:
     return [corpus_song(FIRST_UNSEEN + index) for index in range(n_songs)]
 
 
-def excerpts(songs: Songs, n_samples: int, first_bar: int = FIRST_BAR) -> Waveforms:
-    """n_samples of each song from a bar on, earlier where the song would end before."""
-    starts = [min(first_bar, max(len(song.waveform) - n_samples, 0) // BAR_SAMPLES) * BAR_SAMPLES for song in songs]
+def excerpts(songs: Songs, n_samples: int) -> Waveforms:
+    """n_samples of each song from FIRST_BAR on, earlier where the song would end before."""
+    starts = [min(FIRST_BAR, max(len(song.waveform) - n_samples, 0) // BAR_SAMPLES) * BAR_SAMPLES for song in songs]
     return [song.waveform[i : i + n_samples] / INT16_SCALE for song, i in zip(songs, starts, strict=True)]
 
 
@@ -193,9 +172,9 @@ def bits_of_rows(pipeline: Pipeline, sequences: Sequences, seconds: float) -> Va
     return per_song({REFERENCE: first, BARS: mixed}, lambda song: lstm_bits(pipeline, song)) | unigram
 
 
-def lstm_bits(pipeline: Pipeline, song: TokenSequence, n_steps: int | None = None) -> float:
-    """Bits per step of a song's first n_steps, by default all, by the float32 network."""
-    return float(bits_by_codebook(pipeline.lstm, [song], n_steps or len(song.tokens), CPU).sum())
+def lstm_bits(pipeline: Pipeline, song: TokenSequence) -> float:
+    """Bits per step of a song by the float32 network."""
+    return float(bits_by_codebook(pipeline.lstm, [song], len(song.tokens), CPU).sum())
 
 
 @dataclass(frozen=True)
@@ -343,24 +322,12 @@ def part_figures(pipeline: Pipeline, songs: Songs, sequences: Sequences) -> dict
     bits = [lstm_bits(pipeline, song) for song in sequences]
     return {
         "codec, on unheard songs": fidelity.codec_figures(pipeline.codec, songs),
-        "codec, on held chords": fidelity.tuning_figures(pipeline.codec),
         "bits per step, on unheard songs": {
             "lstm": float(np.average(bits, weights=[len(song.tokens) for song in sequences])),
             "same as one bar ago": float(bar_ago_bits(sequences, sequences, sizes).sum()),
             "unigram": float(unigram_bits(sequences, sequences, sizes).sum()),
         },
-        "bits per step, as stepped": {
-            "whole pass in float32": float(np.mean([lstm_bits(pipeline, song, SCORED_STEPS) for song in sequences])),
-            "stepping in int8": float(np.mean([sampler_bits(pipeline, song) for song in sequences])),
-        },
     }
-
-
-def sampler_bits(pipeline: Pipeline, song: TokenSequence) -> float:
-    """Bits per step of a song's first SCORED_STEPS, by the int8 sampler."""
-    tokens = song.tokens[:SCORED_STEPS].astype(np.int64)
-    chunk = Chunk(0, song.metre_positions[:SCORED_STEPS], forced_tokens=tokens)
-    return float(-pipeline.sampler.log_probs(pipeline.batch_state(1), chunk).sum() / np.log(2) / len(tokens))
 
 
 def check_collapse(pipeline: Pipeline, n_songs: int, report: Report) -> dict:
