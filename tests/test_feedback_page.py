@@ -29,7 +29,7 @@ def script() -> None:
     st.session_state.start = feedback.starting()
     song = st.session_state.get("song", Settings())
     feedback.thumbs(song)
-    st.button("Keep", on_click=feedback.record_kept, args=(song,))
+    st.button("Keep", on_click=feedback.keeper(song))
     st.button("Surprise", on_click=feedback.surprise)
     feedback.feedback_corner()
 

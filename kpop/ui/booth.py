@@ -65,7 +65,7 @@ def count_duel(winner: Settings, loser: Settings) -> None:
     """Add a duel to the score, and if possible to the store: the winner as kept, the loser as made."""
     wins().append(vote_now(KEPT, winner))
     for song in (winner, loser):
-        SongVote(song, secrets.randbits(ID_BITS), kept=song is winner).store()
+        SongVote(song, secrets.randbits(ID_BITS), kept=song is winner).store(counts=True)
 
 
 class Booth:

@@ -4,6 +4,7 @@ import math
 import random
 import secrets
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 
@@ -39,10 +40,10 @@ class SongVote:
     stored: str | None = None
     pressed_at_s: float = -math.inf
 
-    def store(self) -> None:
+    def store(self, counts: bool) -> None:
         """Writes a vote that has changed; if another writer is at work, the page's next run tries again."""
         kind, store = self.thumb or (KEPT if self.kept else MADE), open_store()
-        if store and _counts() and kind != self.stored:
+        if store and counts and kind != self.stored:
             with suppress(KpopError):
                 store.write(self.vote_id, feedback.vote_now(kind, self.settings))
                 self.stored = kind
@@ -61,7 +62,7 @@ def thumbs(settings: Settings) -> None:
         if st.session_state[key] is None and now_s - vote.pressed_at_s < DOUBLE_CLICK_S:
             st.session_state[key] = vote.thumb  # the second press of a double click does not withdraw the vote
         vote.thumb, vote.pressed_at_s = st.session_state[key], now_s
-        vote.store()
+        vote.store(_counts())
 
     st.session_state.setdefault(key, vote.thumb)
     with st.container(horizontal=True, vertical_alignment="center", key="thumbs_row"):
@@ -69,14 +70,18 @@ def thumbs(settings: Settings) -> None:
         st.segmented_control("Do you like this song?", THUMBS, key=key, on_change=press, **options)
         thanks = THANKS[vote.thumb] if _counts() or not vote.thumb else NOT_COUNTED
         st.html(f'<p class="thanks" role="status">{thanks}</p>')
-    vote.store()
+    vote.store(_counts())
 
 
-def record_kept(settings: Settings) -> None:
-    """Records that a song was downloaded, shared, or chosen among variations. For callbacks."""
-    vote = _vote(settings)
-    vote.kept = True
-    vote.store()
+def keeper(settings: Settings) -> Callable[[], None]:
+    """A function for any thread that records that the song was downloaded, or chosen among variations."""
+    vote, counts = _vote(settings), _counts()
+
+    def keep() -> None:
+        vote.kept = True
+        vote.store(counts)
+
+    return keep
 
 
 def _vote(settings: Settings) -> SongVote:

@@ -11,7 +11,7 @@ from kpop.engine import get_engine
 from kpop.settings import RANDOMNESS_RANGE, TEMPERATURE_RANGE, Settings
 from kpop.ui.assets import STATIC_DIR, base_path
 from kpop.ui.controls import N_VARIATIONS
-from kpop.ui.feedback import record_kept
+from kpop.ui.feedback import keeper
 from kpop.ui.session_state import SessionState, set_controls
 from kpop.ui.song import PageSong
 
@@ -128,7 +128,7 @@ def show_figure(song: PageSong, key: str, height: int | str) -> None:
 
 def keep(session: SessionState, song: PageSong) -> None:
     """Remove the other songs. For callbacks."""
-    record_kept(song.settings)
+    keeper(song.settings)()
     set_controls(song.settings)
     session.show((song,), get_engine())
 

@@ -16,7 +16,7 @@ from kpop.generation.titles import song_title
 from kpop.model_info import available_models, model_info
 from kpop.settings import Settings
 from kpop.ui.assets import base_path
-from kpop.ui.feedback import record_kept
+from kpop.ui.feedback import keeper
 
 SONG_PARAMETER = "song"  # song=1: the link was shared for this song
 PROBE_ADDRESS = ("192.0.2.1", 9)  # documentation addresses, RFC 5737: nobody has this one
@@ -102,9 +102,15 @@ def _titles() -> tuple[dict[str, str], dict[str, str]]:
 @st.fragment
 def share(settings: Settings, wav: Callable[[], bytes], file_name: str) -> None:
     """Buttons to download the song and to share it."""
-    options = {"icon": ":material/download:", "on_click": record_kept, "args": (settings,)}
+    keep = keeper(settings)
+
+    def download() -> bytes:
+        keep()  # here, since the rerun after a callback would replace the file that the browser is about to request
+        return wav()
+
+    options = {"icon": ":material/download:", "on_click": "ignore"}
     with st.container(horizontal=True, vertical_alignment="center", width="content", key="sharing"):
-        st.download_button("Download WAV", wav, file_name, "audio/wav", **options)
+        st.download_button("Download WAV", download, file_name, "audio/wav", **options)
         with st.popover("Share", icon=":material/share:", key="share"):
             here = st.context.url or f"http://localhost:{st.get_option('server.port')}{base_path()}/"
             url, for_phones, sentence = page_address(here, st.get_option("server.address"))
