@@ -173,7 +173,7 @@ def test_the_covers_stand_in_two_rows_and_a_link_or_the_arrow_keys_choose_withou
 def test_on_a_phone_the_chosen_clip_snaps_into_view_once_and_a_rerun_does_not_undo_a_swipe(visit):
     page = visit("?clip=Last+Train+Home", **PHONE)
     row = page.tab.locator(".st-key-clip [role=radiogroup]")
-    page.wait_for_js(f"{ROW}.scrollLeft > 0 && !{ROW}.getAnimations({{subtree: true}}).length")
+    page.wait_for_js(f"{ROW}?.scrollLeft > 0 && !{ROW}.getAnimations({{subtree: true}}).length")  # ?.: not drawn yet
     box = page.tab.locator(f"{CARD}:has(:checked)").bounding_box()
     assert 0 <= box["x"] <= PHONE["viewport"]["width"] - box["width"]
     row.evaluate("row => row.scrollTo(0, 0)")
