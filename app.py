@@ -18,7 +18,6 @@ from kpop.ui.player import compare, draw_player, make_layout, show_sent, show_so
 from kpop.ui.session_state import SessionState, get_session
 from kpop.ui.sharing import share
 from kpop.ui.similarity import show_similarity
-from kpop.ui.song import PageSong
 from kpop.ui.tasks import preload
 
 MASTHEAD = (
@@ -56,7 +55,10 @@ def page() -> None:
     song = session.songs[0] if len(session.songs) == 1 else None
     with layout.below:
         if song and not session.job:
-            show_actions(session, song)
+            with st.container(key="actions", horizontal=True, vertical_alignment="center"):
+                thumbs(song.settings)
+                share(song.settings, song.file.read, song.file.file_name)
+                compare(session)
         similarity = st.container()
     with st.container(key="more"):
         show_history(session.history)
@@ -76,14 +78,6 @@ def show_buttons(session: SessionState) -> None:
         st.button("Four takes", icon=":material/grid_view:", on_click=take_four, **wide)
     if session.songs and not session.busy:
         st.html('<a class="jump" href="#song">Your song is ready &darr;</a>')
-
-
-def show_actions(session: SessionState, song: PageSong) -> None:
-    """What can be done with the only song on the page."""
-    with st.container(key="actions", horizontal=True, vertical_alignment="center"):
-        thumbs(song.settings)
-        share(song.settings, song.file.read, song.file.file_name)
-        compare(session)
 
 
 def address() -> str | None:

@@ -100,9 +100,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[s
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file. Raises KpopError when it is missing or damaged."""
     if not path.is_file():
-        raise KpopError(
-            f"There are no weights called {path.name} in {path.parent.name}: put the checkpoint there or train one."
-        )
+        raise KpopError(f"There are no weights called {path.name} in {path.parent.name}: put them there or train.")
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

@@ -85,11 +85,6 @@ def in_range(kind: type, minimum: float, maximum: float = 1_000_000) -> Callable
 COUNT = in_range(int, 1)
 
 
-def checkpoint_file(name: str) -> Path:
-    """A converter for argparse: models/v1.5 means models/v1.5.safetensors."""
-    return Path(f"{Path(name)}".removesuffix(SUFFIX) + SUFFIX)
-
-
 def fields_of(kind: type, options: argparse.Namespace) -> dict[str, object]:
     """The options that are fields of this dataclass."""
     return {name: value for name, value in vars(options).items() if name in kind.__dataclass_fields__}
@@ -126,7 +121,7 @@ def generate(options: argparse.Namespace) -> None:
 
 @command(
     option("folder", nargs="?", type=Path, metavar="FOLDER", help="your songs; without it, composed songs"),
-    option("--out", type=checkpoint_file, required=True, help="checkpoint to write, as models/NAME"),
+    option("--out", type=lambda name: Path(name.removesuffix(SUFFIX) + SUFFIX), required=True, help="as models/NAME"),
     option("--from", dest="start", type=checkpoint_path, metavar="MODEL", help=f"fine-tune {MODEL_HELP}"),
     option("--remixes", dest="n_remixes", type=in_range(int, 0), default=0, help="remixes of each song given as stems"),
     option("--hold-out", dest="held_out_work", metavar="SONG", help="the song to hold out, in all its remixes"),
@@ -206,7 +201,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
     file = options.out / ("steady.json" if options.steady else "evaluation.json")
     options.out.mkdir(parents=True, exist_ok=True)
-    pipeline = Pipeline.load(checkpoint_path(options.model), keep_lstm=True)
+    pipeline = Pipeline.load(checkpoint_path(options.model))
     if options.steady:
         content = report.check_collapse(pipeline, options.songs, _say)
     else:
@@ -220,13 +215,12 @@ def evaluate(options: argparse.Namespace) -> None:
     option("out", type=Path, metavar="OUT.wav", help="WAV file to write"),
     option("--stage", choices=("magnitude", "codec"), default="codec", help="drop the phase only, or use tokens"),
     option("--model", default=DEFAULT_MODEL, help=MODEL_HELP),
-    option("--compare", action="store_true", help="also measure librosa's Griffin-Lim"),
 )
 def resynthesize(options: argparse.Namespace) -> None:
     """reduce a sound to what a stage keeps, and reconstruct it"""
     from kpop.audio.io import read_audio, write_wav
     from kpop.checkpoint import load_codec
-    from kpop.evaluation.fidelity import compare_with_griffin_lim, copy_figures
+    from kpop.evaluation.fidelity import copy_figures
     from kpop.generation.pipeline import codec_copy, magnitude_copy
 
     waveform = read_audio(options.source)
@@ -234,25 +228,16 @@ def resynthesize(options: argparse.Namespace) -> None:
     copy = codec_copy(waveform, load_codec(checkpoint_path(options.model))[0]) if is_codec else magnitude_copy(waveform)
     write_wav(options.out, copy)
     _print_figures(options.out, copy_figures(waveform, copy))
-    if options.compare:
-        _print_figures("inversion of the true magnitudes", compare_with_griffin_lim(waveform))
 
 
-@command(
-    option("--csv", type=Path, metavar="FILE", help="write all votes to this file instead"),
-)
+@command()
 def feedback(options: argparse.Namespace) -> None:
-    """what listeners like: seed clips, settings, and the songs of today"""
-    from kpop.feedback import VARIABLE, csv_text, open_store, report
+    """print all votes of listeners as CSV"""
+    from kpop.feedback import VARIABLE, csv_text, open_store
 
-    store = open_store()
-    if store is None:
+    if not (store := open_store()):
         raise KpopError(f"Feedback is off: set {VARIABLE} to a file that can be written.")
-    if options.csv:
-        options.csv.write_text(csv_text(store.votes()), encoding="utf-8")
-        print(f"Written: {options.csv}")
-    else:
-        print(report(store))
+    print(csv_text(store.votes()), end="")
 
 
 @command(

@@ -49,10 +49,6 @@ CLOSE_TIMEOUT_S = 2.0
 _log = logging.getLogger(__name__)
 
 
-class QueueFull(KpopError):
-    """No free slot, and no room in the queue."""
-
-
 class PcmBuffer:
     """A song's samples as 16-bit little-endian mono PCM at 16 kHz: appended by the engine, read by any thread.
 
@@ -120,19 +116,15 @@ class PcmBuffer:
 
 @dataclass(eq=False, repr=False)
 class Job(Outcome[GeneratedSong]):
-    """A requested song: its samples as they are made, and in the end the whole song. Callable from any thread.
-
-    queue_position: 0 once it is being made, 1 for the next to be
-    first_sound_at_s: time.monotonic() of its first samples, None before
-    """
+    """A requested song: its samples as they are made, and in the end the whole song. Callable from any thread."""
 
     settings: Settings
     clip: SeedClip
     endless: bool
     _loader: PipelineLoader
     _on_cancel: Callable[["Job"], None]
-    queue_position: int = 0
-    first_sound_at_s: float | None = None
+    queue_position: int = 0  # 0 once it is being made, 1 for the next to be
+    first_sound_at_s: float | None = None  # time.monotonic() of its first samples, None before
     _session: "GenerationSession | None" = None
     _slot: int | None = None
     _admitted_at_s: float = 0.0
@@ -217,18 +209,16 @@ class Engine:
         atexit.register(self.close)  # a thread inside native code when the interpreter exits would abort the process
 
     def submit(self, settings: Settings, clip: SeedClip, endless: bool = False) -> Job:
-        """Request a song. Raises QueueFull when too many are waiting."""
+        """Request a song. Raises KpopError when too many are waiting."""
         with self._changed:
             if self._closed:
                 raise KpopError("The engine has been closed: start the program again.")
             if len(self._queue) >= self.max_queue:
                 wait_s = math.ceil(2 * sum(self._spans_s) / len(self._spans_s) / self.n_slots)
-                raise QueueFull(f"Everybody wants a song right now, and the queue is full: try again in {wait_s} s.")
+                raise KpopError(f"Everybody wants a song right now, and the queue is full: try again in {wait_s} s.")
             n_endless = sum(job.endless for job in (*self._running, *self._queue))
             if endless and n_endless >= max(1, int(self.n_slots * MAX_ENDLESS_SHARE)):
-                raise QueueFull(
-                    "All places for endless songs are taken: choose a length, or try again in a few minutes."
-                )
+                raise KpopError("All places for endless songs are taken: choose a length, or try again later.")
             job = Job(settings, clip, endless, self.pipelines.get(settings.model), self._release)
             self._queue.append(job)
             self._admit()

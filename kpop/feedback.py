@@ -32,8 +32,7 @@ VARIABLE = "TWICE4LIFE_FEEDBACK"  # environment variable: the path of the file, 
 OFF = "off"
 DEFAULT_PATH = Path(__file__).parents[1] / ".streamlit" / "feedback.sqlite"
 TIMEOUT_S = 0.1  # for another writer: the page must not wait, and retries on its next run
-KIND_TITLES = {"up": "thumbs up", "down": "thumbs down", "kept": "kept", "made": "played without a vote"}
-UP, DOWN, KEPT, MADE = KIND_TITLES
+UP, DOWN, KEPT, MADE = KINDS = ("up", "down", "kept", "made")
 OWN_CLIP = "own"  # stored instead of the name of a listener's own file
 N_TOP = 10
 
@@ -86,7 +85,7 @@ _log = logging.getLogger(__name__)
 class Vote:
     """One listener's vote on one song."""
 
-    kind: str  # of KIND_TITLES; "kept" is downloaded, shared or chosen among variations
+    kind: str  # of KINDS: thumbs up, thumbs down, downloaded or chosen among variations, played without a vote
     settings: Settings  # with the clip OWN_CLIP where the seed was a listener's own sound
     title: str  # empty where the seed was a listener's own sound, because it would hold that file's name
     minute: str  # UTC, not finer for privacy, for example "2026-11-22T17:23Z"
@@ -135,7 +134,7 @@ class Store:
         return [
             Vote(row["kind"], settings, row["title"], row["minute"])
             for row in reversed(rows)
-            if row["kind"] in KIND_TITLES and (settings := _settings(row))
+            if row["kind"] in KINDS and (settings := _settings(row))
         ]
 
     def top(self, since: str) -> list[tuple[str, Settings, int]]:
@@ -200,14 +199,10 @@ def _open(path: str) -> Store | None:
 
 @dataclass
 class Preferences:
-    """Likes and dislikes of each arm, weighted by age, and numbers of votes.
-
-    Arms are the names of seed clips, and settings as (randomness, temperature).
-    """
+    """Likes and dislikes, weighted by age, of each arm: names of seed clips, and settings (randomness, temperature)."""
 
     likes: Counter = field(default_factory=Counter)
     dislikes: Counter = field(default_factory=Counter)
-    n_votes: Counter = field(default_factory=Counter)
 
     @classmethod
     def from_votes(cls, votes: Iterable[Vote], now: datetime | None = None) -> "Preferences":
@@ -223,21 +218,19 @@ class Preferences:
         for arm in (vote.settings.clip, nearest_arm(vote.settings)):
             self.likes[arm] += weight * (vote.kind in (UP, KEPT))
             self.dislikes[arm] += weight * DISLIKE_WEIGHTS.get(vote.kind, 0.0)
-            self.n_votes[arm] += vote.kind != MADE
 
-    def posterior(self, arms: Collection[Arm]) -> dict[Arm, tuple[float, float]]:
-        """Beta parameters of each arm's share of likes; the prior's mean is that of all arms."""
+    def sample(self, arms: Collection[Arm], default: Arm | None, rng: random.Random) -> Arm:
+        """One step of Thompson sampling: the arm with the highest sample from its own, sharpened Beta posterior.
+
+        The mean of the prior is that of all arms.
+        """
         likes = MEAN_PRIOR_LIKES + sum(self.likes[arm] for arm in arms)
         dislikes = MEAN_PRIOR_LIKES + sum(self.dislikes[arm] for arm in arms)
         prior_likes, prior_dislikes = (ARM_PRIOR_VOTES * each / (likes + dislikes) for each in (likes, dislikes))
-        return {arm: (prior_likes + self.likes[arm], prior_dislikes + self.dislikes[arm]) for arm in arms}
-
-    def sample(self, arms: Collection[Arm], default: Arm | None, rng: random.Random) -> Arm:
-        """One step of Thompson sampling: the arm with the highest sample from its own, sharpened posterior."""
         samples = {}
-        for arm, (likes, dislikes) in self.posterior(arms).items():
-            likes += DEFAULT_PRIOR_LIKES * (arm == default)
-            samples[arm] = rng.betavariate(SHARPNESS * likes, SHARPNESS * dislikes)
+        for arm in arms:
+            arm_likes = prior_likes + self.likes[arm] + DEFAULT_PRIOR_LIKES * (arm == default)
+            samples[arm] = rng.betavariate(SHARPNESS * arm_likes, SHARPNESS * (prior_dislikes + self.dislikes[arm]))
         return max(samples, key=samples.get)
 
 
@@ -266,21 +259,3 @@ def csv_text(votes: Iterable[Vote]) -> str:
         row = asdict(vote) | asdict(vote.settings)
         writer.writerow({name: f"'{v}" if str(v).startswith(FORMULA_STARTS) else v for name, v in row.items()})
     return out.getvalue()
-
-
-def report(store: Store) -> str:
-    """Text for a terminal: totals, seed clips and settings from the most liked one on, and the top list of today."""
-    votes = store.votes()
-    if not votes:
-        return f"There are no votes yet. They will be stored in {store.path}."
-    n_of, learnt = Counter(vote.kind for vote in votes), Preferences.from_votes(votes[-MAX_VOTES:])
-    lines = [f"{len(votes)} songs: " + ", ".join(f"{n_of[kind]} {title}" for kind, title in KIND_TITLES.items())]
-    clips = {clip.name: clip.title for clip in built_in_clips()}
-    settings = {arm: "randomness {:g}, temperature {:g}".format(*arm) for arm in SETTINGS_ARMS}
-    for heading, arms in (("Seed clips", clips), ("Settings", settings)):
-        means = {arm: likes / (likes + dislikes) for arm, (likes, dislikes) in learnt.posterior(arms).items()}
-        lines.append(f"{heading} by their estimated share of likes:")
-        for arm in sorted(means, key=means.get, reverse=True):
-            lines.append(f"{means[arm]:6.0%}  {arms[arm]} ({learnt.n_votes[arm]} votes)")
-    lines.append("Most liked songs of today:")
-    return "\n".join(lines + [f"{hearts:6}  {title}" for title, _, hearts in store.top(start_of_today())])

@@ -14,24 +14,14 @@ RANDOMNESS_RANGE = (0.0, 1.0)
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that determines a song.
+    """Everything that determines a song. Raises KpopError for a value out of range."""
 
-    randomness: share of the seed that is random, 0 (the clip as it is) to 1 (nothing of it remains)
-    temperature: probabilities are raised to 1/temperature; 0 takes the most likely token, 2 flattens a lot
-    length_s: seconds of the whole song, seed included, 4 to 300
-    seed_number: of the random generators; same settings and number, same samples
-    clip: name of a built-in seed clip, or of the file that was given
-    model: name of a checkpoint in models/
-
-    Raises KpopError for a value out of range.
-    """
-
-    randomness: float = 0.3
-    temperature: float = 1.0
-    length_s: float = 30.0
-    seed_number: int = 7
-    clip: str = "first-snow"
-    model: str = "twice4life"
+    randomness: float = 0.3  # share of the seed that is random, 0 (the clip as it is) to 1 (nothing of it remains)
+    temperature: float = 1.0  # probabilities are raised to 1/temperature; 0 takes the most likely token, 2 is wild
+    length_s: float = 30.0  # of the whole song, seed included, 4 to 300
+    seed_number: int = 7  # of the random generators; same settings and number, same samples
+    clip: str = "first-snow"  # name of a built-in seed clip, or of the file that was given
+    model: str = "twice4life"  # name of a checkpoint in models/
 
     def __post_init__(self) -> None:
         for what, value, (low, high) in (
@@ -64,21 +54,12 @@ GRID_BEAT = Beat(0.0, 60 / TEMPO_BPM, BEATS_PER_BAR)
 
 @dataclass(frozen=True)
 class GeneratedSong:
-    """A finished song.
+    """A finished song."""
 
-    waveform: (n_samples,) float32, 16 kHz mono, about -14 LUFS, true peak below -1 dBFS
-    log_mel_db: (n_frames, n_mels) float32, dB relative to the loudest cell
-    seed_end_s: where the seed ends and generation begins
-    settings: what it was generated with
-    seconds_taken: wall-clock seconds of each stage; stages overlap, and sampler passes are shared with other songs
-    taken_s: wall-clock seconds from start to end
-    beat: its beat grid
-    """
-
-    waveform: np.ndarray
-    log_mel_db: np.ndarray
-    seed_end_s: float
-    settings: Settings
-    seconds_taken: dict[str, float] = field(default_factory=dict)
-    taken_s: float = 0.0
+    waveform: np.ndarray  # (n_samples,) float32, 16 kHz mono, about -14 LUFS, true peak below -1 dBFS
+    log_mel_db: np.ndarray  # (n_frames, n_mels) float32, dB relative to the loudest cell
+    seed_end_s: float  # where the seed ends and generation begins
+    settings: Settings  # what it was generated with
+    seconds_taken: dict[str, float] = field(default_factory=dict)  # wall clock by stage; sampler passes are shared
+    taken_s: float = 0.0  # wall clock from start to end; the stages overlap
     beat: Beat = GRID_BEAT

@@ -10,8 +10,9 @@ import pytest
 from chromium import LAPTOP, Visit, launched, serve
 
 from kpop.codec.model import CodecConfig
-from kpop.constants import N_BINS, SAMPLE_RATE_HZ
+from kpop.constants import CLIP_SAMPLES, N_BINS, SAMPLE_RATE_HZ
 from kpop.engine import Engine, Job
+from kpop.generation.clips import SeedClip
 from kpop.ui import session_state
 
 os.environ["TWICE4LIFE_FEEDBACK"] = "off"  # also for the servers that tests start: earlier votes change nothing
@@ -36,6 +37,12 @@ def beat() -> np.ndarray:
     roots_hz = np.array([220.0, 174.6, 261.6, 196.0])[(time_s // 1.92).astype(int) % 4]
     chord = sum(np.sin(2 * np.pi * np.cumsum(roots_hz * ratio) / SAMPLE_RATE_HZ) for ratio in (1, 1.25, 1.5))
     return (0.5 * kick + 0.1 * chord).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def clip(beat: np.ndarray) -> SeedClip:
+    """Its first bars as a seed clip of unknown score."""
+    return SeedClip("beat", "Beat", beat[:CLIP_SAMPLES])
 
 
 @pytest.fixture(scope="session")

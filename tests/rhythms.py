@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
+import librosa
 import numpy as np
-from scipy.signal import butter, oaconvolve, sosfilt
+from scipy.signal import butter, sosfilt
 
 from kpop.constants import BAR_SAMPLES, SAMPLE_RATE_HZ, TEMPO_BPM
 from kpop.generation.clips import built_in_clip, built_in_clips
@@ -53,13 +54,9 @@ def claps(bpm: float, rng: np.random.Generator, seconds: float = 8.0) -> np.ndar
     return on_beats(lambda: clap(rng), bpm, rng, seconds, jitter_s=0.015)
 
 
-def humming(bpm: float, rng: np.random.Generator, note_s: float | None = None) -> np.ndarray:
-    notes = on_beats(lambda: note(rng.choice(SCALE_HZ), note_s or 54 / bpm, SWELL_S), bpm, rng)
+def humming(bpm: float, rng: np.random.Generator, beats: float = 0.9) -> np.ndarray:
+    notes = on_beats(lambda: note(rng.choice(SCALE_HZ), 60 * beats / bpm, SWELL_S), bpm, rng)
     return np.roll(notes, -round(SWELL_S / 2 * SAMPLE_RATE_HZ))
-
-
-def tied(bpm: float, rng: np.random.Generator) -> np.ndarray:
-    return humming(bpm, rng, 60 / bpm + 0.05)
 
 
 def counting(bpm: float, rng: np.random.Generator) -> np.ndarray:
@@ -83,13 +80,12 @@ def random_claps(rng: np.random.Generator) -> np.ndarray:
 
 def rustle(rng: np.random.Generator) -> np.ndarray:
     """Noise whose level wanders."""
-    level = np.interp(np.arange(128_000), np.arange(0, 128_001, 4_000), rng.uniform(0.02, 0.3, 33))
-    return (level * rng.standard_normal(128_000)).astype(np.float32) * 0.3
+    level = np.interp(np.arange(128_000), np.arange(0, 128_001, 4_000), rng.uniform(0.006, 0.09, 33))
+    return (level * rng.standard_normal(128_000)).astype(np.float32)
 
 
 def clicks(times_s: np.ndarray, hz: float, seconds: float) -> np.ndarray:
     """Decaying tones that begin sharply at the times, without noise."""
-    time_s = np.arange(int(0.06 * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    time_s = np.arange(0, 0.06, 1 / SAMPLE_RATE_HZ)
     click = 0.4 * np.cos(2 * np.pi * hz * time_s) * np.exp(-time_s * 60)
-    impulses = np.bincount(np.round(times_s * SAMPLE_RATE_HZ).astype(int), minlength=int(seconds * SAMPLE_RATE_HZ))
-    return oaconvolve(impulses, click)[: len(impulses)].astype(np.float32)
+    return librosa.clicks(times=times_s, sr=SAMPLE_RATE_HZ, click=click, length=int(seconds * SAMPLE_RATE_HZ))

@@ -2,7 +2,6 @@
 
 import random
 from dataclasses import replace
-from itertools import pairwise
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -58,18 +57,6 @@ def duel(seed: int = 3, clip: str | None = "neon-rain", complete: bool = True) -
     for session in booth.sessions if complete else ():
         session.submit(None)
     return booth
-
-
-def test_songs_play_one_after_the_other_from_other_clips_until_somebody_chooses_one():
-    booth, heard = Booth(12.0, random.Random(3)), []
-    for _ in range(20):
-        booth.next_song()
-        heard.append(booth.sessions[0].requested)
-    assert all(one.clip != other.clip for one, other in pairwise(heard))
-    assert {song.length_s for song in heard} == {12.0}
-    booth.choose()
-    booth.next_song()
-    assert booth.sessions[0].requested == heard[-1]
 
 
 def test_both_variations_differ_in_temperature_only_and_chance_decides_which_is_the_wild_one():

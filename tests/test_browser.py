@@ -1,4 +1,4 @@
-"""The page with the shipped model in a real Chromium: it appears, plays at once, and calls no other server."""
+"""Page and booth with the shipped model in a real Chromium: they appear, play at once, and call no other server."""
 
 import json
 import re
@@ -10,6 +10,7 @@ import pytest
 from chromium import AUDIO, BUSY_FACTOR, LAPTOP, PHONE, Visit, sticks_out
 
 from kpop import bench
+from kpop.ui.sharing import local_address
 
 USABLE_S = 4.0  # from the start of the server to a Generate button that can be pressed
 COLD_SOUND_S = 10.0  # from a press at that moment to the first sound
@@ -228,13 +229,9 @@ def test_nothing_sticks_out_sideways_and_the_player_is_in_sight(visit, device, s
     assert not sticks_out(page)
     box = page.tab.locator(".player-dock").first.bounding_box()
     assert box["y"] + box["height"] <= device["viewport"]["height"] + 1
-
-
-def test_on_a_phone_a_link_leads_down_to_the_song(visit):
-    page = visit("?length_s=4", **PHONE).rest()
-    page.generate()
-    page.tab.get_by_role("link", name="Your song is ready").tap()
-    page.wait_for_js("document.querySelector('#song').getBoundingClientRect().top < innerHeight / 3")
+    if device is PHONE:  # a link leads down to the song
+        page.tab.get_by_role("link", name="Your song is ready").tap()
+        page.wait_for_js("document.querySelector('#song').getBoundingClientRect().top < innerHeight / 3")
 
 
 def test_a_song_can_be_made_with_the_keyboard_alone(visit):
@@ -248,8 +245,12 @@ def test_a_song_can_be_made_with_the_keyboard_alone(visit):
 
 
 def test_a_link_says_what_it_brings_and_makes_the_same_song(visit):
-    page = ready(visit("?length_s=6&temperature=0.6&seed_number=32"))
+    page = ready(visit("?length_s=6&temperature=0.6&seed_number=32", **PHONE))
     page.tab.get_by_role("button", name="Share").click()
+    page.tab.get_by_role("button", name="Copy to clipboard").wait_for()
+    if local_address():  # else phones cannot reach this machine
+        assert page.tab.get_by_role("img", name="QR code of the link").bounding_box()["width"] >= 200
+    assert not sticks_out(page)
     link = page.tab.locator("[data-testid=stPopoverBody] code").text_content()
     other = visit(link[link.index("?") :])
     other.tab.locator(".sent").filter(has_text="Somebody sent you").wait_for()
@@ -271,3 +272,57 @@ def test_the_slider_of_the_training_changes_the_moment_and_not_the_place_in_the_
     after_s, after_ms = warm.tab.evaluate(f"[{audio}.currentTime, performance.now()]")
     assert after_s - before_s == pytest.approx((after_ms - before_ms) / 1000, abs=0.3)
     assert slider.get_attribute("aria-valuetext") == "Step 1,912"
+
+
+SECOND = "document.querySelector('.st-key-booth-track-1 .track-active')"
+
+
+@pytest.fixture
+def booth(chromium, address):
+    """Opens the booth with short songs; no error may have been logged in the end."""
+    visit = Visit(chromium, address, **LAPTOP)
+    visit.tab.goto(f"{address}/?booth=1&length_s=10&idle=5")
+    visit.wait_for_audio("currentTime > 1")
+    yield visit.tab
+    visit.context.close()
+    assert visit.complaints == []
+
+
+def press(page, key: str, shows: str) -> None:
+    """Press a key, and wait for a button."""
+    page.keyboard.press(key)
+    page.locator(f".st-key-booth-{shows} button:enabled").wait_for()
+
+
+def test_songs_play_and_draw_one_after_the_other_by_themselves(booth):
+    url, title = booth.evaluate(f"[{AUDIO}.src, document.querySelector('h1').textContent]")
+    assert booth.locator(".track-growth:visible").count() == 1
+    booth.wait_for_function(f"{AUDIO}.src !== '{url}' && {AUDIO}.currentTime > 1")
+    assert booth.locator("h1").inner_text() != title
+
+
+def test_a_keyboard_is_enough_for_a_duel_a_vote_and_the_radio(booth):
+    press(booth, "Space", "surprise")
+    booth.keyboard.press("ArrowRight")
+    booth.keyboard.press("ArrowRight")
+    press(booth, "Enter", "vote-0")
+    assert "wild" not in booth.locator(".stApp").inner_text().lower()
+    booth.keyboard.press("2")
+    booth.wait_for_function(f"{SECOND} && !{AUDIO}.paused && !{AUDIO}.muted")
+    press(booth, "ArrowRight", "again")
+    assert "was the wild one" in booth.locator("h1").inner_text()
+    score = booth.locator(".booth-score")
+    assert score.get_attribute("aria-label") in ("Today: tame 1, wild 0", "Today: tame 0, wild 1")
+    assert all(half.bounding_box()["width"] > 150 for half in score.locator("b").all())  # the one with 0, too
+    press(booth, "e", "touch")
+    booth.wait_for_function(f"{AUDIO}.duration === Infinity && {AUDIO}.currentTime > 1")
+    booth.keyboard.press("Escape")
+    booth.get_by_text("This song never existed").wait_for()
+
+
+def test_a_duel_without_a_touch_plays_both_variations_and_then_starts_over(booth):
+    press(booth, "Space", "surprise")
+    press(booth, "s", "vote-0")
+    booth.wait_for_function(SECOND)  # long after five seconds
+    assert booth.evaluate(f"{AUDIO}.currentTime") > 7
+    booth.get_by_text("This song never existed").wait_for()

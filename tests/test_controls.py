@@ -36,14 +36,6 @@ def words(page: AppTest) -> str:
     return " ".join(element.value for element in (*page.caption, *page.error, *page.success, *page.markdown))
 
 
-def test_every_clip_is_offered_by_its_title_and_a_click_chooses_it(page):
-    radio = page.radio(key="clip")
-    assert (radio.label, radio.options) == ("Seed clip", [clip.title for clip in clips.built_in_clips()])
-    assert chosen(page) == Settings()
-    radio.set_value("neon-rain").run()
-    assert chosen(page).clip == "neon-rain"
-
-
 @pytest.mark.parametrize(("before", "after"), [("slow-honey", "slow-honey"), ("my-song.mp3", Settings().clip)])
 def test_callbacks_choose_by_name_and_after_a_file_of_ones_own_a_built_in_clip_is_chosen(before, after):
     assert chosen(controls(clip=before)).clip == after

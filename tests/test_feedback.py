@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 import random
 import shutil
 import sqlite3
@@ -84,12 +83,6 @@ def test_readers_never_wait_and_writers_wait_up_to_their_timeout(store, monkeypa
     assert len(store.votes()) == 2
 
 
-def test_a_second_vote_of_the_same_id_replaces_the_kind(store):
-    for kind in (UP, UP, DOWN):
-        store.write(1, vote_now(kind, Settings()))
-    assert [vote.kind for vote in store.votes()] == [DOWN]
-
-
 def test_nothing_personal_is_stored(store):
     store.write(1, vote_now(UP, Settings(clip="My secret demo.wav")))
     (vote,) = store.votes()
@@ -101,8 +94,7 @@ def test_nothing_personal_is_stored(store):
 @pytest.mark.parametrize("n_intact_bytes", [0, 4096])
 def test_a_damaged_file_is_moved_aside(store, caplog, n_intact_bytes):
     add(store, UP)
-    content = store.path.read_bytes()
-    store.path.write_bytes(content[:n_intact_bytes] + b"\xff" * (len(content) - n_intact_bytes))
+    store.path.write_bytes(store.path.read_bytes()[:n_intact_bytes] + b"\xff" * 8192)
     add(store, DOWN, title="After")
     assert [vote.title for vote in store.votes()] == ["After"]
     (aside,) = store.path.parent.glob("feedback.sqlite.damaged-*")
@@ -122,8 +114,7 @@ def test_a_file_of_a_newer_version_is_left_alone(store):
 def test_rows_that_no_song_can_have_are_skipped(store):
     add(store, UP, UP, UP)
     with sqlite3.connect(store.path) as file:
-        file.execute("UPDATE votes SET randomness = 7.5 WHERE id = 2")
-        file.execute("UPDATE votes SET kind = 'meh' WHERE id = 3")
+        file.executescript("UPDATE votes SET randomness = 7.5 WHERE id = 2; UPDATE votes SET kind = '?' WHERE id = 3")
     assert len(store.votes()) == len(store.top("")) == 1
 
 
@@ -147,90 +138,54 @@ def test_feedback_is_off_without_a_file_that_can_be_written(path, tmp_path, monk
     assert caplog.text.count("Feedback is off") == (path.lower() != "off")
 
 
-def test_the_command_prints_what_listeners_like_and_exports_it(store, monkeypatch, capsys, tmp_path):
+def test_the_command_prints_the_votes_as_a_table_for_spreadsheets(store, monkeypatch, capsys):
     monkeypatch.setenv(feedback.VARIABLE, str(store.path))
-    assert main(["feedback"]) == 0
-    assert "no votes yet" in capsys.readouterr().out
     add(store, *[UP] * 4, clip="neon-rain", title="=Neon, Song")
-    add(store, *[DOWN] * 4, clip="slow-honey", seed_number=8)
     assert main(["feedback"]) == 0
-    text = capsys.readouterr().out
-    assert "8 songs: 4 thumbs up, 4 thumbs down" in text
-    assert text.index("Neon Rain") < text.index("First Snow") < text.index("Slow Honey") < text.index("=Neon, Song")
-    assert main(["feedback", "--csv", str(tmp_path / "votes.csv")]) == 0
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "votes.csv").read_text(encoding="utf-8"))))
-    assert len(rows) == 8
-    assert rows[0]["title"] == "'=Neon, Song"  # no formula for a spreadsheet
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["title"] for row in rows] == ["'=Neon, Song"] * 4  # no formula
     assert set(rows[0]) == {"minute", "kind", "title", *Settings.__dataclass_fields__}
-    assert main(["feedback", "--csv", str(tmp_path / "nowhere" / "votes.csv")]) == 2
+    monkeypatch.setenv(feedback.VARIABLE, "off")
+    assert main(["feedback"]) == 2
 
 
 def votes(kind: str, n: int, clip: str = "neon-rain", at=(0.6, 0.8), days_ago: float = 0) -> list[Vote]:
     return [Vote(kind, Settings(*at, clip=clip), "Song", feedback.minute(NOW - timedelta(days=days_ago)))] * n
 
 
-def learn(votes: list[Vote]) -> Preferences:
-    return Preferences.from_votes(votes, NOW)
-
-
-def offers(preferences: Preferences) -> list[Settings]:
-    rng = random.Random(1)
-    return [feedback.starting_settings(preferences, rng) for _ in range(400)]
+def offers(votes: list[Vote]) -> list[Settings]:
+    learnt, rng = Preferences.from_votes(votes, NOW), random.Random(1)
+    return [feedback.starting_settings(learnt, rng) for _ in range(400)]
 
 
 def test_without_votes_the_defaults_are_offered_most_but_everything_is_tried(monkeypatch):
-    drawn = offers(learn([]))
+    drawn = offers([])
     assert 0.35 < mean(offer.clip == Settings().clip for offer in drawn) < 0.75
     assert 0.35 < mean((offer.randomness, offer.temperature) == (0.3, 1.0) for offer in drawn) < 0.75
     assert {offer.clip for offer in drawn} == {clip.name for clip in built_in_clips()}
     assert {(offer.randomness, offer.temperature) for offer in drawn} == set(SETTINGS_ARMS)
-    assert drawn == offers(learn([]))
+    assert drawn == offers([])
     monkeypatch.setattr(feedback, "built_in_clips", lambda: ())
-    assert {offer.clip for offer in offers(learn([]))} == {Settings().clip}
+    assert {offer.clip for offer in offers([])} == {Settings().clip}
 
 
 @pytest.mark.parametrize("kind", [UP, KEPT])
 def test_what_is_liked_is_offered_far_more_often(kind):
     disliked = votes(DOWN, 3, "slow-honey", (0.1, 1.0)) + votes(DOWN, 3, Settings().clip, (0.3, 1.0))
-    drawn = offers(learn(votes(kind, 12) + disliked))
+    drawn = offers(votes(kind, 12) + disliked)
     assert mean(offer.clip == "neon-rain" for offer in drawn) > 0.5
     assert max(mean(offer.clip == clip for offer in drawn) for clip in ("slow-honey", Settings().clip)) < 0.05
     assert mean((offer.randomness, offer.temperature) == (0.6, 0.8) for offer in drawn) > 0.5
 
 
 def test_songs_without_a_vote_are_weak_evidence_and_votes_count_half_after_a_half_life():
-    learnt = learn(votes(KEPT, 10) + votes(MADE, 10))
+    learnt = Preferences.from_votes(votes(KEPT, 10) + votes(MADE, 10), NOW)
     for arm in ("neon-rain", (0.6, 0.8)):
-        assert (learnt.likes[arm], learnt.dislikes[arm], learnt.n_votes[arm]) == (10, pytest.approx(1), 10)
-    assert learn(votes(UP, 8, days_ago=30)).likes["neon-rain"] == pytest.approx(4)
+        assert (learnt.likes[arm], learnt.dislikes[arm]) == (10, pytest.approx(1))
+    assert Preferences.from_votes(votes(UP, 8, days_ago=30), NOW).likes["neon-rain"] == pytest.approx(4)
 
 
 def test_a_vote_counts_for_the_nearest_settings_unless_the_temperature_is_far_off():
     songs = [(0.0, 0.85), (0.5, 1.15), (1.0, 1.4), (0.2, 0.6), (0.3, 1.45), (0.3, 0.0)]
     arms = [(0.1, 0.8), (0.6, 1.2), (0.9, 1.2), (0.3, 0.8), None, None]
     assert [feedback.nearest_arm(Settings(*song)) for song in songs] == arms
-
-
-def simulate(rng: random.Random, thompson: bool) -> tuple[float, float]:
-    """Share of likes of the last 100 of 500 offers, and of the best arms; hidden logits of clip and settings add up."""
-    clips, arms = ({arm: rng.gauss(0, 0.8) for arm in names} for names in ("abcdefghij", SETTINGS_ARMS))
-    known, liked = Preferences(), []
-    for _ in range(500):
-        clip, arm = rng.choice(list(clips)), rng.choice(SETTINGS_ARMS)
-        if thompson:
-            clip, arm = known.sample(clips, None, rng), known.sample(arms, None, rng)
-        liked.append(1 / (1 + math.exp(-0.2 - clips[clip] - arms[arm])))
-        likes, presses = rng.random() < liked[-1], rng.random()
-        if presses < 0.5:  # half of the listeners press a thumb, some of them at random
-            kind = rng.choice((UP, DOWN)) if presses < 0.05 else UP if likes else DOWN
-        else:  # the others keep a quarter of what they like
-            kind = KEPT if likes and presses > 0.875 else MADE
-        known.add(Vote(kind, Settings(*arm, clip=clip), "", ""))
-    return mean(liked[-100:]), 1 / (1 + math.exp(-0.2 - max(clips.values()) - max(arms.values())))
-
-
-def test_thompson_sampling_finds_hidden_preferences():
-    found, best = map(mean, zip(*(simulate(random.Random(run), True) for run in range(20)), strict=True))
-    chance = mean(simulate(random.Random(run), False)[0] for run in range(20))
-    assert found > chance + 0.25
-    assert found - chance > 0.6 * (best - chance)

@@ -125,11 +125,6 @@ def test_with_the_switch_off_nothing_is_stored(store):
     assert "Not counted" in words(page)
 
 
-def test_the_name_of_the_listeners_own_file_is_not_stored(store):
-    page = press(play(visit(), Settings(clip="secret.wav")), UP)
-    assert "secret" not in f"{store.votes()} {words(page)}"
-
-
 def test_a_locked_file_does_not_delay_the_page_and_the_vote_is_stored_later(store):
     page, other = visit(), sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -35,9 +35,9 @@ def sampled(slot: int, n_steps: int, seed: int) -> Chunk:
 
 
 def logits_of(network: TokenLstm, tokens: np.ndarray) -> list[torch.Tensor]:
-    """Of each codebook (1, n_steps, size), by one pass of the torch module in float32."""
-    sequence = TokenSequence(tokens.astype(np.int16), (np.arange(len(tokens)) % 256).astype(np.int16))
-    return network(**make_batch([(sequence, 0)], len(tokens), CONFIG, torch.device("cpu")))
+    """Of each codebook (n_steps, size), by one pass of the torch module in float32."""
+    sequence = TokenSequence(tokens.astype(np.int16), np.arange(len(tokens), dtype=np.int16))
+    return [logits[0] for logits in network(**make_batch([(sequence, 0)], len(tokens), CONFIG, torch.device("cpu")))]
 
 
 def fixed_logits(logits: np.ndarray = LOGITS) -> TokenLstm:
@@ -64,29 +64,20 @@ def test_a_prediction_sees_only_earlier_steps_and_the_earlier_codebooks_of_its_o
         tokens[10, changed] = (tokens[10, changed] + 1) % size
         after = logits_of(network, tokens)
         for codebook, (old, new) in enumerate(zip(before, after, strict=True)):
-            assert torch.equal(old[0, :10], new[0, :10])
-            assert torch.equal(old[0, 10], new[0, 10]) == (codebook <= changed)
+            assert torch.equal(old[:10], new[:10])
+            assert torch.equal(old[10], new[10]) == (codebook <= changed)
         before = after
-
-
-def test_lagged_inputs_are_exactly_their_lags_old():
-    network, tokens = model(), song(20)
-    network.lstm.weight_ih_l0.data.zero_()  # only the heads' own lagged tokens remain
-    before = logits_of(network, tokens)[0][0]
-    tokens[6, 0] = (tokens[6, 0] + 1) % SIZES[0]
-    differs = (before != logits_of(network, tokens)[0][0]).any(1).nonzero().flatten().tolist()
-    assert differs == [6 + 4, 6 + 9]
 
 
 def test_log_probs_are_those_of_the_torch_module():
     network, tokens = model(), song(60)
-    columns = [F.log_softmax(codebook[0], 1).detach().numpy() for codebook in logits_of(network, tokens)]
-    exact = np.stack([column[np.arange(60), own] for column, own in zip(columns, tokens.T, strict=True)], 1)
+    pairs = zip(logits_of(network, tokens), torch.from_numpy(tokens).T, strict=True)
+    exact = [-F.cross_entropy(logits, own, reduction="none") for logits, own in pairs]
     log_probs = Sampler(network).log_probs(BatchState(CONFIG, 1), forced(0, tokens))
-    assert np.abs(log_probs - exact).max() < 0.01, "weights have eight bits"
+    assert np.abs(log_probs - torch.stack(exact, 1).detach().numpy()).max() < 0.01, "weights have eight bits"
 
 
-def test_prefill_score_and_sampling_leave_the_same_state():
+def test_prefill_score_and_sampling_leave_the_same_state_and_share_one_compilation():
     sampler, tokens = Sampler(model()), song(30)
     scored, prefilled, sampling = (BatchState(CONFIG, 1) for _ in range(3))
     whole = sampler.log_probs(scored, forced(0, tokens))
@@ -97,6 +88,7 @@ def test_prefill_score_and_sampling_leave_the_same_state():
     sampler.run(prefilled, [forced(0, own)])
     for name in ("n_steps", "hidden", "cell", "history"):
         assert np.array_equal(getattr(prefilled, name), getattr(sampling, name)), name
+    assert len(_run_steps.signatures) == 1
 
 
 def test_mask_tokens_can_be_fed_but_have_no_probability():
@@ -121,17 +113,14 @@ def test_tokens_have_the_models_probabilities_at_their_temperature(temperature):
 
 
 @pytest.mark.parametrize("temperature", [0, 5e-324, 1e-6])
-def test_temperature_zero_takes_the_most_likely_token(temperature):
-    assert set(drawn(fixed_logits(), 50, temperature=temperature).ravel()) == {0}
-    assert set(drawn(fixed_logits(LOGITS[::-1]), 50, temperature=temperature).ravel()) == {3}
+@pytest.mark.parametrize(("logits", "likeliest"), [(LOGITS, 0), (LOGITS[::-1], 3)])
+def test_temperature_zero_takes_the_most_likely_token(logits, likeliest, temperature):
+    assert set(drawn(fixed_logits(logits), 50, temperature=temperature).ravel()) == {likeliest}
 
 
-def test_min_p_excludes_tokens_whatever_the_temperature():
+def test_min_p_excludes_tokens_whatever_the_temperature_and_without_any_logits_there_still_is_a_token():
     tokens = drawn(fixed_logits(), 2_000, temperature=2.0, min_p=0.1)
     assert set(tokens[:, 1]) == {0, 1, 2}, "e^-2 is 0.14 of the most likely one, e^-3 only 0.05"
-
-
-def test_logits_that_are_not_numbers_still_give_a_token():
     assert set(drawn(fixed_logits(np.full(4, np.nan, np.float32)), 5).ravel()) == {0}
 
 
@@ -147,30 +136,14 @@ def test_constraints_limit_what_may_follow_in_codebook_0():
         Sampler(fixed_logits(), np.zeros((1, size + 1, size), bool))
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"forced_tokens": np.array([(*SIZES[:2], SIZES[2] + 1)])},
-        {"forced_tokens": np.array([(0, 0, -1)])},
-        {"uniforms": np.zeros((1, 3)), "constraint_ids": np.array([1])},
-        {"uniforms": np.zeros((1, 3)), "slot": 2},
-        {"uniforms": np.zeros((1, 3)), "slot": 1},
-        {"uniforms": np.zeros((1, 3)), "temperature": -0.1},
-        {"uniforms": np.zeros((1, 3)), "temperature": np.nan},
-        {"uniforms": np.zeros((1, 3)), "min_p": 1.0},
-        {"uniforms": np.zeros((2, 3))},
-        {},
-    ],
-)
+OUT_OF_RANGE = [{"slot": 2}, {"slot": 1}, {"temperature": -0.1}, {"temperature": np.nan}, {"min_p": 1.0}]
+OUT_OF_RANGE += [{"constraint_ids": np.array([1])}, {"uniforms": np.zeros((2, 3))}, {"uniforms": None}]
+FORCED = [{"uniforms": None, "forced_tokens": np.array([codes])} for codes in ((*SIZES[:2], SIZES[2] + 1), (0, 0, -1))]
+
+
+@pytest.mark.parametrize("wrong", OUT_OF_RANGE + FORCED)
 def test_invalid_chunks_are_refused_and_change_nothing(wrong):
-    state = BatchState(CONFIG, 2)
+    state, valid = BatchState(CONFIG, 2), {"slot": 0, "metre_positions": [0], "uniforms": np.zeros((1, 3))}
     with pytest.raises(ValueError, match=r".+"):
-        Sampler(model()).run(state, [sampled(1, 1, 0), Chunk(**({"slot": 0, "metre_positions": [0]} | wrong))])
+        Sampler(model()).run(state, [sampled(1, 1, 0), Chunk(**(valid | wrong))])
     assert not state.n_steps.any()
-
-
-def test_sampling_and_scoring_share_one_compilation():
-    sampler, state = Sampler(model()), BatchState(CONFIG, 3)
-    sampler.run(state, [sampled(2, 4, seed=0), forced(1, song(4))])
-    sampler.log_probs(state, forced(0, song(4)))
-    assert len(_run_steps.signatures) == 1

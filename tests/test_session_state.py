@@ -1,26 +1,29 @@
-"""What a session requests, waits for and shows; and the background tasks that it waits for."""
+"""What a session requests, waits for, shows and remembers; and the background tasks that it waits for."""
 
 import gc
 import os
 import sys
 import threading
 import weakref
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import reduce
 from types import SimpleNamespace
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from page_visits import words
+from streamlit.testing.v1 import AppTest
 
-from kpop.audio.io import from_pcm, pcm_bytes, wav_bytes
+from kpop.audio.io import pcm_bytes
 from kpop.constants import SAMPLE_RATE_HZ
-from kpop.engine import Job, QueueFull
+from kpop.engine import Job
 from kpop.errors import KpopError
 from kpop.generation.clips import SeedClip, built_in_clip
-from kpop.generation.metadata import song_tags
+from kpop.generation.titles import song_title
 from kpop.settings import GeneratedSong, Settings
 from kpop.ui import session_state
-from kpop.ui.session_state import SessionState
+from kpop.ui.session_state import MAX_ENTRIES, Entry, Request, SessionState, remember
 from kpop.ui.song import preview
 from kpop.ui.tasks import BackgroundTask
 
@@ -40,7 +43,7 @@ class Engine:
 
     def submit(self, settings: Settings, clip: SeedClip, endless: bool = False) -> Job:
         if len(self.jobs) >= self.room:
-            raise QueueFull("Full: try again in 3 s.")
+            raise KpopError("Full: try again in 3 s.")
         loader = SimpleNamespace(finished=True, error=None)
         self.jobs.append(Job(settings, clip, endless, loader, lambda job: None))
         return self.jobs[-1]
@@ -70,19 +73,6 @@ def finish_all(session: SessionState, engine: Engine) -> None:
         finish(job)
     session.rendering.wait(TIMEOUT_S)
     session.update(engine)
-
-
-def test_a_song_plays_from_its_url_while_it_is_made_and_stays_there_when_it_is_finished(engine, monkeypatch):
-    monkeypatch.setattr(session_state, "base_path", lambda: "/base")
-    session = started(engine, SHORT)
-    (file,) = session.files
-    assert session.play == file.url("/base")
-    assert session.job
-    finish_all(session, engine)
-    (song,) = session.songs
-    assert song.file is file
-    assert file.read() == wav_bytes(from_pcm(pcm_bytes(WAVEFORM)), song_tags(SHORT))
-    assert (session.job, session.jobs, session.rendering, session.busy) == (None, (), None, False)
 
 
 def test_a_request_cancels_the_one_before_and_its_song_never_appears(engine):
@@ -134,19 +124,6 @@ def test_a_refusal_cancels_the_other_variations_and_is_a_sentence_until_the_next
     assert session.error == ""
 
 
-def test_songs_of_one_request_stand_side_by_side_and_one_that_is_beside_leaves_the_first_as_it_is(engine):
-    session = started(engine, *TWO, own_clip=OWN)
-    finish_all(session, engine)
-    first, _ = session.songs
-    assert (tuple(song.settings for song in session.songs), session.play, len(session.history)) == (TWO, None, 2)
-    session.request(replace(SHORT, temperature=1.6), own_clip=OWN, beside=True)
-    assert session.submit(engine)
-    finish_all(session, engine)
-    assert session.songs[0] is first
-    assert [song.settings.temperature for song in session.songs] == [1.0, 1.6]
-    assert all(job.clip is OWN for job in engine.jobs)
-
-
 def test_a_session_that_ends_cancels_its_songs_and_frees_their_memory(engine):
     session = started(engine, SHORT)
     (job,), rendering, file = session.jobs, session.rendering, weakref.ref(session.files[0])
@@ -184,24 +161,17 @@ def gate():
     opened.set()
 
 
-def test_a_task_shows_its_progress_while_the_caller_goes_on(gate):
-    task = BackgroundTask(gate.work)
-    assert gate.reached.wait(TIMEOUT_S)
-    assert (task.fraction, task.status, task.finished) == (0.25, "Half way to half way", False)
-    assert not task.wait(0.01)
-    gate.opened.set()
-    assert task.result() == "a song"
-    assert (task.fraction, task.finished, task.error) == (1.0, True, None)
-
-
-def test_a_cancelled_task_stops_at_its_next_report(gate):
-    task = BackgroundTask(gate.work)
-    assert gate.reached.wait(TIMEOUT_S)
-    task.cancel()
+def test_a_task_shows_its_progress_and_a_cancelled_one_stops_at_its_next_report(gate):
+    tasks = BackgroundTask(gate.work), BackgroundTask(gate.work)
+    for task in tasks:
+        assert gate.reached.wait(TIMEOUT_S)
+        assert not task.wait(0.1)
+        assert (task.fraction, task.status) == (0.25, "Half way to half way")
+    tasks[0].cancel()
     gate.opened.set()
     with pytest.raises(KpopError, match="cancelled"):
-        task.result()
-    assert task.fraction == 0.25
+        tasks[0].result()
+    assert (tasks[1].result(), tasks[0].fraction, tasks[1].fraction) == ("a song", 0.25, 1.0)
 
 
 def test_a_sentence_passes_through_unchanged_and_anything_else_goes_to_the_log(caplog):
@@ -234,3 +204,53 @@ def test_idle_tasks_come_after_all_else():
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     assert BackgroundTask(priority, idle=True).result() > BackgroundTask(priority).result()
+
+
+def own(clip_number: float) -> Entry:
+    """An entry of a song from a file of the listener's own, all of one name."""
+    clip = SeedClip("<b>demo.mp3", "demo", np.full(1000, clip_number, np.float32))
+    return Entry(Settings(clip=clip.name), clip)
+
+
+def history(*entries: Entry) -> tuple[Entry, ...]:
+    return reduce(remember, entries, ())
+
+
+def shown(entries: tuple[Entry, ...]) -> AppTest:
+    def page(entries) -> None:
+        from kpop.ui.history import show_history
+
+        show_history(entries)
+
+    return AppTest.from_function(page, default_timeout=60, args=(entries,)).run()
+
+
+def test_the_newest_song_comes_first_one_made_again_moves_up_and_the_oldest_are_forgotten():
+    songs = [Entry(Settings(seed_number=number)) for number in range(30)]
+    assert history(songs[1], songs[2], songs[3], Entry(songs[1].settings))[1:] == (songs[3], songs[2])
+    assert history(*songs) == tuple(songs[: -MAX_ENTRIES - 1 : -1])
+
+
+def test_any_other_setting_or_another_file_of_the_same_name_is_another_song():
+    changes = {"randomness": 0.4}, {"length_s": 31.0}, {"model": "another"}, {"clip": "x"}
+    assert len(history(Entry(Settings()), *(Entry(Settings(**change)) for change in changes))) == 5
+    assert len(history(own(1), own(2), own(1), replace(own(1), own_clip=None))) == 3
+
+
+def test_a_press_on_an_earlier_song_sets_the_controls_and_requests_it():
+    made = Settings(0.85, 1.4, 61.0, 4711, "last-train-home")
+    page = shown((Entry(made),))
+    assert "Last Train Home · randomness 0.85 · temperature 1.40 · 61 s" in words(page)
+    assert page.button[0].label == f"Play again *{song_title(made)}*"
+    page.session_state.endless = True
+    page.button[0].click().run()
+    assert [page.session_state[key] for key in (*asdict(made), "endless")] == [*asdict(made).values(), False]
+    assert page.session_state.session.requested == Request((made,))
+    assert "Nothing yet" in shown(()).caption[0].value
+
+
+def test_a_song_from_an_own_file_starts_from_it_again_and_its_name_brings_no_markup():
+    page = shown((own(2),))
+    assert "&lt;b&gt;demo" in words(page)
+    page.button[0].click().run()
+    assert page.session_state.session.requested.own_clip.title == "demo"

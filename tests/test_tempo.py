@@ -1,32 +1,29 @@
-"""Recordings are continued in their own tempo, and training songs are given their metre; -s prints the accuracy."""
+"""Recordings are continued in their own tempo, and training songs are given their metre."""
 
 import io
+from functools import partial
 
 import numpy as np
 import pytest
 import rhythms
 import soundfile
 
-from kpop.audio.beat import NO_BEAT, first_metre_position, track_beats, track_pulse
+from kpop.audio.beat import first_metre_position, track_beats, track_pulse
 from kpop.constants import N_METRE_POSITIONS, SAMPLE_RATE_HZ, STEP_SAMPLES, STEPS_PER_BAR, TEMPO_BPM
 from kpop.errors import KpopError
 from kpop.evaluation.fidelity import log_mel_error_db
+from kpop.evaluation.measures import tempo_error_percent
 from kpop.generation.clips import SeedClip, built_in_clip, built_in_clips, clip_from_file
 from kpop.generation.pipeline import Pipeline
 from kpop.generation.session import generate
 from kpop.model_info import DEFAULT_MODEL, checkpoint_path
-from kpop.settings import GRID_BEAT, Settings
+from kpop.settings import Settings
 from kpop.training.data import TrainingSong, metre_rate
 
 
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
     return Pipeline.load(checkpoint_path(DEFAULT_MODEL))
-
-
-@pytest.fixture(scope="module")
-def tiny(tiny_model) -> Pipeline:
-    return Pipeline.load(tiny_model)
 
 
 def uploaded(waveform: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> SeedClip:
@@ -36,33 +33,26 @@ def uploaded(waveform: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> SeedClip:
     return clip_from_file(buffer, "mine.wav")
 
 
-def tempo_error(bpm: float, true_bpm: float) -> float:
-    """As a share of the true tempo, in any octave."""
-    octaves = np.log2(bpm / true_bpm)
-    return abs(2 ** (octaves - round(octaves)) - 1)
-
-
 def distance_ms(time_s: float, bpm: float, beat_s: float) -> float:
     """From a time to the nearest beat."""
     beats = (time_s - beat_s) * bpm / 60
     return abs(beats - round(beats)) * 60_000 / bpm
 
 
-KINDS = [(rhythms.claps, 20), (rhythms.humming, 25), (rhythms.tied, 40), (rhythms.counting, 25), (rhythms.song, None)]
+TIED = partial(rhythms.humming, beats=1.1)
+KINDS = [(rhythms.claps, 20), (rhythms.humming, 25), (TIED, 40), (rhythms.counting, 25), (rhythms.song, None)]
 
 
 @pytest.mark.parametrize(("kind", "max_ms"), KINDS)
 def test_tempo_and_beat_of_recordings_are_found(kind, max_ms):
-    rng, n_right, off_ms = np.random.default_rng(1), 0, []
+    rng, off_ms = np.random.default_rng(1), []
     for bpm in rng.uniform(80, 170, 25):
         pulse = track_pulse(kind(bpm, rng)[: 12 * SAMPLE_RATE_HZ])
-        if pulse is not None and tempo_error(pulse.tempo_bpm, bpm) < 0.01:
+        if pulse is not None and tempo_error_percent(pulse.tempo_bpm, bpm) < 1:
             last_s = rhythms.START_S + int((7.5 - rhythms.START_S) * bpm / 60) * 60 / bpm
             off_ms.append(distance_ms(last_s, pulse.tempo_bpm, pulse.beat_s))
-            n_right += 1
-    median, p90 = np.quantile(off_ms + [np.inf] * (25 - n_right), (0.5, 0.9), method="nearest")
-    print(f"{kind.__name__}: tempo within 1 % in {n_right} of 25, last beat off by {median:.0f} ms (p90 {p90:.0f} ms)")
-    assert n_right >= 24
+    assert len(off_ms) >= 24
+    median, p90 = np.quantile(off_ms + [np.inf] * (25 - len(off_ms)), (0.5, 0.9), method="nearest")
     assert max_ms is None or (median < 20 and p90 < max_ms)
 
 
@@ -94,30 +84,21 @@ def test_the_song_continues_a_recording_on_its_beats(pipeline, kind, bpm):
     song = generate(pipeline, Settings(length_s=24, clip=clip.name), clip)
     rest = track_pulse(song.waveform[round(song.seed_end_s * SAMPLE_RATE_HZ) :][: 12 * SAMPLE_RATE_HZ])
     off_ms = distance_ms(rest.beat_s + song.seed_end_s, 2 * song.beat.tempo_bpm, song.beat.first_downbeat_s)
-    print(f"{kind.__name__} at {bpm}: continued at {rest.tempo_bpm:.2f} BPM, beats off by {off_ms:.0f} ms")
-    assert tempo_error(song.beat.tempo_bpm, bpm) < 0.01
-    assert tempo_error(rest.tempo_bpm, song.beat.tempo_bpm) < 0.002
+    assert tempo_error_percent(song.beat.tempo_bpm, bpm) < 1
+    assert tempo_error_percent(rest.tempo_bpm, song.beat.tempo_bpm) < 0.2
     assert off_ms < 15
 
 
 @pytest.mark.parametrize("bpm", [93, 118.4, 170])
-def test_a_seed_at_another_tempo_sounds_as_uploaded(tiny, bpm):
+def test_a_seed_at_another_tempo_sounds_as_uploaded(tiny_model, bpm):
     clip = uploaded(rhythms.song(bpm, np.random.default_rng(7)))
-    song = generate(tiny, Settings(length_s=24.03, randomness=0.0), clip)
+    song = generate(Pipeline.load(tiny_model), Settings(length_s=24.03, randomness=0.0), clip)
     n_samples = round(song.seed_end_s * SAMPLE_RATE_HZ) // 2  # so early a difference of 0.3 % has not grown
     played, wanted = song.waveform[:n_samples], clip.waveform[:n_samples]
     assert log_mel_error_db(wanted, played * np.float32(np.std(wanted) / np.std(played))) < 2.0
     assert song.beat.tempo_bpm == pytest.approx(bpm, rel=0.004)
     assert len(song.waveform) == round(24.03 * SAMPLE_RATE_HZ)
     assert song.seed_end_s / song.beat.beat_s == pytest.approx(16)
-
-
-def test_without_a_beat_or_a_clip_a_song_has_the_models_tempo(tiny):
-    for kind, randomness in ((rhythms.long_note, 0.0), (lambda rng: rhythms.claps(100, rng), 1.0)):
-        clip = uploaded(kind(np.random.default_rng(3)))
-        beat = generate(tiny, Settings(length_s=8, randomness=randomness), clip).beat
-        assert beat.tempo_bpm == pytest.approx(TEMPO_BPM)
-    assert beat == GRID_BEAT, "a random seed has nothing of the clip's metre"
 
 
 def recording() -> np.ndarray:
@@ -137,9 +118,7 @@ def test_a_quiet_recording_is_used_from_its_first_clap_to_its_last():
     assert (clip.metre_position + 1) % STEPS_PER_BAR <= 2, "the first clap is a downbeat"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "gain", "words"), [(4, 1, "holds only"), (9, 1e-5, "silent"), (2, 0, "silent"), (1, 1, "lasts only")]
-)
+@pytest.mark.parametrize(("seconds", "gain", "words"), [(4, 1, "holds only"), (9, 1e-5, "silent")])
 def test_too_short_or_silent_is_one_clear_sentence(seconds, gain, words):
     with pytest.raises(KpopError, match=words) as error:
         uploaded(gain * (recording()[: seconds * 48_000] - 0.02) + 0.02, 48_000)
@@ -151,9 +130,8 @@ def test_a_song_that_keeps_its_tempo_has_exact_beats_and_bars_and_one_without_a_
     assert (found.tempo_bpm, found.is_steady) == (TEMPO_BPM, True)
     assert abs((found.beats_s[0] + 0.96) % 1.92 - 0.96) < 0.002
     np.testing.assert_array_equal(found.metre_positions(600) % STEPS_PER_BAR, np.arange(600) % STEPS_PER_BAR)
-    found = track_beats(rhythms.rustle(np.random.default_rng(3)))
-    assert found is NO_BEAT
-    np.testing.assert_array_equal(found.metre_positions(500), np.arange(500) % N_METRE_POSITIONS)
+    positions = track_beats(rhythms.rustle(np.random.default_rng(3))).metre_positions(500)
+    np.testing.assert_array_equal(positions, np.arange(500) % N_METRE_POSITIONS)
 
 
 def test_the_beats_of_a_song_whose_tempo_drifts_are_followed():

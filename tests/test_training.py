@@ -32,14 +32,6 @@ def train(out: Path, folder: Path | None, **changes) -> None:
     run(Plan(out=out, folder=folder, **(tiny | changes)), lambda line: None)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, songs_folder) -> Path:
-    """The checkpoint of 60 steps of both stages."""
-    out = tmp_path_factory.mktemp("trained") / "m.safetensors"
-    train(out, songs_folder, codec_steps=60, lstm_steps=60)
-    return out
-
-
 def test_a_process_killed_in_both_stages_resumes_to_the_weights_of_an_unbroken_run(
     tmp_path, songs_folder, tiny_model, capsys
 ):
@@ -62,9 +54,9 @@ def test_a_process_killed_in_both_stages_resumes_to_the_weights_of_an_unbroken_r
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
-def test_resuming_another_run_is_one_clear_sentence(trained, tmp_path, songs_folder, beat):
-    out, folder = tmp_path / "runs" / trained.name, tmp_path / "songs"
-    shutil.copytree(trained.parent, out.parent)
+def test_resuming_another_run_is_one_clear_sentence(tmp_path, songs_folder, beat):
+    out, folder = tmp_path / "m.safetensors", tmp_path / "songs"
+    train(out, songs_folder)
     with pytest.raises(KpopError, match="another one: train without --resume"):
         train(out, songs_folder, lstm_shape=TINY_LSTM | {"hidden": 64}, resume=True)
     shutil.copytree(songs_folder, folder)
@@ -76,16 +68,17 @@ def test_resuming_another_run_is_one_clear_sentence(trained, tmp_path, songs_fol
     assert not list(out.with_suffix(".work").glob("*.state")), "deleted without resume"
 
 
-def test_steps_lower_the_held_out_error(trained, tmp_path, songs_folder):
-    train(tmp_path / "1.safetensors", songs_folder, codec_steps=1, lstm_steps=1)
-    before, after = (load_checkpoint(path)[2] for path in (tmp_path / "1.safetensors", trained))
-    assert after["codec_curve"][-1]["held_out"] < 0.7 * before["codec_curve"][-1]["held_out"]
+def test_steps_lower_the_held_out_error_and_snapshots_are_taken_on_the_way(tmp_path, songs_folder):
+    figures = {}
+    for n_steps in (1, 60):
+        out = tmp_path / f"{n_steps}.safetensors"
+        train(out, songs_folder, codec_steps=n_steps, lstm_steps=n_steps)
+        figures[n_steps] = load_checkpoint(out)[2]
+    held_out = [each["codec_curve"][-1]["held_out"] for each in figures.values()]
+    assert held_out[1] < 0.7 * held_out[0]
     bits_of_a_guess = sum(np.log2(size) for size in (*LABEL_SIZES, 32, 32, 32))
-    assert after["bits_per_step"]["lstm"]["all"] < 0.97 * bits_of_a_guess
-
-
-def test_snapshots_are_taken_during_training(trained):
-    codes = load_file(trained.with_suffix(".snapshots.safetensors"))
+    assert figures[60]["bits_per_step"]["lstm"]["all"] < 0.97 * bits_of_a_guess
+    codes = load_file(tmp_path / "60.snapshots.safetensors")
     assert set(codes) == {f"codes.{step}" for step in (0, 10, 30, 60)}
     assert all(c.shape == (lstm.SNAPSHOT_LENGTH, 3) for c in codes.values())
     assert not torch.equal(codes["codes.0"], codes["codes.60"])
@@ -114,16 +107,15 @@ def test_training_needs_two_songs(tmp_path):
 
 
 def test_bad_songs_are_named_and_skipped(tmp_path, beat):
-    for name in ("one.flac", "two.ogg", "three.mp3"):
-        soundfile.write(tmp_path / name, beat, 16_000)
-    soundfile.write(tmp_path / "short.wav", beat[:16_000], 16_000)
-    soundfile.write(tmp_path / "silent.wav", np.zeros(16_000 * 20), 16_000)
+    sounds = dict.fromkeys(("one.flac", "two.ogg", "three.mp3"), beat)
+    for name, sound in (sounds | {"short.wav": beat[:16_000], "silent.wav": 0 * beat}).items():
+        soundfile.write(tmp_path / name, sound, 16_000)
     (tmp_path / "broken.mp3").write_bytes(b"this is no music at all" * 100)
     (tmp_path / "notes.txt").write_text("not a song")
     shutil.copy(tmp_path / "one.flac", tmp_path / "zz copy.flac")
     lines = []
     usable = data.folder_songs(tmp_path, tmp_path / "cache", lines.append)
-    assert {song.name for song in usable} == {"one.flac", "two.ogg", "three.mp3"}
+    assert {song.name for song in usable} == set(sounds)
     left_out = {line.split(":")[0].removeprefix("left out ") for line in lines if line.startswith("left out")}
     assert left_out == {"short.wav", "silent.wav", "broken.mp3", "zz copy.flac"}
 
@@ -140,24 +132,19 @@ def test_a_song_is_prepared_once_and_again_if_the_cache_is_damaged(tmp_path, son
 
 
 def test_the_split_is_by_song_and_depends_neither_on_order_nor_on_other_songs():
-    def names(songs: list[TrainingSong]) -> set[str]:
-        return {song.name for song in songs}
-
-    def songs(letter: str, n: int) -> list[TrainingSong]:
-        return [TrainingSong(f"{letter}{i}", np.zeros(480), np.zeros(1), data.no_labels(1)) for i in range(n)]
-
-    train, held_out = data.split(songs("s", 60))
-    assert names(train) | names(held_out) == names(songs("s", 60))
-    assert len(train) + len(held_out) == 60
-    assert len(held_out) >= 2
-    assert names(data.split(songs("s", 60)[::-1])[1]) == names(held_out)
-    more_train, more_held_out = data.split(songs("s", 60) + songs("t", 200))
-    assert names(held_out) <= names(more_held_out)
-    assert names(train) <= names(more_train)
+    songs = [TrainingSong(f"{i}", np.zeros(480), np.zeros(1), np.zeros((1, 4))) for i in range(260)]
+    sides, reversed_sides, sides_of_more = (
+        [{song.name for song in side} for side in data.split(some)] for some in (songs[:60], songs[59::-1], songs)
+    )
+    assert set.union(*sides) == {f"{i}" for i in range(60)}
+    assert sum(map(len, sides)) == 60
+    assert len(sides[1]) >= 2
+    assert reversed_sides == sides
+    assert all(side <= more for side, more in zip(sides, sides_of_more, strict=True))
 
 
 def test_features_equal_those_of_generation(beat):
-    song = TrainingSong("beat", data.to_int16(beat), np.zeros(len(beat) // 480), data.no_labels(1))
+    song = TrainingSong("beat", data.to_int16(beat), np.zeros(len(beat) // 480), np.zeros((1, 4)))
     expected = log_magnitude(np.abs(stft(beat)))
     for first, n_steps in ((100, 20), (0, 5)):
         frames = expected[2 * first : 2 * (first + n_steps)]
@@ -166,11 +153,12 @@ def test_features_equal_those_of_generation(beat):
 
 
 def test_the_bar_ago_baseline_predicts_a_loop_and_random_tokens_no_better_than_their_frequencies():
+    def sequences(n_distinct: int) -> list[TokenSequence]:
+        tokens = rng.integers(8, size=(8, n_distinct, 1))
+        return [TokenSequence(np.resize(each, (384, 1)), np.zeros(384)) for each in tokens]
+
     rng = np.random.default_rng(0)
-    loops, noise = (
-        [TokenSequence(np.resize(rng.integers(8, size=(n, 1)), (384, 1)), np.zeros(384)) for _ in range(8)]
-        for n in (64, 384)
-    )
+    loops, noise = sequences(64), sequences(384)
     assert lstm.bar_ago_bits(loops[:4], loops[4:], (8,))[0] < 0.1
-    assert lstm.unigram_bits(noise[:4], noise[4:], (8,))[0] == pytest.approx(3, abs=0.05)
-    assert lstm.bar_ago_bits(noise[:4], noise[4:], (8,))[0] == pytest.approx(3, abs=0.05)
+    for bits in (lstm.unigram_bits, lstm.bar_ago_bits):
+        assert bits(noise[:4], noise[4:], (8,))[0] == pytest.approx(3, abs=0.05)

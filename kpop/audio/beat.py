@@ -64,23 +64,19 @@ OPENING_WEIGHT = 0.3  # of silence before the first beat; the other cues sum to 
 
 @dataclass(frozen=True)
 class Pulse:
-    """A steady beat: tempo in BPM, in the octave around the model's, and the time of its first beat in seconds."""
+    """A steady beat."""
 
-    tempo_bpm: float
-    beat_s: float
+    tempo_bpm: float  # in the octave around the model's
+    beat_s: float  # time of its first beat in seconds
 
 
 @dataclass(frozen=True)
 class BeatTrack:
-    """The beats of a whole song.
+    """The beats of a whole song."""
 
-    beats_s: (n_beats,) in seconds; beats_s[0], at or before 0, is a downbeat
-    tempo_bpm: on average; is_steady: whether the beats are exactly evenly spaced
-    """
-
-    beats_s: np.ndarray
-    tempo_bpm: float
-    is_steady: bool
+    beats_s: np.ndarray  # (n_beats,) in seconds; beats_s[0], at or before 0, is a downbeat
+    tempo_bpm: float  # on average
+    is_steady: bool  # whether the beats are exactly evenly spaced
 
     def metre_positions(self, n_steps: int) -> np.ndarray:
         """Metre positions int16 (n_steps,) of the song's steps of STEP_SAMPLES samples."""
@@ -110,7 +106,13 @@ def track_beats(waveform: np.ndarray) -> BeatTrack:
     length_s = len(waveform) / SAMPLE_RATE_HZ
     line = _fit_line(*onset_times(waveform), pulse, length_s)
     tempo_bpm = (line or pulse).tempo_bpm
-    beats_s = np.arange(line.beat_s, length_s, 60 / tempo_bpm) if line else _dynamic_beats(waveform, tempo_bpm)
+    if line:
+        beats_s = np.arange(line.beat_s, length_s, 60 / tempo_bpm)
+    else:
+        import librosa  # here because it is slow to import and seldom needed
+
+        flux = {"onset_envelope": _flux(_bands(waveform), BEAT_GAIN), "sr": SAMPLE_RATE_HZ, "hop_length": FLUX_HOP}
+        beats_s = librosa.beat.beat_track(**flux, bpm=tempo_bpm, tightness=400, trim=False, units="time")[1] + LATENCY_S
     n_before = -find_downbeat(waveform, beats_s) % BEATS_PER_BAR
     n_before += BEATS_PER_BAR * max(int(np.ceil((beats_s[0] * tempo_bpm / 60 - n_before) / BEATS_PER_BAR)), 0)
     before_s = beats_s[0] - np.arange(n_before, 0, -1) * 60 / tempo_bpm
@@ -242,15 +244,6 @@ def _fit_line(times_s: np.ndarray, weights: np.ndarray, pulse: Pulse, length_s: 
         beat_s += np.round(np.median(beats[near])) * (period_s - whole_s)  # both lines meet in the middle of the song
         period_s = whole_s
     return Pulse(60 / period_s, beat_s % period_s)
-
-
-def _dynamic_beats(waveform: np.ndarray, tempo_bpm: float) -> np.ndarray:
-    """Times (n_beats,) in seconds of beats whose tempo may drift around tempo_bpm."""
-    import librosa  # imported here because it is slow to import and seldom needed
-
-    sampling = {"onset_envelope": _flux(_bands(waveform), BEAT_GAIN), "sr": SAMPLE_RATE_HZ, "hop_length": FLUX_HOP}
-    _, beats_s = librosa.beat.beat_track(**sampling, bpm=tempo_bpm, tightness=400, trim=False, units="time")
-    return beats_s + LATENCY_S
 
 
 def _by_beat_of_bar(values: np.ndarray, first: int = 0) -> np.ndarray:

@@ -138,10 +138,8 @@ class StreamingLimiter:
     """A song's samples in, the song near -14 LUFS with its true peak under -1 dBFS out, in pieces, 45 ms later.
 
     A slow gain moves by at most 1 dB/s towards what `normalise` would give the last five seconds, corrected by what the
-    last thirty were too loud or too quiet by. The limiter of `normalise` follows. The end is faded out. The same bytes
-    however the song is cut into pieces.
-
-    gain_db: of the slow gain at the start; see `opening_gain_db`
+    last thirty were too loud or too quiet by; gain_db: where it starts. The limiter of `normalise` follows. The end is
+    faded out. The same bytes however the song is cut into pieces.
     """
 
     def __init__(self, gain_db: float = 0.0) -> None:

@@ -58,7 +58,8 @@ class StreamingPhase:
         self._n_blocks, self._level = 0, 0.0
         self._pending = np.zeros((0, N_BINS), np.float32)
         self._context, self._context_phase = self._pending, self._pending
-        self._overlap = np.zeros((_n_shared_rows(hop), hop), np.float32)
+        n_shared = -(-N_FFT // hop) - 1  # how many of a frame's rows the next frame covers, too
+        self._overlap = np.zeros((n_shared, hop), np.float32)
 
     def push(self, magnitude: np.ndarray, last: bool = False) -> np.ndarray:
         """Samples float32 that are final once these magnitudes (n_frames, N_BINS) are known; perhaps none.
@@ -88,7 +89,7 @@ class StreamingPhase:
         window before the centre of frame 0.
         """
         first, hop = self._n_blocks == 0, self._hop
-        weights = _row_weights(len(magnitude), hop, first, last)
+        weights = _row_weights(len(magnitude), len(self._overlap), hop, first, last)
         spectrum, previous = self._initial(magnitude), None
         for _ in range(self._n_iterations):
             rows = _overlap_add(spectrum, self._overlap) * weights
@@ -206,19 +207,13 @@ def _overlap_add(spectrum: np.ndarray, overlap: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _n_shared_rows(hop: int) -> int:
-    """How many of a frame's rows the next frame covers, too."""
-    return -(-N_FFT // hop) - 1
-
-
 @lru_cache(maxsize=16)
-def _row_weights(n_frames: int, hop: int, first: bool, last: bool) -> np.ndarray:
+def _row_weights(n_frames: int, n_shared: int, hop: int, first: bool, last: bool) -> np.ndarray:
     """What turns rows of overlapping frames into samples: float32 (n_frames + n_shared, hop).
 
     One over the sum of the squared windows (Griffin & Lim 1984, "Signal estimation from modified short-time Fourier
     transform"), and 0 outside of the song: before the centre of its `first` frame, and n_frames hops later at its end.
     """
-    n_shared = _n_shared_rows(hop)
     power = np.zeros((n_frames + n_shared, hop), np.float32)
     for i, part in enumerate(np.pad(np.square(WINDOW), (0, (n_shared + 1) * hop - N_FFT)).reshape(-1, hop)):
         power[i * first : i + n_frames] += part

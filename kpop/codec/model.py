@@ -19,23 +19,17 @@ class CodecConfig:
 
     band_edges_bins: STFT bins where bands begin and end (167, 333, 567, 867, 1267, 1867 and 3000 Hz between them), so
         that bass, chords, melody and noise do not share a codebook
-    codebook_sizes: per band, the sizes of its residual codebooks, coarse first
-    code_dim: length of a code vector
-    encoder_width, decoder_width: channels of the ConvNeXt blocks
-    encoder_blocks, step_blocks, frame_blocks: numbers of blocks of an encoder, and of the decoder at step and at
-        frame rate
-    kernel: of the depthwise convolutions, in steps or frames
     """
 
     band_edges_bins: tuple[int, ...] = (0, 10, 20, 34, 52, 76, 112, 180, N_BINS)
-    codebook_sizes: tuple[tuple[int, ...], ...] = ((256, 256),) * 8
-    code_dim: int = 16
-    encoder_width: int = 128
+    codebook_sizes: tuple[tuple[int, ...], ...] = ((256, 256),) * 8  # of each band's residual codebooks, coarse first
+    code_dim: int = 16  # length of a code vector
+    encoder_width: int = 128  # channels of the ConvNeXt blocks
     decoder_width: int = 320
     encoder_blocks: int = 2
-    step_blocks: int = 3
-    frame_blocks: int = 2
-    kernel: int = 7
+    step_blocks: int = 3  # of the decoder, at the rate of steps
+    frame_blocks: int = 2  # of the decoder, at the rate of frames
+    kernel: int = 7  # of the depthwise convolutions, in steps or frames
 
     def __post_init__(self) -> None:
         if len(self.codebook_sizes) != len(self.band_edges_bins) - 1:
@@ -47,16 +41,6 @@ class CodecConfig:
     def flat_codebook_sizes(self) -> tuple[int, ...]:
         """Size of every codebook in the order of a step's tokens: band by band, coarse first."""
         return tuple(size for band in self.codebook_sizes for size in band)
-
-    @property
-    def codebook_is_residual(self) -> tuple[bool, ...]:
-        """Whether a codebook quantizes the residual of another one of its band."""
-        return tuple(level > 0 for sizes in self.codebook_sizes for level in range(len(sizes)))
-
-    @property
-    def codebook_bands(self) -> tuple[int, ...]:
-        """Band of every codebook."""
-        return tuple(band for band, sizes in enumerate(self.codebook_sizes) for _ in sizes)
 
 
 class ConvNeXtBlock(nn.Module):

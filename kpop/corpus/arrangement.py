@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kpop.constants import SIXTEENTHS_PER_BAR
-from kpop.corpus.melody import Tunes, VocalPatterns, choose_vocal_patterns, sing
+from kpop.corpus.melody import VOCAL_OPTIONS, Tunes, VocalPatterns, sing
 from kpop.corpus.score import DRUM_TRACKS, PALETTES, TRACKS, Chord, Note, Passage
 from kpop.corpus.theory import QUALITIES, Hit, chord_at, chord_tones, hits, ladder, nearest, pick, voicing
 
@@ -144,7 +144,8 @@ class Arrangement:
 def choose_arrangement(palette: str, rng: np.random.Generator) -> Arrangement:
     """The rhythms of one song."""
     grooves, fill, big_fill = choose_grooves(palette, rng), pick(FILLS, rng), pick(BIG_FILLS, rng)
-    return Arrangement(grooves, fill, big_fill, choose_backing(palette, rng), choose_vocal_patterns(rng))
+    backing, vocals = choose_backing(palette, rng), VocalPatterns(*(pick(each, rng) for each in VOCAL_OPTIONS))
+    return Arrangement(grooves, fill, big_fill, backing, vocals)
 
 
 def choose_grooves(palette: str, rng: np.random.Generator) -> dict[str, Patterns]:

@@ -13,8 +13,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from scipy.io import wavfile
 
+from kpop.audio.io import write_wav
 from kpop.constants import (
     HIGHEST_TUNE_MIDI,
     LABEL_SIZES,
@@ -62,8 +62,9 @@ def compose(number: int) -> Score:
     """The song of a number, 0 or greater: the same score every time."""
     rng = np.random.default_rng(number)
     palette = theory.pick(PALETTES, rng)
-    key = theory.choose_key(palette, rng)
-    loops = theory.choose_loops(key[1], rng)
+    mode = "minor" if rng.random() < theory.MINOR_SHARE[palette] else "major"
+    key = theory.pick(theory.TONICS[palette], rng), mode
+    loops = theory.choose_loops(mode, rng)
     sections = choose_sections(*key, rng)
     chords = write_chords(sections, loops, palette)
     first_key = {kind: theory.harmonise(Section(kind, 0, TUNE_BARS, *key), loops, palette) for kind in KINDS}
@@ -190,9 +191,8 @@ def _write_song(out_dir: Path, number: int) -> int:
     """Write one song, completely or not at all; returns its number."""
     score = compose(number)
     target = out_dir / song_name(number)
-    part_wav, part_json = target.with_suffix(".wav.part"), target.with_suffix(".json.part")
-    wavfile.write(part_wav, SAMPLE_RATE_HZ, np.round(render(score) * 32_767).astype(np.int16))
+    part_json = target.with_suffix(".json.part")
     part_json.write_text(json.dumps(labels(score)), encoding="utf-8")
     part_json.replace(target.with_suffix(".json"))
-    part_wav.replace(target.with_suffix(".wav"))
+    write_wav(target.with_suffix(".wav"), render(score))
     return number

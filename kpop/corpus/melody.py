@@ -24,12 +24,14 @@ WIDEST = 3  # scale steps between the first note of a motif and any other
 ADLIB_STEPS = (2, 3, 2, 1)  # scale steps of a run above the note that the lead ended on
 LONGEST_ADLIB_16THS = 8
 CHOP_CENTRE = 74
-CHOP_BARS = ("x-x...x-..x-x...", "..x-..x-..x-..x-", "xx.x-.xx.x-...x-", "x-....x-x-....x-")
-CHOP_ANSWERS = ("............x-x-", ".............xx-")
-SHOUT_BARS = ("............X-..", "............x-X-", "........X-..X-..")
+VOCAL_OPTIONS = (
+    ("x-x...x-..x-x...", "..x-..x-..x-..x-", "xx.x-.xx.x-...x-", "x-....x-x-....x-"),
+    ("............x-x-", ".............xx-"),
+    ("a", "o", "e"),
+    ("............X-..", "............x-X-", "........X-..X-.."),
+    ("he", "ha", "ho"),
+)
 SHOUT_LOWEST = 62
-CHOP_SYLLABLES = ("a", "o", "e")
-SHOUT_SYLLABLES = ("he", "ha", "ho")
 
 Key = tuple[int, str]  # tonic and mode
 Motif = tuple[tuple[Hit, int, str], ...]  # of each note in a bar: hit, offset in scale steps from the first, syllable
@@ -158,19 +160,13 @@ def _chord_tone(wanted: int, previous: int, move: int, chord: Chord) -> int:
 
 @dataclass(frozen=True)
 class VocalPatterns:
-    """Rhythms and syllables of chops and shouts of one song."""
+    """Rhythms and syllables of chops and shouts of one song, each picked from its field of VOCAL_OPTIONS."""
 
     chop: str
     answer: str
     chop_syllable: str
     shout: str
     shout_syllable: str
-
-
-def choose_vocal_patterns(rng: np.random.Generator) -> VocalPatterns:
-    """The patterns of one song."""
-    options = (CHOP_BARS, CHOP_ANSWERS, CHOP_SYLLABLES, SHOUT_BARS, SHOUT_SYLLABLES)
-    return VocalPatterns(*(pick(each, rng) for each in options))
 
 
 def sing(passage: Passage, patterns: VocalPatterns, tunes: Tunes) -> dict[str, Iterable[Note]]:

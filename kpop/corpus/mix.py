@@ -73,7 +73,9 @@ def _mixed(score: Score, n: int) -> np.ndarray:
             dry += levelled
             send += channel.send * levelled
     dry += signal.oaconvolve(send, reverb_response())[:n]
-    return section_gain(score.sections, n) * _tone_control(dry, score.palette)
+    bass, middle = _first_order(dry, BASS_HZ, "lowpass"), band(dry, *MIDDLE_HZ, order=1)
+    toned = dry + (_gain(BASS_DB[score.palette]) - 1) * bass + (_gain(MIDDLE_DB[score.palette]) - 1) * middle
+    return section_gain(score.sections, n) * toned
 
 
 def stem(track: str, palette: str, notes: tuple[Note, ...], n: int) -> np.ndarray:
@@ -127,12 +129,6 @@ def reverb_response() -> np.ndarray:
     response = ramped(late / np.sqrt(np.sum(late**2)), 0.002, 0.02) * 0.7
     response[n_samples(SLAP_S)] += 0.5
     return response
-
-
-def _tone_control(waveform: np.ndarray, palette: str) -> np.ndarray:
-    """The waveform with the palette's levels of bass and middle (first-order slopes)."""
-    bass, middle = _first_order(waveform, BASS_HZ, "lowpass"), band(waveform, *MIDDLE_HZ, order=1)
-    return waveform + (_gain(BASS_DB[palette]) - 1) * bass + (_gain(MIDDLE_DB[palette]) - 1) * middle
 
 
 def _first_order(waveform: np.ndarray, corner_hz: float, kind: str) -> np.ndarray:

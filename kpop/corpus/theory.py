@@ -73,12 +73,6 @@ def roman(numeral: str, tonic: int, mode: str) -> Chord:
     return Chord(root % 12, quality)
 
 
-def choose_key(palette: str, rng: np.random.Generator) -> tuple[int, str]:
-    """Tonic (pitch class 0..11) and mode of the first section of a song."""
-    mode = "minor" if rng.random() < MINOR_SHARE[palette] else "major"
-    return pick(TONICS[palette], rng), mode
-
-
 def choose_loops(mode: str, rng: np.random.Generator) -> dict[str, str]:
     """The loop of each kind of section, as text; chorus and verse differ."""
     chosen = {kind: pick(LOOPS[mode, kind], rng) for kind in ("verse", "prechorus", "bridge")}

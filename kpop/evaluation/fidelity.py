@@ -4,15 +4,13 @@ Waveforms are (n_samples,) float32 at 16 kHz.
 """
 
 import math
-import time
 
 import numpy as np
 import torch
 
-from kpop.audio.phase import reconstruct
-from kpop.audio.stft import BIN_WIDTH_HZ, WINDOW, from_log_magnitude, log_mel_db, log_mel_spectrogram, stft
+from kpop.audio.stft import BIN_WIDTH_HZ, from_log_magnitude, log_mel_db, log_mel_spectrogram, stft
 from kpop.codec.model import Codec
-from kpop.constants import HOP_LENGTH, N_BINS, N_FFT
+from kpop.constants import N_BINS
 from kpop.generation.pipeline import analyse, codec_copy, decode, encode
 from kpop.similarity.build import INT16_SCALE
 from kpop.training.codec import perplexity_shares
@@ -63,32 +61,6 @@ def copy_figures(waveform: np.ndarray, copy: np.ndarray) -> dict[str, float]:
     }
 
 
-def compare_with_griffin_lim(waveform: np.ndarray) -> dict[str, float]:
-    """Seconds, spectral convergence and crest factor of two inversions of a waveform's own magnitudes.
-
-    Keys: ours_s, ours_db, ours_crest_db; the same for librosa_, with librosa's fast Griffin-Lim at its default of 32
-    iterations; original_crest_db. Both run once before they are timed.
-    """
-    import librosa  # slow to import
-
-    waveform = waveform[: waveform.size // HOP_LENGTH * HOP_LENGTH]
-    magnitude = np.abs(stft(waveform))
-    scale = WINDOW.sum() / 2  # librosa does not scale a full-scale sine to 1
-    inversions = {
-        "ours": lambda frames: reconstruct(frames, (len(frames) - 1) * HOP_LENGTH),
-        "librosa": lambda frames: librosa.griffinlim(frames.T * scale, n_fft=N_FFT, hop_length=HOP_LENGTH),
-    }
-    figures = {"original_crest_db": crest_factor_db(waveform)}
-    for name, invert in inversions.items():
-        invert(magnitude[:8])
-        started_s = time.perf_counter()
-        copy = invert(magnitude)
-        figures[f"{name}_s"] = time.perf_counter() - started_s
-        figures[f"{name}_db"] = spectral_convergence_db(magnitude, copy)
-        figures[f"{name}_crest_db"] = crest_factor_db(copy)
-    return figures
-
-
 def _ratio_db(numerator: float, denominator: float) -> float:
     if numerator == 0:
         return -math.inf
@@ -106,6 +78,7 @@ def codec_figures(codec: Codec, songs: Songs) -> dict[str, float]:
         copy = codec_copy(waveform, codec)
         treble, treble_of_copy = (band_energy_db(each, 4_000, 8_000) for each in (waveform, copy))
         figures = {
+            "spectral_convergence_db": spectral_convergence_db(np.abs(stft(waveform)), copy),
             "log_mel_error_db": np.abs(levels[0] - levels[1]).mean(),
             "log_mel_error_after_inversion_db": log_mel_error_db(waveform, copy),
             "treble_difference_db": abs(treble_of_copy - treble),

@@ -6,6 +6,7 @@ from functools import cache
 from itertools import product
 
 import numpy as np
+from scipy.linalg import eigvals
 from scipy.ndimage import uniform_filter1d
 from scipy.spatial.distance import cdist
 from scipy.stats import entropy
@@ -108,17 +109,6 @@ def key(mean_chroma: np.ndarray) -> tuple[int, float]:
     return int(correlations.argmax()), float(correlations.max())
 
 
-def key_agreement(chroma_16ths: np.ndarray) -> float:
-    """Share 0..1 of windows of four bars, a bar apart, whose key is the whole song's, its relative, or the key of the
-    same mode a fifth above or below."""
-    minor, tonic = divmod(key(chroma_16ths.mean(0))[0], 12)
-    relative = (tonic + 3) % 12 if minor else 12 + (tonic + 9) % 12
-    related = {relative, *(12 * minor + (tonic + fifths) % 12 for fifths in (0, 7, 5))}
-    length = LOOP_BARS * SIXTEENTHS_PER_BAR
-    starts = range(0, len(chroma_16ths) - length + 1, SIXTEENTHS_PER_BAR)
-    return float(np.mean([key(chroma_16ths[start : start + length].mean(0))[0] in related for start in starts]))
-
-
 def bar_chords(chroma_16ths: np.ndarray, bass_16ths: np.ndarray) -> np.ndarray:
     """Triads (n_bars,) 0..23: the binary template nearest in angle to the bar's mean chroma (Fujishima 1999), its score
     raised by its root in the bass."""
@@ -183,7 +173,6 @@ def analyse_song(waveform: np.ndarray) -> SongFeatures:
         "pulse_clarity": clarity,
         "tempo_error_percent": tempo_error_percent(bpm),
         "key_clarity": key_clarity,
-        "key_agreement": key_agreement(chroma_16ths),
         "progression_bars": progression_share(bar_chords(chroma_16ths, bass_16ths)),
         "crest_db": crest_factor_db(waveform),
     }
@@ -243,21 +232,8 @@ def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
     """Squared Frechet distance between normal distributions fitted to two sets (n, n_components) (Heusel et al. 2017;
     Kilgour et al. 2019, "Frechet audio distance")."""
     first, second = np.cov(one.T), np.cov(other.T)
-    values, vectors = np.linalg.eigh(first)
-    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
-    mixed = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ second @ root), 0)).sum()
-    return float(np.sum((one.mean(0) - other.mean(0)) ** 2) + np.trace(first) + np.trace(second) - 2 * mixed)
-
-
-def mmd(one: np.ndarray, other: np.ndarray) -> float:
-    """Squared maximum mean discrepancy, unbiased, with a Gaussian kernel as wide as the median distance in the pooled
-    sets (Gretton et al. 2012, "A kernel two-sample test"). May be slightly negative for similar sets."""
-    pooled = np.concatenate([one, other])
-    squares = cdist(pooled, pooled, "sqeuclidean")
-    kernel = np.exp(-squares / max(np.median(squares), TINY))
-    n, m = len(one), len(other)
-    within = (kernel[:n, :n].sum() - n) / (n * (n - 1)) + (kernel[n:, n:].sum() - m) / (m * (m - 1))
-    return float(within - 2 * kernel[:n, n:].mean())
+    mixed = np.sqrt(np.maximum(eigvals(first @ second).real, 0)).sum()  # the trace of the product's square root
+    return float(np.square(one.mean(0) - other.mean(0)).sum() + np.trace(first + second) - 2 * mixed)
 
 
 def diversity(songs: Windows, project: Project) -> np.ndarray:
@@ -266,8 +242,8 @@ def diversity(songs: Windows, project: Project) -> np.ndarray:
     return cdist(means, means).sum(1) / (len(songs) - 1)
 
 
-def set_distances(rows: dict[str, Windows], reference: str) -> dict[str, dict[str, np.ndarray]]:
-    """Column -> row -> (N_DRAWS,) Frechet distance and MMD of each row's songs from the reference row's.
+def frechet_distances(rows: dict[str, Windows], reference: str) -> dict[str, np.ndarray]:
+    """Row -> (N_DRAWS,) Frechet distances of its songs from the reference row's.
 
     Each draw splits the song numbers at random: the reference songs of one half span the components, and every row's
     songs of the other half are compared with them. All sets are thus of one size, and no song is compared with a copy
@@ -275,18 +251,16 @@ def set_distances(rows: dict[str, Windows], reference: str) -> dict[str, dict[st
     """
     if len(rows[reference]) < 4:
         return {}
-    functions = {"frechet_distance": frechet_distance, "mmd": mmd}
-    found = {name: {row: np.empty(N_DRAWS) for row in rows} for name in functions}
+    distances = {row: np.empty(N_DRAWS) for row in rows}
     for draw in range(N_DRAWS):
         order = np.random.default_rng([draw, 7]).permutation(len(rows[reference]))
-        half = len(order) // 2
-        known = [rows[reference][index] for index in order[:half]]
-        project = fit_components(known)
+        known, others = order[: len(order) // 2 * 2].reshape(2, -1)
+        project = fit_components([rows[reference][index] for index in known])
+        known_windows = project(np.concatenate([rows[reference][index] for index in known]))
         for row, songs in rows.items():
-            others = project(np.concatenate([songs[index] for index in order[half : 2 * half]]))
-            for name, distance in functions.items():
-                found[name][row][draw] = distance(others, project(np.concatenate(known)))
-    return found
+            windows = project(np.concatenate([songs[index] for index in others]))
+            distances[row][draw] = frechet_distance(windows, known_windows)
+    return distances
 
 
 # --- Stability of long songs

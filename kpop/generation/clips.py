@@ -27,20 +27,14 @@ class ClipInfo:
 
 @dataclass(frozen=True)
 class SeedClip:
-    """Music to start a song from.
-
-    waveform: float32 (n_samples,), 16 kHz, -14 LUFS, at most CLIP_SAMPLES at the default tempo
-    metre_position: of its first step
-    labels: uint8 (n_steps, len(LABEL_SIZES)), classes of section, key, chord and tune; None if unknown
-    tempo_bpm: of the clip and so of the song; None for the model's
-    """
+    """Music to start a song from."""
 
     name: str
     title: str
-    waveform: np.ndarray
-    metre_position: int = 0
-    labels: np.ndarray | None = None
-    tempo_bpm: float | None = None
+    waveform: np.ndarray  # float32 (n_samples,), 16 kHz, -14 LUFS, at most CLIP_SAMPLES at the default tempo
+    metre_position: int = 0  # of its first step
+    labels: np.ndarray | None = None  # uint8 (n_steps, 4), classes of section, key, chord and tune; None if unknown
+    tempo_bpm: float | None = None  # of the clip and so of the song; None for the model's
 
 
 @cache
@@ -65,9 +59,7 @@ def is_built_in(name: str) -> bool:
 def built_in_clip(name: str) -> SeedClip:
     """A built-in clip, CLIP_SAMPLES long. Raises KpopError when there is none of that name."""
     if not is_built_in(name):
-        raise KpopError(
-            f"There is no seed clip called {name}: choose one of {', '.join(_catalogue())} or a sound file."
-        )
+        raise KpopError(f"There is no seed clip {name}: choose one of {', '.join(_catalogue())} or a sound file.")
     entry = _catalogue()[name]
     runs = np.array(entry["labels"])  # rows of [length, classes ...]
     labels = np.repeat(runs[:, 1:].astype(np.uint8), runs[:, 0], axis=0)

@@ -24,24 +24,18 @@ N_ITERATIONS = 8  # of Griffin-Lim: no waveform has exactly the decoded magnitud
 N_CLIPS_KEPT = 16
 COPY_CEILING_DB = -0.1  # dBFS; copies are for measuring, and every decibel of limiting is not the stage's own loss
 ENDING_STEPS = 8 * STEPS_PER_BAR
+
 OUTRO = [1 + 2 * KINDS.index("outro") + later for later in (0, 1)]
-WITHIN, BETWEEN, WITHIN_ENDING, BETWEEN_ENDING = 1, 2, 3, 4  # constraint ids: within four bars or between; 0 is none
-
-
-_changes = np.ones((N_SECTION_CLASSES + 1, N_SECTION_CLASSES), bool)  # last row: after a mask token, any
-np.fill_diagonal(_changes, False)
-_changes_but_no_outro = _changes.copy()
-_changes_but_no_outro[:, OUTRO] = False
-_stays = np.eye(N_SECTION_CLASSES, dtype=bool)
-SECTION_CONSTRAINTS = np.ones((5, *_changes.shape), bool)
-"""bool (n_constraints, N_SECTION_CLASSES + 1, N_SECTION_CLASSES): whether a section label may follow another.
+_no_outro = ~np.isin(np.arange(N_SECTION_CLASSES), OUTRO)
+_other = ~np.eye(N_SECTION_CLASSES + 1, N_SECTION_CLASSES, dtype=bool)  # after a mask token (last row) all are others
+_same, _same_or_no_outro = (np.vstack([~_other[:-1], after_mask]) for after_mask in (_other[-1], _no_outro))
+SECTION_CONSTRAINTS = np.stack([_other | True, _same_or_no_outro, _other & _no_outro, _same, _other])
+"""bool (5, N_SECTION_CLASSES + 1, N_SECTION_CLASSES): whether a section label may follow another: no constraint, within
+four bars, between them, and both again in the last eight bars.
 
 Two rules that all corpus songs keep and that the LSTM forgets in long songs: the section's label changes every four
 bars and only there, and there is no outro before the last eight bars.
 """
-SECTION_CONSTRAINTS[BETWEEN], SECTION_CONSTRAINTS[BETWEEN_ENDING] = _changes_but_no_outro, _changes
-SECTION_CONSTRAINTS[WITHIN] = np.vstack([_stays, _changes_but_no_outro[-1:]])
-SECTION_CONSTRAINTS[WITHIN_ENDING] = np.vstack([_stays, _changes[-1:]])
 
 
 def constraint_ids(positions: np.ndarray, n_steps_left: int | None) -> np.ndarray:
@@ -60,12 +54,10 @@ class Pipeline:
     """Codec and sampler of a checkpoint.
 
     positions_per_step: metre positions that a step advances at hop HOP_LENGTH: 1 for models trained at 125 BPM
-    lstm: the float32 network, only with keep_lstm; the sampler has its own weights
     """
 
-    def __init__(self, codec: Codec, lstm: TokenLstm, info: dict, keep_lstm: bool) -> None:
+    def __init__(self, codec: Codec, lstm: TokenLstm, info: dict) -> None:
         self.codec, self.info, self.lstm_config = codec, info, lstm.config
-        self.lstm = lstm if keep_lstm else None
         self.has_labels = info.get("knows_labels", True)
         self.sampler = Sampler(lstm, SECTION_CONSTRAINTS if self.has_labels else None)
         self.positions_per_step = info.get("metronome_rate", 1.0)
@@ -74,9 +66,9 @@ class Pipeline:
         self._encoding = threading.Lock()
 
     @classmethod
-    def load(cls, checkpoint: Path, keep_lstm: bool = False) -> "Pipeline":
+    def load(cls, checkpoint: Path) -> "Pipeline":
         """Raises KpopError when the checkpoint is missing or damaged."""
-        return cls(*load_checkpoint(checkpoint), keep_lstm=keep_lstm)
+        return cls(*load_checkpoint(checkpoint))
 
     def batch_state(self, n_slots: int) -> BatchState:
         """State for n_slots songs that are sampled together."""
@@ -89,7 +81,7 @@ class Pipeline:
         bin_mask = np.repeat(mask[:, 1:], np.diff(self.codec.config.band_edges_bins), axis=1)
         return Seed(
             fit_rows(tokens, n_steps),  # a clip is too short only for a seed that is all random
-            mask[:, [0] * self.n_labels + [1 + band for band in self.codec.config.codebook_bands]],
+            np.repeat(mask, [self.n_labels, *map(len, self.codec.config.codebook_sizes)], axis=1),
             fit_rows(log_magnitudes, n_steps * FRAMES_PER_STEP),
             np.repeat(bin_mask, FRAMES_PER_STEP, axis=0),
         )

@@ -22,21 +22,14 @@ from kpop.settings import Beat, Settings
 
 @dataclass(frozen=True)
 class SongGrid:
-    """A song's time axis, known before anything of the song is computed.
+    """A song's time axis, known before anything of the song is computed."""
 
-    hop: hop length in samples
-    n_samples, n_steps: of the whole song, None if it is endless
-    n_seed_steps: of its seed, whole beats
-    metre_position: of its first step
-    positions_per_step: see Pipeline
-    """
-
-    hop: int
-    n_samples: int | None
-    n_steps: int | None
-    n_seed_steps: int
-    metre_position: int
-    positions_per_step: float
+    hop: int  # hop length in samples
+    n_samples: int | None  # of the whole song, None if it is endless
+    n_steps: int | None  # the same
+    n_seed_steps: int  # of its seed, whole beats
+    metre_position: int  # of its first step
+    positions_per_step: float  # see Pipeline
 
     @property
     def seed_end_s(self) -> float:
@@ -78,23 +71,12 @@ def song_grid(settings: Settings, clip: SeedClip, positions_per_step: float = 1.
 
 @dataclass
 class Seed:
-    """The partially random seed of one song.
+    """The partially random seed of one song. tokens: of the clip alone until insert_random() has been called."""
 
-    tokens: (n_steps, n_codebooks) int64, of the clip alone until insert_random() has replaced what is to be random
-    token_mask: bool (n_steps, n_codebooks), which of them are to be random
-    log_magnitudes: (n_frames, N_BINS) float32, of the clip
-    bin_mask: bool (n_frames, N_BINS), which of them are to be random
-    """
-
-    tokens: np.ndarray
-    token_mask: np.ndarray
-    log_magnitudes: np.ndarray
-    bin_mask: np.ndarray
-
-    @property
-    def is_random(self) -> bool:
-        """Whether any of it is to be random."""
-        return bool(self.bin_mask.any() or self.token_mask.any())
+    tokens: np.ndarray  # (n_steps, n_codebooks) int64
+    token_mask: np.ndarray  # bool (n_steps, n_codebooks), which of them are to be random
+    log_magnitudes: np.ndarray  # (n_frames, N_BINS) float32, of the clip
+    bin_mask: np.ndarray  # bool (n_frames, N_BINS), which of them are to be random
 
     def insert_random(self, start: int, sampled: np.ndarray) -> None:
         """Replace tokens from step `start` on by sampled ones (n, n_codebooks), where the mask says so."""

@@ -145,7 +145,7 @@ class GenerationSession:
         """Chunks to be stepped, and whether the slot must be reset before; is sent the chunk's tokens."""
         seed, n_seed, n_steps, rng = self.seed, self.grid.n_seed_steps, self.grid.n_steps, self._rng(SEED_RNG)
         for start in range(0, n_seed, CHUNK_STEPS):
-            if seed.is_random:
+            if seed.token_mask.any():
                 sampled = yield self._sampled_chunk(start, rng, SEED_TEMPERATURE, constrained=False), start == 0
                 seed.insert_random(start, sampled)
             self._append(seed.tokens[start : start + CHUNK_STEPS])

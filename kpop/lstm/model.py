@@ -18,24 +18,17 @@ from kpop.constants import N_METRE_POSITIONS, STEPS_PER_BAR
 
 @dataclass(frozen=True)
 class LstmConfig:
-    """The LSTM's hyperparameters.
+    """The LSTM's hyperparameters."""
 
-    codebook_sizes: number of tokens of each codebook; labels first, then the codec's, band by band, coarse first
-    n_labels: how many of the codebooks are labels
-    lag_steps: lags, in steps before the predicted one, of the extra inputs (1 bar, 4 bars)
-    embed, hidden, n_layers, head_width: widths and depth
-    dropout, corruption: shares of activations dropped and of input tokens replaced at random in training
-    """
-
-    codebook_sizes: tuple[int, ...]
-    n_labels: int
-    lag_steps: tuple[int, ...] = (STEPS_PER_BAR, 4 * STEPS_PER_BAR)
+    codebook_sizes: tuple[int, ...]  # labels first, then the codec's, band by band, coarse first
+    n_labels: int  # how many of the codebooks are labels
+    lag_steps: tuple[int, ...] = (STEPS_PER_BAR, 4 * STEPS_PER_BAR)  # of the extra inputs, before the predicted step
     embed: int = 256
     hidden: int = 512
     n_layers: int = 2
     head_width: int = 192
-    dropout: float = 0.1
-    corruption: float = 0.06
+    dropout: float = 0.1  # share of activations dropped in training
+    corruption: float = 0.06  # share of input tokens replaced at random in training
 
     @property
     def n_codebooks(self) -> int:

@@ -7,6 +7,7 @@ computed song by song. A song's tokens are therefore the same alone, in any batc
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -28,23 +29,19 @@ GELU_SCALE, GELU_CUBIC = np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715
 
 @dataclass(frozen=True)
 class Chunk:
-    """The next n_steps steps of one slot.
+    """The next n_steps steps of one slot, either of forced tokens or to be sampled with uniforms.
 
-    metre_positions: int (n_steps,), modulo the number of positions that the model knows
-    forced_tokens: int (n_steps, n_codebooks) tokens to feed (a codebook's size: mask token), or None to sample them
-    uniforms: float64 (n_steps, n_codebooks) in [0, 1) that the samples are drawn with; None for forced tokens
-    temperature: 0 takes the most likely token, 1 samples from the model; labels use LABEL_TEMPERATURE of it
+    forced_tokens: int (n_steps, n_codebooks), a codebook's size is its mask token
     min_p: tokens less likely, at temperature 1, than this share of the most likely one are never sampled
-    constraint_ids: int (n_steps,), which of the sampler's constraints applies to codebook 0; 0 or None: none
     """
 
     slot: int
-    metre_positions: np.ndarray
+    metre_positions: np.ndarray  # int (n_steps,), modulo the number of positions that the model knows
     forced_tokens: np.ndarray | None = None
-    uniforms: np.ndarray | None = None
-    temperature: float = 1.0
+    uniforms: np.ndarray | None = None  # float64 (n_steps, n_codebooks) in [0, 1)
+    temperature: float = 1.0  # 0: the most likely token, 1: as the model; labels use LABEL_TEMPERATURE of it
     min_p: float = 0.0
-    constraint_ids: np.ndarray | None = None
+    constraint_ids: np.ndarray | None = None  # int (n_steps,), of the sampler's for codebook 0; 0 or None: none
 
     def __post_init__(self) -> None:
         if not (self.temperature >= 0 and 0 <= self.min_p < 1):
@@ -78,10 +75,9 @@ class Sampler:
         last row is for a mask token. Constraint 0 is never looked at. The default is no constraint."""
         self.config = model.config
         self._weights = packed(model)
-        self._sizes = np.array(self.config.codebook_sizes)
         is_label = np.arange(self.config.n_codebooks) < self.config.n_labels
         self._temperature_factors = np.where(is_label, LABEL_TEMPERATURE, 1.0)
-        shape = self._sizes[0] + 1, self._sizes[0]
+        shape = self._weights.sizes[0] + 1, self._weights.sizes[0]
         constraints = np.ones((1, *shape), bool) if constraints is None else constraints
         if constraints.shape[1:] != shape or not constraints.any(2).all():
             raise ValueError(f"constraints must have shape (n, {shape[0]}, {shape[1]}) and allow a token in every row")
@@ -99,7 +95,7 @@ class Sampler:
 
         Returns the natural logarithm of each token's probability given all before it, float64 (n_steps, n_codebooks).
         """
-        if chunk.forced_tokens is None or (chunk.forced_tokens >= self._sizes).any():
+        if chunk.forced_tokens is None or (chunk.forced_tokens >= self._weights.sizes).any():
             raise ValueError("only forced tokens other than mask tokens have a probability")
         return self._run(state, [chunk], is_scored=True)[0]
 
@@ -112,16 +108,18 @@ class Sampler:
         n_heads = len(chunks) if is_scored else len(chunks) - sum(is_forced)
         batch, weights = self._batch([chunks[i] for i in order]), self._weights
         n_columns = max(len(layer.values) for layer in (*weights.layers, weights.hidden_projection))
-        n_columns = max(n_columns, *(layer.values.shape[1] for layer in weights.layers), max(self._sizes) + TILE)
+        n_columns = max(
+            n_columns, *(layer.values.shape[1] for layer in weights.layers), max(self._weights.sizes) + TILE
+        )
         # torch aligns to cache lines, without which vector loads take twice as long
         work = torch.zeros(3, len(chunks), n_columns + LINE).numpy()
         arrays = state.n_steps, state.hidden, state.cell, state.history
-        _run_steps(weights, batch, arrays, (*work, np.zeros(max(self._sizes))), n_heads, is_scored)
+        _run_steps(weights, batch, arrays, (*work, np.zeros(max(self._weights.sizes))), n_heads, is_scored)
         return list((batch.log_probs if is_scored else batch.tokens)[np.argsort(order)])
 
     def _batch(self, chunks: list[Chunk]) -> "_Batch":
         positions = np.array([chunk.metre_positions for chunk in chunks], np.int64)
-        shape = (*positions.shape, len(self._sizes))
+        shape = (*positions.shape, len(self._weights.sizes))
 
         def filled(name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
             values = (getattr(chunk, name) for chunk in chunks)
@@ -138,7 +136,7 @@ class Sampler:
             constraints=self._constraints,
             log_probs=np.zeros(shape),
         )
-        if ((batch.tokens < 0) | (batch.tokens > self._sizes)).any():
+        if ((batch.tokens < 0) | (batch.tokens > self._weights.sizes)).any():
             raise ValueError("a forced token is outside its codebook")
         if ((batch.constraint_ids < 0) | (batch.constraint_ids >= len(self._constraints))).any():
             raise ValueError(f"constraint ids must be below {len(self._constraints)}")
@@ -162,8 +160,7 @@ class _Batch(NamedTuple):
 # Counting the references in a named tuple takes longer than a short loop: functions take arrays, or are inlined.
 
 
-def _helper(**options):
-    return njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+_helper = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 @_helper()

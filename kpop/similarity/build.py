@@ -94,10 +94,8 @@ def training_index(checkpoint: Path, cache: Path, folder: Path | None, n_jobs: i
             raise KpopError(f"{checkpoint.name} was not trained on the songs in {folder}: give the folder it learnt.")
         return build(list(map(analyse_song, training)), [analyse_song(song, codec) for song in unseen], info["data"])
     if info.get("data") != CORPUS_DATA:
-        raise KpopError(
-            f"{checkpoint.name} was trained on {info.get('data', 'something unknown')}, and what is here is "
-            f"{CORPUS_DATA}: train it again, or give the FOLDER of its songs."
-        )
+        data = info.get("data", "something unknown")
+        raise KpopError(f"{checkpoint.name} has learnt {data}, not {CORPUS_DATA}: give the FOLDER of its songs.")
     numbers = [n for n in range(info["n_songs"] + len(held_out)) if song_name(n) not in held_out]
     analyse = partial(_analyse_number, cache / f"corpus-{CORPUS_VERSION}")
     training = in_processes(partial(analyse, None), numbers, n_jobs, report, "analysed")

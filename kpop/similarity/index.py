@@ -144,11 +144,6 @@ class SimilarityResult(Match):
     here: bytes  # WAV file of the two bars
     number: int | None  # of the training song in the composed corpus; None if it is not from there
 
-    @property
-    def is_new(self) -> bool:
-        """Whether a song that the model was not trained on might be as similar."""
-        return self.similarity <= self.high
-
     @cached_property
     def there(self) -> bytes:
         """WAV file of the two bars of training song `number`; rendering all of it takes seconds, at first use."""

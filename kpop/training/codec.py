@@ -58,7 +58,10 @@ class CodecTrainer(Trainer):
         generator = torch.Generator().manual_seed(step)
         for quantizer, latent in zip(self.model.quantizers, latents, strict=True):
             quantizer.learn(latent.detach().flatten(0, 1), generator)
-        return self._distance(output, target) + COMMITMENT_WEIGHT * commitment
+        mel = (self._mel_db(output) - self._mel_db(target)).abs().mean() / DB_PER_NEPER
+        root = ((output / 2).exp() - (target / 2).exp()).abs().mean()
+        distance = F.l1_loss(output, target) + MEL_WEIGHT * mel + ROOT_WEIGHT * root
+        return distance + COMMITMENT_WEIGHT * commitment
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -83,11 +86,6 @@ class CodecTrainer(Trainer):
         with torch.no_grad():
             vectors = quantizer(latent.flatten(0, 1))[0].view_as(latent)
         return latent + (vectors - latent).detach(), F.mse_loss(latent, vectors)
-
-    def _distance(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        mel = (self._mel_db(output) - self._mel_db(target)).abs().mean() / DB_PER_NEPER
-        root = ((output / 2).exp() - (target / 2).exp()).abs().mean()
-        return F.l1_loss(output, target) + MEL_WEIGHT * mel + ROOT_WEIGHT * root
 
     def _mel_db(self, log_magnitudes: torch.Tensor) -> torch.Tensor:
         power = (2 * log_magnitudes).exp() @ self._mel

@@ -42,17 +42,12 @@ Batch = dict[str, torch.Tensor | list[torch.Tensor]]
 
 @dataclass(frozen=True)
 class TrainingSong:
-    """One song on the time grid.
-
-    waveform: (n_steps * STEP_SAMPLES,) int16, 16 kHz
-    metre_positions: (n_steps,) int16, 0 to N_METRE_POSITIONS - 1
-    labels: (n_steps, len(LABEL_SIZES)) uint8, classes of section, key, chord and tune, 0 where unknown
-    """
+    """One song on the time grid."""
 
     name: str
-    waveform: np.ndarray
-    metre_positions: np.ndarray
-    labels: np.ndarray
+    waveform: np.ndarray  # (n_steps * STEP_SAMPLES,) int16, 16 kHz
+    metre_positions: np.ndarray  # (n_steps,) int16, 0 to N_METRE_POSITIONS - 1
+    labels: np.ndarray  # (n_steps, 4) uint8, classes of section, key, chord and tune (LABEL_SIZES), 0 where unknown
 
     @property
     def n_steps(self) -> int:
@@ -61,11 +56,6 @@ class TrainingSong:
 
 
 Songs = list[TrainingSong]
-
-
-def no_labels(n_steps: int) -> np.ndarray:
-    """Labels (n_steps, len(LABEL_SIZES)) uint8 of a song whose score is unknown."""
-    return np.zeros((n_steps, len(LABEL_SIZES)), np.uint8)
 
 
 def metre_rate(songs: Iterable[TrainingSong]) -> float:
@@ -133,11 +123,6 @@ def in_processes(make: Callable[[int], Any], numbers: Sequence[int], n_jobs: int
     return made
 
 
-def corpus_songs(n_songs: int, cache: Path, n_jobs: int, report: Report) -> Songs:
-    """Composed songs number 0 to n_songs - 1, rendered by n_jobs processes."""
-    return in_processes(partial(corpus_song, cache=cache), range(n_songs), n_jobs, report, "rendered")
-
-
 def corpus_song(number: int, cache: Path | None = None) -> TrainingSong:
     """One composed song, with its labels; with a cache folder, rendered once."""
     if cache:
@@ -195,7 +180,7 @@ def unlabelled_song(name: str, waveform: np.ndarray, beats: BeatTrack | None = N
     waveform = normalise(waveform)
     n_steps = len(waveform) // STEP_SAMPLES
     metre_positions = (beats or track_beats(waveform)).metre_positions(n_steps)
-    return TrainingSong(name, to_int16(waveform), metre_positions, no_labels(n_steps))
+    return TrainingSong(name, to_int16(waveform), metre_positions, np.zeros((n_steps, len(LABEL_SIZES)), np.uint8))
 
 
 def content_key(path: Path) -> str:

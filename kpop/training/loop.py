@@ -20,6 +20,7 @@ from kpop.errors import KpopError
 
 SAVE_EVERY_S = 60.0
 WARMUP_STEPS = 100
+LOWEST_RATE = 0.02  # factor of the learning rate at the end of half a cosine
 PATIENCE = 10  # evaluations without a better held-out figure before training stops
 Report = Callable[[str], None]
 Curve = list[dict[str, float]]
@@ -35,12 +36,6 @@ def mixed_precision(device: torch.device) -> AbstractContextManager:
     """Autocast to bfloat16; on a CPU only if it has bfloat16 instructions (elsewhere it would be slower)."""
     enabled = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
-
-
-def schedule(step: int, share_used: float) -> float:
-    """Factor of the learning rate: linear warm-up, then half a cosine of the budget's share, down to 0.02."""
-    cosine = 0.5 * (1 + math.cos(math.pi * min(share_used, 1.0)))
-    return min(1.0, (step + 1) / WARMUP_STEPS) * (0.02 + 0.98 * cosine)
 
 
 @dataclass
@@ -120,8 +115,10 @@ class Trainer(ABC):
         step = self.progress.step
         torch.manual_seed(step)  # dropout depends on the step alone, so that a resumed run repeats it
         self.model.train()
+        cosine = 0.5 * (1 + math.cos(math.pi * min(self._share_used(), 1.0)))
+        factor = min(1.0, (step + 1) / WARMUP_STEPS) * (LOWEST_RATE + (1 - LOWEST_RATE) * cosine)
         for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate * schedule(step, self._share_used())
+            group["lr"] = self.learning_rate * factor
         self._optimizer.zero_grad()
         self.loss(step).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from kpop.checkpoint import read_tensors, write_tensors
+from kpop.codec.model import CodecConfig
 from kpop.constants import STEPS_PER_BAR
 from kpop.lstm.model import LstmConfig, TokenLstm
 from kpop.lstm.sampler import BatchState, Chunk, Sampler
@@ -38,15 +39,12 @@ class LstmTrainer(Trainer):
     learning_rate = 2e-3
     evaluate_every = 100
 
-    def __init__(
-        self, sequences: Sequences, held_out: Sequences, config: LstmConfig, is_residual: tuple[bool, ...]
-    ) -> None:
-        """is_residual: which of the codec's codebooks quantize a residual."""
+    def __init__(self, sequences: Sequences, held_out: Sequences, config: LstmConfig, codec: CodecConfig) -> None:
         torch.manual_seed(0)
         self.sequences, self.held_out, self.device = sequences, held_out, best_device()
         self.model = TokenLstm(config).to(self.device)
-        codec_weights = [RESIDUAL_WEIGHT if residual else 1.0 for residual in is_residual]
-        self._loss_weights = [LABEL_WEIGHT] * config.n_labels + codec_weights
+        weights_of_bands = [[1.0] + [RESIDUAL_WEIGHT] * (len(sizes) - 1) for sizes in codec.codebook_sizes]
+        self._loss_weights = sum(weights_of_bands, [LABEL_WEIGHT] * config.n_labels)
         lengths = np.array([len(sequence.tokens) for sequence in sequences], float)
         self._shares, self._n_steps = lengths / lengths.sum(), min(WINDOW_STEPS, int(lengths.min()))
 
@@ -165,14 +163,10 @@ def add_snapshot(path: Path, out: Path, step: int, lstm: TokenLstm) -> None:
     """
     tensors = read_tensors(path)[0] if path.is_file() else {}
     by_step = {int(name.removeprefix(PREFIX)): tensor for name, tensor in tensors.items()}
-    by_step = {taken: tensor for taken, tensor in by_step.items() if taken < step} | {step: snapshot(lstm)}
+    uniforms = np.random.default_rng(SNAPSHOT_SEED).random((SNAPSHOT_LENGTH, lstm.config.n_codebooks))
+    chunk = Chunk(0, np.arange(SNAPSHOT_LENGTH), uniforms=uniforms)  # without a seed, at temperature 1
+    (tokens,) = Sampler(lstm).run(BatchState(lstm.config, 1), [chunk])
+    now = torch.from_numpy(tokens[:, lstm.config.n_labels :]).to(torch.int16)
+    by_step = {taken: tensor for taken, tensor in by_step.items() if taken < step} | {step: now}
     named = {f"{PREFIX}{taken}": tensor for taken, tensor in by_step.items()}
     write_tensors(out, named, {"steps": json.dumps(sorted(by_step))})
-
-
-def snapshot(lstm: TokenLstm) -> torch.Tensor:
-    """Codec tokens (SNAPSHOT_LENGTH, n_codec_codebooks) int16 sampled without a seed, at temperature 1."""
-    uniforms = np.random.default_rng(SNAPSHOT_SEED).random((SNAPSHOT_LENGTH, lstm.config.n_codebooks))
-    chunk = Chunk(0, np.arange(SNAPSHOT_LENGTH), uniforms=uniforms)
-    (tokens,) = Sampler(lstm).run(BatchState(lstm.config, 1), [chunk])
-    return torch.from_numpy(tokens[:, lstm.config.n_labels :]).to(torch.int16)

@@ -62,17 +62,12 @@ REMIX_NAME = re.compile(r"remix-\d+")
 
 @dataclass(frozen=True)
 class StemSong:
-    """A song as stems.
+    """A song as stems."""
 
-    groups: (n_stems,), what plays: "voices", "percussion" or "others"; samples: int16 (n_stems, n_samples), 16 kHz
-    beats: steady, from the start of a phrase of four bars on
-    sounding: bool (n_stems, n_bars), whether a stem sounds in a bar; n_bars is a whole number of phrases
-    """
-
-    groups: np.ndarray
-    samples: np.ndarray
-    beats: BeatTrack
-    sounding: np.ndarray
+    groups: np.ndarray  # (n_stems,), what plays: "voices", "percussion" or "others"
+    samples: np.ndarray  # int16 (n_stems, n_samples), 16 kHz
+    beats: BeatTrack  # steady, from the start of a phrase of four bars on
+    sounding: np.ndarray  # bool (n_stems, n_bars), whether a stem sounds in a bar; n_bars is a whole number of phrases
 
     @property
     def speed(self) -> float:
@@ -83,14 +78,11 @@ class StemSong:
 
 @dataclass(frozen=True)
 class Remix:
-    """An excerpt of a song from its bar first_bar on, all but percussion transposed by semitones.
-
-    gains: (n_stems, n_bars) amplitude factor of each stem in each bar, 0 where it rests
-    """
+    """An excerpt of a song from its bar first_bar on, all but percussion transposed by semitones."""
 
     first_bar: int
     semitones: int
-    gains: np.ndarray
+    gains: np.ndarray  # (n_stems, n_bars) amplitude factor of each stem in each bar, 0 where it rests
 
 
 def remixed_songs(folder: Path, n_remixes: int, cache_folder: Path, report: Report) -> Songs:
@@ -187,7 +179,8 @@ def read_stem_song(paths: list[Path], report: Report) -> StemSong:
     phrase_s = 60 / beats.tempo_bpm * BEATS_PER_BAR * BARS_PER_PHRASE
     n_phrases = int(np.ceil((samples.shape[1] / SAMPLE_RATE_HZ - beats.beats_s[0]) / phrase_s))
     bars = list(pairwise(bar_samples(beats, 0, n_phrases * BARS_PER_PHRASE)))
-    sounding = np.array([[_power(stem, *bar) > SOUNDING_POWER for bar in bars] for stem in samples])
+    powers = [[np.square(zero_padded(stem, *bar) / np.float32(32767)).mean() for bar in bars] for stem in samples]
+    sounding = np.array(powers) > SOUNDING_POWER
     phrases = np.flatnonzero(sounding.any(0).reshape(n_phrases, BARS_PER_PHRASE).any(1))
     if not phrases.size:
         raise KpopError("it is silent.")
@@ -305,8 +298,3 @@ def _entries_s(samples: np.ndarray) -> np.ndarray:
     peaks = np.abs(samples[: len(samples) // block * block].reshape(-1, block).astype(np.int32)).max(1)
     loud_s = np.flatnonzero(peaks > ENTRY_LEVEL * peaks.max(initial=1)) / 100
     return loud_s[np.diff(loud_s, prepend=-ENTRY_SILENCE_S) >= ENTRY_SILENCE_S]
-
-
-def _power(samples: np.ndarray, start: int, stop: int) -> float:
-    """Mean square of int16 samples from start to stop, full scale = 1."""
-    return float(np.mean(np.square(zero_padded(samples, start, stop).astype(np.float32) / 32767)))

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from kpop.checkpoint import load_checkpoint, load_codec, save_checkpoint
@@ -12,8 +13,8 @@ from kpop.corpus.compose import CORPUS_DATA, CORPUS_VERSION
 from kpop.errors import KpopError
 from kpop.lstm.model import LstmConfig, TokenLstm
 from kpop.training.codec import CodecTrainer
-from kpop.training.data import Songs, corpus_songs, encode_song, folder_songs, metre_rate, songs_id, split
-from kpop.training.loop import Budget, Curve, Report, best_device
+from kpop.training.data import Songs, corpus_song, encode_song, folder_songs, in_processes, metre_rate, songs_id, split
+from kpop.training.loop import Curve, Report, best_device
 from kpop.training.lstm import SNAPSHOT_STEPS, LstmTrainer, add_snapshot
 from kpop.training.remixes import remixed_songs, work_of
 
@@ -24,28 +25,21 @@ CODEC_SHARE = 0.25  # of the minutes; the LSTM gets the rest
 class Plan:
     """A training run.
 
-    out: the checkpoint to write, models/NAME.safetensors; its state is kept beside it in NAME.work/
-    folder: the user's own songs; None: composed songs, number 0 to n_songs - 1
-    n_remixes: remixes made of each song in the folder that comes as stems
-    held_out_work: the song of the folder that is held out in all its versions; None: chosen by a hash
-    start: a checkpoint to fine-tune; its networks keep their shapes
     keep: with start, weight 0..1 of the starting LSTM in an average of its weights and the trained ones (Wortsman et
         al. 2022, "Robust fine-tuning of zero-shot models"): less overfitting when there is little to learn from
-    title, about: the model's name for listeners, and an honest sentence on what it was trained on
-    minutes: wall-clock budget of both stages; or codec_steps and lstm_steps, and then the run is reproducible
     """
 
-    out: Path
-    folder: Path | None = None
-    n_remixes: int = 0
-    held_out_work: str | None = None
-    start: Path | None = None
+    out: Path  # the checkpoint to write, models/NAME.safetensors; its state is kept beside it in NAME.work/
+    folder: Path | None = None  # the user's own songs; None: composed songs, number 0 to n_songs - 1
+    n_remixes: int = 0  # made of each song in the folder that comes as stems
+    held_out_work: str | None = None  # the song of the folder to hold out in all its versions; None: chosen by a hash
+    start: Path | None = None  # a checkpoint to fine-tune; its networks keep their shapes
     keep: float = 0.0
-    title: str = ""
-    about: str = ""
+    title: str = ""  # the model's name for listeners
+    about: str = ""  # an honest sentence on what it was trained on
     n_songs: int = 400
-    minutes: float | None = 60.0
-    codec_steps: int | None = None
+    minutes: float | None = 60.0  # wall-clock budget of both stages
+    codec_steps: int | None = None  # with lstm_steps, instead of minutes: the run is reproducible
     lstm_steps: int | None = None
     n_jobs: int = os.cpu_count() or 1
     resume: bool = False
@@ -62,10 +56,6 @@ class Plan:
     def work(self) -> Path:
         """Folder of the run's state and caches."""
         return self.out.with_suffix(".work")
-
-    def budget(self, steps: int | None, share: float) -> Budget:
-        """A stage's part of the budget."""
-        return steps, (self.minutes or 0.0) * 60 * share
 
 
 def run(plan: Plan, report: Report = print) -> None:
@@ -95,7 +85,7 @@ def run(plan: Plan, report: Report = print) -> None:
         if step in SNAPSHOT_STEPS:
             add_snapshot(snapshots, snapshots, step, trainer.model)
 
-    budget = plan.budget(plan.lstm_steps, 1 - CODEC_SHARE)
+    budget = plan.lstm_steps, (plan.minutes or 0.0) * 60 * (1 - CODEC_SHARE)
     curve = trainer.train(budget, plan.work / "lstm.state", songs_id(songs, held_out), report, publish, on_step)
     if start:
         for trained, earlier in zip(trainer.model.parameters(), start.parameters(), strict=True):
@@ -121,7 +111,8 @@ def _prepare_work(plan: Plan) -> None:
 def _songs(plan: Plan, report: Report) -> tuple[Songs, Songs]:
     """(training songs, held-out songs)."""
     if plan.folder is None:
-        return split(corpus_songs(plan.n_songs, plan.work / f"corpus-{CORPUS_VERSION}", plan.n_jobs, report))
+        make = partial(corpus_song, cache=plan.work / f"corpus-{CORPUS_VERSION}")
+        return split(in_processes(make, range(plan.n_songs), plan.n_jobs, report, "rendered"))
     if plan.n_remixes:
         songs = remixed_songs(plan.folder, plan.n_remixes, plan.work / "songs", report)
         return split(songs, work_of, plan.held_out_work)
@@ -135,7 +126,7 @@ def _train_codec(plan: Plan, songs: Songs, held_out: Songs, start: Codec | None,
         trainer = CodecTrainer(songs, held_out, start.config if start else plan.codec_config)
         if start:
             trainer.fine_tune(start)
-        budget = plan.budget(plan.codec_steps, CODEC_SHARE)
+        budget = plan.codec_steps, (plan.minutes or 0.0) * 60 * CODEC_SHARE
         curve = trainer.train(budget, plan.work / "codec.state", songs_id(songs, held_out), report)
         save_checkpoint(done, trainer.model, None, {"codec_curve": curve})
     codec, info = load_codec(done)
@@ -146,7 +137,7 @@ def _lstm_trainer(plan: Plan, songs: Songs, held_out: Songs, codec: Codec, start
     sizes = (*LABEL_SIZES, *codec.config.flat_codebook_sizes)
     config = start.config if start else LstmConfig(sizes, len(LABEL_SIZES), **plan.lstm_shape)
     sequences = [[encode_song(song, codec, best_device()) for song in side] for side in (songs, held_out)]
-    trainer = LstmTrainer(*sequences, config, codec.config.codebook_is_residual)
+    trainer = LstmTrainer(*sequences, config, codec.config)
     if start:
         trainer.model.load_state_dict(start.state_dict())
     return trainer

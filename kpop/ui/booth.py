@@ -71,8 +71,7 @@ def count_duel(winner: Settings, loser: Settings) -> None:
 class Booth:
     """The state of one screen, changed by the callbacks of its buttons.
 
-    songs: settings of the song on the screen, or of both variations, with a session each; wild, winner: indices of the
-    wild variation and of the one voted for; song_s: seconds of the songs that play by themselves
+    songs: settings of the song on the screen, or of both variations, with a session each; wild, winner: their indices
     """
 
     def __init__(self, song_s: float, rng: random.Random) -> None:

@@ -34,8 +34,11 @@ def how_it_works(song: "PageSong | None", settings: Settings) -> None:
     settings = song.settings if song else settings
     with st.container(key="how"), st.expander("How does it work?", icon=":material/route:"):
         times = times_bar(song.stages_s) if song else f'<p class="how-invitation">{INVITATION}</p>'
-        temperature = f'<p class="how-knobs">{temperature_in_words(settings.temperature)}</p>'
-        st.html(f'<div class="how-room"><ol class="how">{cards(song, settings)}</ol>{times}{temperature}</div>')
+        words = {0: "it always takes the likeliest step", 1: "it takes chances just as often as it has learnt to"}
+        usual = f"likely steps count {'more' if settings.temperature < 1 else 'less'} than it has learnt"
+        meaning = f"Temperature {settings.temperature:.2f}: {words.get(settings.temperature, usual)}."
+        knobs = f'<p class="how-knobs">{meaning}</p>'
+        st.html(f'<div class="how-room"><ol class="how">{cards(song, settings)}</ol>{times}{knobs}</div>')
 
 
 def cards(song: "PageSong | None", settings: Settings) -> str:
@@ -54,10 +57,8 @@ def cards(song: "PageSong | None", settings: Settings) -> str:
         lstm_s, sound_s = (song.stages_s.get(stage, 0) for stage in ("sampler", "render"))
         chance = f"{song.seed_end_s:.1f} s at {song.beat.tempo_bpm:.0f} BPM · {chance}"
         codes = f"{n_seed_steps * n_codes:,} codes for the seed" if n_codes else ""
-        steps[1:1] = (
-            f"{n_steps - n_seed_steps:,} of them its own",
-            f"{n_steps / lstm_s:,.0f} a second" if lstm_s else "",
-        )
+        rate = f"{n_steps / lstm_s:,.0f} a second" if lstm_s else ""
+        steps[1:1] = f"{n_steps - n_seed_steps:,} of them its own", rate
         pictures = f"{n_steps * FRAMES_PER_STEP:,} pictures of {pictures}"
         waves = f"{sound_s:.2f} s for picture and waves" if sound_s else ""
         if song.taken_s:
@@ -74,12 +75,6 @@ def cards(song: "PageSong | None", settings: Settings) -> str:
 def _count_steps(length_s: float, step_s: float) -> int:
     """A step that has begun counts."""
     return math.ceil(length_s / step_s - 1e-6)
-
-
-def temperature_in_words(temperature: float) -> str:
-    words = {0: "it always takes the likeliest step", 1: "it takes chances just as often as it has learnt to"}
-    usual = f"likely steps count {'more' if temperature < 1 else 'less'} than it has learnt"
-    return f"Temperature {temperature:.2f}: {words.get(temperature, usual)}."
 
 
 def times_bar(stages_s: dict[str, float]) -> str:

@@ -20,9 +20,7 @@ from kpop.ui.feedback import keeper
 
 SONG_PARAMETER = "song"  # song=1: the link was shared for this song
 PROBE_ADDRESS = ("192.0.2.1", 9)  # documentation addresses, RFC 5737: nobody has this one
-NOT_IN_THE_LINK = (
-    "Your own file doesn’t travel in a link: send it along, or whoever opens this starts from another clip."
-)
+NOT_IN_THE_LINK = "Your own file doesn’t travel in a link: send it along, or the song starts from another clip."
 
 
 def link(settings: Settings, base_url: str) -> str:

@@ -55,7 +55,8 @@ def hear_both(result: "SimilarityResult") -> None:
 def meter(result: "SimilarityResult") -> str:
     """HTML of a bar from 0 to 100 % with the song's similarity and the range of unheard songs."""
     song, low, usual, high = (f"{share:.0%}" for share in (result.similarity, result.low, result.usual, result.high))
-    kind, sign, verdict = ("new", "✓", IS_NEW) if result.is_new else ("near", "≈", IS_CLOSE)
+    is_new = result.similarity <= result.high  # a song that the model was not trained on might be as similar
+    kind, sign, verdict = ("new", "✓", IS_NEW) if is_new else ("near", "≈", IS_CLOSE)
     label = f"Your song comes {song} near to training; unheard songs come {low} to {high} near, usually {usual}."
     return f"""
 <div class="close close-{kind}">

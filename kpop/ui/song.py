@@ -28,21 +28,17 @@ BUSY_PATIENCE_S = 20.0  # endless songs may keep the engine busy for ever
 
 @dataclass(frozen=True)
 class PageSong:
-    """A song on the page; while it is made, the fields with a default are still unknown.
-
-    length_s: None if it is endless; own_clip: the listener's, None for a built-in one; stages_s: wall-clock seconds of
-    each stage, taken_s: of the whole song
-    """
+    """A song on the page; while it is made, the fields with a default are still unknown."""
 
     settings: Settings
-    length_s: float | None
+    length_s: float | None  # None if it is endless
     seed_end_s: float
     beat: Beat
     figure: "go.Figure | None" = None
-    own_clip: SeedClip | None = None
+    own_clip: SeedClip | None = None  # the listener's, None for a built-in one
     file: SongFile | None = None
-    stages_s: dict[str, float] = field(default_factory=dict)
-    taken_s: float = 0.0
+    stages_s: dict[str, float] = field(default_factory=dict)  # wall-clock seconds of each stage
+    taken_s: float = 0.0  # and of the whole song
 
     @property
     def title(self) -> str:

@@ -17,11 +17,9 @@ POLL_S = 0.25
 
 
 class BackgroundTask(Outcome[Result]):
-    """Runs work(report) in a daemon thread.
+    """Runs work(report) in a daemon thread; if `idle`, at the lowest priority and after all other such tasks.
 
-    work: calls report(fraction 0 to 1, status) as it goes on; report raises Cancelled after cancel()
-    idle: run at the lowest processor priority, after all other such tasks, instead of at once
-    fraction, status: the last report
+    work: calls report(fraction 0 to 1, status) as it goes on, which raises Cancelled after cancel()
     """
 
     def __init__(self, work: Callable[[Report], Result], idle: bool = False) -> None:
