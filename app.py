@@ -8,7 +8,7 @@ import streamlit as st
 from kpop.engine import get_engine
 from kpop.server import lifespan, song_routes
 from kpop.ui.assets import STATIC_DIR, base_path, style
-from kpop.ui.booth import booth, is_booth
+from kpop.ui.booth import booth
 from kpop.ui.controls import choose, generate, take_four
 from kpop.ui.feedback import feedback_corner, starting, surprise, thumbs
 from kpop.ui.history import show_history
@@ -29,7 +29,7 @@ MASTHEAD = (
 def page() -> None:
     st.set_page_config("Twice4Life", page_icon=str(STATIC_DIR / "icon.svg"), layout="wide")
     preload()
-    if is_booth():
+    if st.query_params.get("booth") == "1":
         return booth()
     session, head = get_session(), st.container(key="head")
     left, right = st.columns([5, 8], gap="large")

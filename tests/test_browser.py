@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import time
 import urllib.request
 from pathlib import Path
@@ -204,6 +205,15 @@ def test_an_endless_song_plays_through_reruns_and_ends_when_its_tab_is_closed(vi
     while engine_state(page)["running"]:
         assert time.monotonic() < deadline_s
         time.sleep(0.1)
+
+
+def test_ctrl_c_ends_the_server_although_somebody_listens_to_an_endless_song(chromium):
+    with bench.page(chromium) as (tab, process, _):
+        tab.goto(f"{tab.url}&endless=true")
+        tab.get_by_role("button", name="Generate").click()
+        tab.wait_for_function(f"{AUDIO}?.currentTime > 0.5")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) is not None
 
 
 def test_a_browser_that_refuses_to_start_is_asked_again_with_the_next_gesture(visit):

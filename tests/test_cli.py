@@ -1,8 +1,13 @@
-"""The commands do what they say, explain themselves at once, and answer a mistake with one sentence."""
+"""The commands do what they say and answer a mistake with one sentence; documents name only what exists."""
 
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+import threading
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -10,9 +15,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from kpop import cli
-from kpop.cli import main
+from kpop import bench, cli
+from kpop.bench import Playback, Row, playback
+from kpop.cli import main, parser
 from kpop.constants import SAMPLE_RATE_HZ
+from kpop.errors import KpopError
+from kpop.generation.clips import CLIPS_DIR
 from kpop.generation.metadata import read_metadata
 from kpop.settings import Settings
 
@@ -109,3 +117,126 @@ def test_help_needs_no_heavy_package():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert set(COMMANDS) <= set(done.stdout.split())
+
+
+DOCUMENTS = ("README.md", "kpop/README.md", "models/README.md")
+FILE = r"(?:[\w.-]+/)*[\w-]*\.(?:py|md|txt|toml|css|js|svg|png|json|safetensors|flac)"
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    """Every `python -m kpop ...` in the documents, without comments."""
+    found = re.findall(r"python -m kpop ([^`\n]*)", "\n".join(map(text, DOCUMENTS)))
+    return sorted({line.split("  #")[0].strip() for line in found})
+
+
+def named_files() -> list[tuple[str, str]]:
+    """Files in links and in backticks, with the document that names them."""
+    found = set()
+    for document in DOCUMENTS:
+        linked = re.findall(r"\]\(((?!http)[^)#]+)\)", text(document))
+        quoted = re.findall(rf"`({FILE})`", text(document))
+        found |= {(document, name) for name in linked + quoted}
+    return sorted(found)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_and_option_shown_exists(command):
+    words = shlex.split(command)
+    if "--help" in words or len(words) == 1 or words[0].isupper():  # a command's name alone
+        words = words[:1]
+        assert words[0] in parser().format_help() or words[0].isupper() or words[0] == "--help"
+        return
+    parser().parse_args(words)
+
+
+@pytest.mark.parametrize(("document", "name"), named_files())
+def test_every_file_named_is_there(document, name):
+    places = (ROOT / document).parent, ROOT, ROOT / "kpop"
+    assert any((place / name).exists() for place in places), f"{document} names {name}"
+
+
+def test_there_are_commands_and_files_to_check():
+    assert len(commands()) >= 5
+    assert len(named_files()) >= 20
+
+
+def test_the_readme_is_short_and_its_two_commands_are_those_of_continuous_integration():
+    readme = text("README.md")
+    assert len(readme.split()) <= 1300
+    first_screen = readme[: readme.index("## ")]
+    assert "-r requirements.txt && .venv/bin/python -m streamlit run app.py" in first_screen
+    test_command = re.search(r"^python3 -m venv .* -m pytest$", first_screen, re.MULTILINE).group()
+    assert test_command in text(".ci/run")
+
+
+@pytest.mark.parametrize(
+    ("first_sound_s", "n_underruns", "arrivals"),
+    [
+        (0.3, 0, [(0.1, 100_000), (0.3, 240_000), (0.9, 960_000)]),
+        (0.4, 0, [(0.1, 100_000), (0.4, 128_000)]),  # all of a short file
+        (1.0, 2, [(1.0, 240_000), (10.0, 272_000), (10.9, 304_000), (13.0, 336_000)]),  # 7.5 s of sound, 1 s, 1 s
+        (1.0, 0, [(1.0, 240_000), (8.4, 272_000)]),
+    ],
+)
+def test_sound_starts_as_in_chromium_and_each_gap_is_an_underrun(first_sound_s, n_underruns, arrivals):
+    assert playback(arrivals) == Playback(first_sound_s, arrivals[-1][0], n_underruns)
+
+
+def test_a_row_says_whether_its_target_is_met():
+    assert str(Row("first sound", 2.5, "s", 3.0)).endswith("2.5 s   wanted <= 3: met")
+    assert str(Row("underruns", 1, "", 0)).endswith("wanted <= 0: MISSED")
+    assert str(Row("memory", float("nan"), "MB", 700)).endswith("MISSED")
+    assert "wanted" not in str(Row("seed", 0.1, "s"))
+
+
+def test_generation_is_measured_stage_by_stage(tiny_model, monkeypatch):
+    monkeypatch.setattr(bench, "checkpoint_path", lambda name: tiny_model)
+    monkeypatch.setattr(bench, "SONG_S", 4.0)
+    rows = {row.name: row.value for row in bench.generation_rows(1)}
+    assert {"sampler: a step of 50 songs", "- render", "- sampler"} <= set(rows)
+    assert rows.pop("- ours") < rows.pop("- its spectral convergence") < 0
+    assert min(rows.values()) > 0
+
+
+def test_listeners_of_a_real_server_get_whole_songs(tiny_model, tmp_path, monkeypatch):
+    shutil.copytree(CLIPS_DIR, tmp_path / "clips")
+    shutil.copy(tiny_model, tmp_path / "twice4life.safetensors")
+    monkeypatch.setenv("KPOP_MODELS_DIR", str(tmp_path))
+    rows = {row.name: row.value for row in bench.load_rows([2], n_rounds=1)}
+    assert 0 < rows["2 listeners: first sound, median"] <= rows["- 95th percentile"] <= rows["- last song complete"]
+    assert rows["- memory of the server without the page"] > 50
+
+
+@pytest.mark.parametrize(("part", "reason"), [(b"", "timed out"), (b"-", "not complete after 0.5 s")])
+def test_a_server_that_sends_nothing_or_never_ends_is_left_in_time(part, reason, monkeypatch):
+    class SlowSong(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n/song.wav")
+
+        def do_GET(self) -> None:
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            with suppress(OSError):
+                while not is_over.wait(0.01):
+                    self.wfile.write(part)
+
+    is_over = threading.Event()
+    monkeypatch.setattr(bench, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(bench, "SONG_TIMEOUT_S", 0.5)
+    with ThreadingHTTPServer(("127.0.0.1", 0), SlowSong) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(KpopError, match=reason):
+            bench.listen(server.server_port, 0)
+        is_over.set()
+        server.shutdown()
+
+
+def test_a_server_that_does_not_start_and_a_browser_that_is_not_there_are_one_sentence(monkeypatch):
+    with pytest.raises(KpopError, match="did not start"), bench.serving(("kpop", "sing"), "/"):
+        pass
+    monkeypatch.setattr(bench.shutil, "which", lambda program: None)
+    with pytest.raises(KpopError, match="needs Chromium"):
+        next(bench.page_rows(1))

@@ -1,16 +1,19 @@
-"""The controls: seed clips as covers, a sound of the listener's own, and WAV files that restore their settings."""
+"""The controls, a sound of the listener's own, and WAV files and links that restore their settings."""
 
 import io
 import shutil
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from unittest.mock import Mock
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import numpy as np
 import pytest
 import rhythms
 import soundfile
 from chromium import LAPTOP, PHONE, Visit, sticks_out
-from page_visits import button, chosen, controls
+from page_visits import button, chosen, controls, words
 from streamlit.testing.v1 import AppTest
 
 from kpop.audio.io import wav_bytes
@@ -20,7 +23,9 @@ from kpop.generation import clips
 from kpop.generation.metadata import read_metadata, song_tags
 from kpop.generation.titles import song_title
 from kpop.settings import Settings
+from kpop.ui import sharing
 from kpop.ui.controls import microphone_allowed
+from kpop.ui.sharing import arrived_by_link, link, local_address, page_address
 
 MADE = Settings(0.85, 1.4, 61.0, 4711, "last-train-home", "twice4life")
 CARD = ".st-key-clip [data-testid=stRadioOption]"
@@ -32,7 +37,7 @@ def page() -> AppTest:
     return controls()
 
 
-def words(page: AppTest) -> str:
+def sentences(page: AppTest) -> str:
     return " ".join(element.value for element in (*page.caption, *page.error, *page.success, *page.markdown))
 
 
@@ -71,7 +76,7 @@ def own_title(page: AppTest) -> str | None:
 def test_a_file_becomes_the_seed_and_the_page_says_its_tempo(page, content, sentence):
     upload(page, content)
     assert (chosen(page).clip, own_title(page)) == ("My Demo.wav", "My Demo")
-    assert sentence in words(page)
+    assert sentence in sentences(page)
 
 
 def test_the_latest_upload_counts_until_a_button_clears_both(page):
@@ -79,11 +84,11 @@ def test_the_latest_upload_counts_until_a_button_clears_both(page):
     assert own_title(page) == "Your recording"
     upload(page, claps(110), "Other.wav")
     assert own_title(page) == "Other"
-    assert words(page).count("BPM") == 1
+    assert sentences(page).count("BPM") == 1
     button(page, "Back").click().run()
     assert own_title(page) is None
-    assert "BPM" not in words(page)
-    assert "120 BPM" in words(upload(page, claps(120)))
+    assert "BPM" not in sentences(page)
+    assert "120 BPM" in sentences(upload(page, claps(120)))
 
 
 SILENCE = wav_bytes(np.zeros(5 * SAMPLE_RATE_HZ))
@@ -137,7 +142,7 @@ def test_a_page_that_is_not_secure_explains_why_there_is_no_microphone(page, mon
     monkeypatch.setattr("kpop.ui.controls.microphone_allowed", lambda url: False)
     page.run()
     assert (len(page.file_uploader), len(page.audio_input)) == (1, 0)
-    assert "Browsers lend a microphone to secure pages only" in words(page)
+    assert "Browsers lend a microphone to secure pages only" in sentences(page)
 
 
 @pytest.mark.browser
@@ -201,3 +206,73 @@ def test_a_song_from_a_recording_goes_on_in_its_tempo(clapping, address):
     assert clips.clip_from_file(io.BytesIO(song), "song").tempo_bpm == pytest.approx(100, rel=0.01)
     assert (visit.complaints, visit.strangers) == ([], [])
     visit.context.close()
+
+
+BASE = "http://192.168.1.5:8501/"
+
+
+def query_of(url: str) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(url).query, strict_parsing=True))
+
+
+@pytest.mark.parametrize(
+    "values", [(), (0.0, 0.0, 4.0, 0), (1, 2, 300, 2**32 - 1), (0.35, 1.15, 61, 7, "slow-honey", "everything-is-free")]
+)
+def test_the_controls_of_whoever_opens_the_link_are_set_to_the_same_song(values):
+    settings = Settings(*values)
+    assert chosen(controls(query_of(link(settings, BASE)))) == settings
+
+
+def test_the_link_keeps_the_pages_path_and_marks_its_song():
+    url = link(Settings(), "https://songs.example:8501/deep/down/?temperature=2&x=1#song")
+    assert url.startswith("https://songs.example:8501/deep/down/?randomness=0.3&temperature=1&")
+    assert arrived_by_link(query_of(url))
+    assert "x" not in query_of(url)
+    assert "#" not in url
+    # a song that began with the listener's own file cannot be linked
+    url = link(Settings(clip="My Demo.mp3", seed_number=12), BASE)
+    assert (arrived_by_link(query_of(url)), query_of(url)["seed_number"], "Demo" in url) == (False, "12", False)
+
+
+HERE, THERE = "http://localhost:8501/", "http://10.0.0.2:8501/"
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "server", "shared", "sentence"),
+    [
+        (HERE, "10.0.0.2", None, THERE, "in the same network"),
+        ("http://[::1]:8501/base/?x=1", "10.0.0.2", None, f"{THERE}base/", "in the same network"),
+        ("https://songs.example/?x=1", None, "127.0.0.1", "https://songs.example/", "that can reach this page"),
+        (HERE, None, None, HERE, "can’t open this link: this computer is in no network"),
+        (HERE, "10.0.0.2", "localhost", HERE, "can’t open this link: the page is served for this computer only"),
+    ],
+)
+def test_phones_get_an_address_or_the_reason_why_there_is_none(monkeypatch, url, host, server, shared, sentence):
+    monkeypatch.setattr(sharing, "local_address", lambda: host)
+    address, for_phones, told = page_address(url, server)
+    assert (address, for_phones) == (shared, told.startswith("Scan it"))
+    assert sentence in told
+
+
+def test_offline_there_is_no_local_address(monkeypatch):
+    assert local_address() not in ("127.0.0.1", "0.0.0.0")
+    monkeypatch.setattr(socket.socket, "connect", Mock(side_effect=OSError), raising=False)
+    assert local_address() is None
+
+
+@pytest.mark.parametrize(("host", "own_clip"), [("192.168.1.5", False), (None, True)])
+def test_a_song_can_be_downloaded_and_its_link_copied_or_scanned_where_phones_reach_it(monkeypatch, host, own_clip):
+    def share(settings) -> None:
+        from kpop.ui import sharing
+
+        sharing.share(settings, b"RIFF", "song.wav")
+
+    settings = Settings(clip="demo.mp3" if own_clip else "first-snow")
+    monkeypatch.setattr(sharing, "local_address", lambda: host)
+    page = AppTest.from_function(share, default_timeout=60, args=(settings,)).run()
+    assert page.get("download_button")[0].label == "Download WAV"
+    assert page.code[0].value == link(settings, f"http://{host or 'localhost'}:8501/")
+    html = unquote(words(page))
+    assert html.count('class="qr" src="data:image/svg+xml') == (host is not None)
+    assert ("M0 0h" in html and "#fff" in html) is (host is not None)  # light behind the code, in both themes
+    assert any("Your own file doesn’t travel" in caption.value for caption in page.caption) is own_clip

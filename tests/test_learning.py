@@ -1,4 +1,4 @@
-"""Hear it learn: the snapshots of a training become sounds of one length, pictures, a curve, and tracks of a player."""
+"""Hear it learn and How does it work: sounds, pictures and figures are those of the training and of the song."""
 
 import base64
 import io
@@ -20,7 +20,9 @@ from kpop.codec.model import Codec
 from kpop.constants import STEP_SAMPLES
 from kpop.errors import KpopError
 from kpop.model_info import checkpoint_path, header, snapshots_path
+from kpop.settings import Beat, Settings
 from kpop.ui import learning
+from kpop.ui.how import TIMED_STAGES
 from kpop.ui.learning import Training, curve_points, decode_training, moment_facts, read_snapshots
 from kpop.ui.spectrogram import N_BANDS, png_uri
 
@@ -135,3 +137,45 @@ def test_a_failure_is_told_and_can_be_tried_again(decoded, made):
     assert learning.training("twice4life").wait(10)
     assert [error.value for error in visited.run().error] == ["The snapshots are damaged."]
     assert player(press(visited))["tracks"]
+
+
+TIMES_S = dict(zip(TIMED_STAGES, (0.1, 0.5, 0.4, 0.1), strict=True))
+MADE = {"settings": Settings(), "length_s": 30.0, "seed_end_s": 7.68, "beat": Beat(0.0, 0.48, 4)}
+SONG = SimpleNamespace(**MADE, stages_s=TIMES_S, taken_s=0.75)
+SLOW = SimpleNamespace(**vars(SONG) | {"seed_end_s": 15.36, "beat": Beat(0.0, 0.96, 4)})
+
+
+def shown(song: SimpleNamespace | None, **settings: float) -> str:
+    def page(song, settings) -> None:
+        from kpop.ui.how import how_it_works
+
+        how_it_works(song, settings)
+
+    visited = AppTest.from_function(page, args=(song, Settings(**settings))).run()
+    assert not visited.exception
+    return visited.get("html")[0].proto.body
+
+
+def test_the_figures_are_those_of_the_song_whatever_the_sliders_say_and_slower_songs_have_longer_steps():
+    html, slow = shown(SONG, length_s=60.0), shown(SLOW)
+    for figure in (
+        "7.7 s at 125 BPM · 30% of the seed left to chance",
+        "16 numbers every 30 ms",
+        "4,096 codes for the seed",
+        "1,000 steps · 744 of them its own · 2,000 a second · 2 layers of 512 cells",
+        "2,000 pictures of 481 frequencies",
+        "0.40 s for picture and waves",
+        "30 s made in 0.75 s: 40 times as fast as it plays",
+        "LSTM 0.50 s",
+    ):
+        assert figure in html
+    assert "Press Generate" not in html
+    for figure in ("15.4 s at 62 BPM", "16 numbers every 60 ms", "500 steps · 244 of them its own"):
+        assert figure in slow
+
+
+@pytest.mark.parametrize(("temperature", "words"), [(0, "likeliest"), (0.5, "more"), (1, "learnt to"), (1.5, "less")])
+def test_before_there_is_a_song_the_figures_follow_from_the_settings(temperature, words):
+    html = shown(None, randomness=1.0, length_s=60.0, temperature=temperature)
+    for text in ("100% of the seed left to chance", "2,000 steps · 2 layers", words, "Press Generate"):
+        assert text in html

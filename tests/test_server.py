@@ -4,10 +4,7 @@ import gc
 import http.client
 import io
 import json
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -82,25 +79,14 @@ def test_each_piece_arrives_as_soon_as_it_is_made_and_all_together_are_the_file(
         assert (sound.frames, sound.samplerate, sound.title) == (N_SAMPLES, 16_000, "A title")
 
 
-@pytest.mark.parametrize(
-    ("header", "span"),
-    [
-        ("bytes=0-99", (0, 100)),
-        ("bytes=100-", (100, 1000)),
-        ("bytes=-10", (990, 1000)),
-        ("bytes=-5000", (0, 1000)),
-        ("bytes=990-2000", (990, 1000)),
-        ("bytes=1000-", (1000, 1000)),
-        ("bytes=-0", (1000, 1000)),
-        ("bytes=5-2", None),
-        ("bytes=-", None),
-        ("bytes=0-1,4-5", None),
-        ("seconds=0-1", None),
-        ("", None),
-    ],
-)
-def test_ranges_are_read_as_in_rfc_9110(header, span):
-    assert byte_range(header, 1000) == span
+RANGES = {"bytes=0-99": (0, 100), "bytes=100-": (100, 1000), "bytes=-10": (990, 1000), "bytes=-5000": (0, 1000)}
+RANGES |= {"bytes=990-2000": (990, 1000), "bytes=1000-": (1000, 1000), "bytes=-0": (1000, 1000)}
+RANGES |= dict.fromkeys(("bytes=5-2", "bytes=-", "bytes=0-1,4-5", "seconds=0-1", ""))
+
+
+@pytest.mark.parametrize("header", RANGES)
+def test_ranges_are_read_as_in_rfc_9110(header):
+    assert byte_range(header, 1000) == RANGES[header]
 
 
 def test_a_range_is_answered_while_the_song_is_made_and_afterwards(port):
@@ -114,11 +100,12 @@ def test_a_range_is_answered_while_the_song_is_made_and_afterwards(port):
     assert get(port, url, Range=f"bytes={file.n_bytes}-").status == 416
 
 
-def test_download_is_the_same_file_by_its_name_and_head_is_its_headers(port):
+def test_download_is_the_same_file_by_its_name_head_is_its_headers_and_the_engine_says_how_busy_it_is(port):
     file = new_file()
     response = get(port, file.url("/base") + "?download=1")
     assert response.headers["Content-Disposition"] == 'attachment; filename="twice4life-song.wav"'
     assert response.read() == file.read()
+    assert json.loads(get(port, "/base/songs/state").read()) == {"running": 1}
     head = get(port, file.url("/base"), "HEAD")
     assert (head.read(), head.headers["Content-Length"], file.n_listeners) == (b"", str(file.n_bytes), 0)
 
@@ -134,10 +121,6 @@ def test_urls_cannot_be_guessed_and_expire_with_what_refers_to_the_file(port):
     assert cancelled.is_set()
     response = get(port, url)
     assert (response.status, response.read().decode()) == (404, NOT_FOUND)
-
-
-def test_the_engine_says_how_busy_it_is(port):
-    assert json.loads(get(port, "/base/songs/state").read()) == {"running": 1}
 
 
 @pytest.mark.parametrize(("n_samples", "ends"), [(N_SAMPLES, False), (None, True)])
@@ -186,44 +169,3 @@ def test_fifty_listeners_cost_no_thread_and_hear_the_same(port):
     assert all(response.read() == file.read() for response in responses)
     assert time.process_time() - started_s < 2.0
     assert threading.active_count() <= n_threads + 1
-
-
-SERVER = """
-import sys
-from kpop.audio.io import BYTES_PER_S
-from kpop.engine import PcmBuffer
-from kpop.server import SongFile
-pcm = PcmBuffer(None)
-pcm.append(bytes(320_000))
-file = SongFile(pcm, "song.wav", {}, print)
-print(file.url(), flush=True)
-sys.argv = ["streamlit", "run", "app.py", "--server.port", sys.argv[1], "--server.headless", "true"]
-from streamlit.web.cli import main
-main()
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
-def test_streamlit_run_serves_page_and_songs_and_ctrl_c_ends_an_endless_one():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(port)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            url = process.stdout.readline().strip()
-            wait_for(lambda: is_healthy(port), 60)
-            assert len(get(port, url).read(32_000)) == 32_000
-            started_s = time.monotonic()
-            process.send_signal(signal.SIGINT)
-            process.wait(30)
-            assert time.monotonic() - started_s < 10
-        finally:
-            process.kill()
-
-
-def is_healthy(port: int) -> bool:
-    try:
-        return get(port, "/_stcore/health").read() == b"ok"
-    except OSError:
-        return False

@@ -213,12 +213,6 @@ def test_more_iterations_come_closer():
     assert errors_db[0] < -12
 
 
-def test_same_seed_gives_the_same_bytes_and_another_seed_does_not():
-    magnitude = np.abs(stft(band()[:SAMPLE_RATE_HZ]))
-    first, again, other = (reconstruct(magnitude, SAMPLE_RATE_HZ, seed).tobytes() for seed in (5, 5, 6))
-    assert first == again != other
-
-
 def test_smooth_noise_bursts_do_not_become_impulses(monkeypatch):
     generator, bursts = np.random.default_rng(3), np.zeros(4 * SAMPLE_RATE_HZ)
     for start in range(8000, 60_000, 8000):

@@ -132,11 +132,6 @@ class Booth:
             session.request(song, endless=endless)
 
 
-def is_booth() -> bool:
-    """Whether the query asks for the booth."""
-    return st.query_params.get("booth") == "1"
-
-
 def booth() -> None:
     """Draw the whole page."""
     if "booth" not in st.session_state:
