@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chromium import LAPTOP, Visit, launched, serve
+from pages import LAPTOP, Visit, launched, serve
 
 from kpop.codec.model import CodecConfig
 from kpop.constants import CLIP_SAMPLES, N_BINS, SAMPLE_RATE_HZ

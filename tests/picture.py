@@ -7,7 +7,7 @@ import io
 import tempfile
 from pathlib import Path
 
-from chromium import LAPTOP, Visit, launched, serve
+from pages import LAPTOP, Visit, launched, serve
 from PIL import Image
 
 PICTURE = Path(__file__).parents[1] / ".github" / "pictures" / "song-laptop-dark.png"

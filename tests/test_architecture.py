@@ -67,13 +67,10 @@ def test_modules_import_only_lower_ones(module):
     assert {name for name in imported(MODULES[module]) if name.split(".")[0] == "kpop"} <= lower
 
 
-def test_training_and_generation_do_not_need_each_other():
+def test_training_and_generation_do_not_need_each_other_and_only_the_ui_imports_streamlit():
     of = lambda package: {m for name, path in MODULES.items() if name.startswith(package) for m in imported(path)}  # noqa: E731
     assert not any(name.startswith("kpop.generation") for name in of("training."))
     assert not any(name.startswith("kpop.training") for name in of("generation."))
-
-
-def test_only_the_ui_imports_streamlit():
     users = {name.split(".")[0] for name, path in MODULES.items() for m in imported(path) if m.startswith("streamlit")}
     assert users == {"ui"}
 

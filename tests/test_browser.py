@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from chromium import AUDIO, BUSY_FACTOR, LAPTOP, PHONE, Visit, sticks_out
+from pages import AUDIO, BUSY_FACTOR, LAPTOP, PHONE, Visit, sticks_out
 
 from kpop import bench
 from kpop.ui.sharing import local_address

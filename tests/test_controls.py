@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import rhythms
 import soundfile
-from chromium import LAPTOP, PHONE, Visit, sticks_out
-from page_visits import button, chosen, controls, words
+from pages import LAPTOP, PHONE, Visit, button, chosen, controls, sticks_out, words
 from streamlit.testing.v1 import AppTest
 
 from kpop.audio.io import wav_bytes

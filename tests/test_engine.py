@@ -100,17 +100,6 @@ def test_the_queue_is_in_order_and_limited_and_cancelling_lets_the_next_in(open_
     wait_for(lambda: is_idle(engine))
 
 
-def test_cancelling_twice_or_after_the_end_frees_one_slot_only(open_engine, settings, clip):
-    engine = open_engine(n_slots=2)
-    job = engine.submit(settings(), clip)
-    job.result()
-    again = engine.submit(settings(), clip)
-    for each in (job, again, again):
-        each.cancel()
-    wait_for(lambda: is_idle(engine))
-    assert not job.cancelled
-
-
 def test_an_endless_song_goes_on_as_it_is_played_in_bounded_memory(open_engine, settings, clip):
     engine = open_engine()
     job = engine.submit(settings(), clip, endless=True)

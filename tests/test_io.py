@@ -140,13 +140,8 @@ def test_tags_keep_the_listeners_folders_private():
 @pytest.mark.parametrize(
     "content",
     [
-        *(
-            b"",
-            b"RIFF",
-            b"fLaC" + bytes(100),
-            wav_bytes(np.zeros(10)),
-            b"RIFF\xff\xff\xff\xffWAVE" + b"LIST" * 5_000_000,
-        ),
+        *(b"", b"RIFF", b"fLaC" + bytes(100), wav_bytes(np.zeros(10))),
+        b"RIFF\xff\xff\xff\xffWAVE" + b"LIST" * 5_000_000,
         *map(commented, ("recorded in my kitchen", "null", [1, 2], "[" * 8000, "9" * 8000, {"made_by": "Twice4Life"})),
         *(changed(made_by="Somebody"), changed(version=2), changed(clip=None), changed(model="x" * 500)),
         *(changed(temperature=value) for value in (float("nan"), float("inf"), 2.01, "1", 10**400)),

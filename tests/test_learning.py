@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY_CODEC
-from page_visits import player
+from pages import player
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import soundfile
-from page_visits import button, player, press, settle, slider, visit, words
+from pages import button, player, press, settle, slider, visit, words
 from safetensors.numpy import save_file
 
 from kpop import model_info

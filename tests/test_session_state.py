@@ -12,7 +12,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from page_visits import words
+from pages import words
 from streamlit.testing.v1 import AppTest
 
 from kpop.audio.io import pcm_bytes
