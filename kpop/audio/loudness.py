@@ -6,7 +6,6 @@ Powers and peaks are measured, and gains decided, in chunks of one millisecond.
 import math
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import correlate1d, maximum_filter1d
 from scipy.signal import bilinear, firwin, sosfilt, upfirdn
 
@@ -278,7 +277,8 @@ def _loudness(chunk_powers: np.ndarray) -> float:
         blocks = np.array([chunk_powers.sum() / max(chunk_powers.size, 1)])
     else:
         hops = chunk_powers[: n_hops * CHUNKS_PER_HOP].reshape(n_hops, CHUNKS_PER_HOP).mean(axis=1)
-        blocks = sliding_window_view(hops, HOPS_PER_BLOCK).mean(axis=1)
+        n_blocks = len(hops) - HOPS_PER_BLOCK + 1
+        blocks = sum(hops[i : i + n_blocks] for i in range(HOPS_PER_BLOCK)) / HOPS_PER_BLOCK
     blocks = blocks[blocks > 10 ** ((ABSOLUTE_GATE_LUFS - POWER_TO_LUFS_DB) / 10)]
     if not blocks.size:
         return -math.inf
