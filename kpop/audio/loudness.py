@@ -38,7 +38,7 @@ DELAY_CHUNKS = LOOK_AHEAD_CHUNKS + HOLD_CHUNKS
 GRID_DB = 2.0**-40  # sums of its multiples are exact, so that it makes no difference where a song is cut
 RELEASE_DB_PER_CHUNK = round(0.05 / GRID_DB) * GRID_DB  # 50 dB/s: too slow to follow the waveform of a bass note
 MARGIN_DB = 0.05  # interpolating and then limiting is not quite limiting and then interpolating
-MAX_PASSES, CLOSE_ENOUGH_LU = 12, 0.02
+MAX_PASSES, CLOSE_ENOUGH_LU = 12, 0.02  # as close as it matters for a whole; less will do for a gain that moves on
 MAX_COMPENSATION_DB = 9.0  # beyond this the limiter would be heard: rather stay too quiet
 
 FADE_SAMPLES = exact_div(SAMPLE_RATE_HZ * 3, 100)  # at the very end, against a click
@@ -98,7 +98,9 @@ def normalise(waveform: np.ndarray, target_lufs: float = TARGET_LUFS, ceiling_db
     return waveform if excess_db <= 0 else waveform * np.float32(10 ** (-excess_db / 20))
 
 
-def _gain_to_target_db(peaks: np.ndarray, powers: np.ndarray, target_lufs: float, ceiling_db: float) -> float:
+def _gain_to_target_db(
+    peaks: np.ndarray, powers: np.ndarray, target_lufs: float, ceiling_db: float, close_lu: float = CLOSE_ENOUGH_LU
+) -> float:
     """Gain in dB before the limiter that gives the target after it; 0 for silence.
 
     The limiter's gain moves slowly beside the waveform, so its effect on loudness is read off the chunks' powers.
@@ -111,7 +113,7 @@ def _gain_to_target_db(peaks: np.ndarray, powers: np.ndarray, target_lufs: float
     for _ in range(MAX_PASSES):
         gains = _limiter_gains(peaks, gain_db, ceiling_db)
         missing_lu = target_lufs - _loudness(powers * gains**2)
-        if missing_lu < CLOSE_ENOUGH_LU:
+        if missing_lu < close_lu:
             break
         gain_db = min(gain_db + 1.3 * missing_lu, max_db)  # 1.3: a limited signal gains less than its gain
     return gain_db
@@ -199,7 +201,7 @@ class StreamingLimiter:
         too_little = 1 - 10 ** ((loudness - TARGET_LUFS) / 10)
         catch_up = np.clip(1 + too_little * len(self._final_powers) / CATCH_UP_CHUNKS, 1 / MAX_CATCH_UP, MAX_CATCH_UP)
         target_lufs = TARGET_LUFS + 10 * math.log10(catch_up)
-        wanted_db = _gain_to_target_db(*self._recent, target_lufs, SONG_CEILING_DB)
+        wanted_db = _gain_to_target_db(*self._recent, target_lufs, SONG_CEILING_DB, 10 * CLOSE_ENOUGH_LU)
         return float(np.clip(wanted_db, -MAX_SLOW_DB, MAX_SLOW_DB))
 
     def _final_gains(self, excess_db: np.ndarray, last: bool) -> np.ndarray:
