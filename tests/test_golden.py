@@ -8,6 +8,7 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
+from unittest import mock
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -21,7 +22,7 @@ from kpop.corpus.mix import render
 from kpop.generation.clips import SeedClip, built_in_clip
 from kpop.generation.metadata import read_metadata
 from kpop.generation.pipeline import Pipeline
-from kpop.generation.session import GenerationSession
+from kpop.generation.session import GenerationSession, generate
 from kpop.model_info import checkpoint_path
 from kpop.settings import Settings
 from kpop.ui.sharing import arrived_by_link, link, settings_from_query
@@ -58,19 +59,10 @@ def made(name: str) -> dict:
     if name in SEED_TEMPI_BPM:
         clip = SeedClip(clip.name, clip.title, clip.waveform, clip.metre_position, clip.labels, SEED_TEMPI_BPM[name])
     player = pipeline(settings.model)
-    session, state = GenerationSession(player, settings, clip), player.batch_state(1)
-    tokens, pieces = [], []
-    take = session._take_steps
-    session._take_steps = lambda: tokens.append(take()) or tokens[-1]
-    while not session.rendered:
-        if session.piece_ready:
-            pieces.append(session.render_piece())
-        else:
-            session.take(player.sampler.run(state, [session.next_chunk(state, 0)])[0], 0.0)
-    pcm = b"".join(pieces)
-    song = session.finish(pcm)
-    assert pcm_bytes(song.waveform) == pcm  # what is streamed is the song
-    all_tokens = np.concatenate(tokens)
+    tokens, take = [], GenerationSession._take_steps
+    with mock.patch.object(GenerationSession, "_take_steps", lambda self: tokens.append(take(self)) or tokens[-1]):
+        song = generate(player, settings, clip)
+    pcm, all_tokens = pcm_bytes(song.waveform), np.concatenate(tokens)
     return {
         "tokens": sha256(all_tokens.astype("<i8").tobytes()),
         "n_steps": len(all_tokens),

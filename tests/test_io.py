@@ -189,6 +189,8 @@ def test_the_title_of_settings_never_changes():
     assert song_title(Settings(seed_number=99)) == "Elevator in Translation"
     assert song_file_name(Settings(seed_number=99)) == "twice4life-elevator-in-translation.wav"
     assert song_title(Settings(1, 1, 30, 7)) == song_title(Settings(1.0, 1.0, 30.0, 7))
+    others = Settings(randomness=0.35), Settings(length_s=31.0), Settings(clip="x"), Settings(model="y")
+    assert len({song_title(settings) for settings in (Settings(), *others)}) == 5
 
 
 def test_titles_are_in_the_mood_of_the_clip_and_odd_only_when_it_is_wild():
