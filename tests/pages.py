@@ -101,7 +101,9 @@ def launched() -> Iterator:
         try:
             browser = stack.enter_context(bench.chromium())
         except KpopError as error:
-            pytest.fail(f"{error}") if os.environ.get("CI") == "true" else pytest.skip(f"{error}")
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"{error}")
+            pytest.skip(f"{error}")
         yield browser
 
 

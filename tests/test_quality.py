@@ -33,8 +33,9 @@ def pipeline() -> Pipeline:
     return Pipeline.load(checkpoint_path(DEFAULT_MODEL))
 
 
-def pulse_clarity(waveform: np.ndarray) -> float:
-    return pulse(onset_strength(log_mel_spectrogram(waveform)))[0]
+def pulse_of(waveform: np.ndarray) -> tuple[float, float]:
+    """Pulse clarity, and tempo in BPM."""
+    return pulse(onset_strength(log_mel_spectrogram(waveform)))
 
 
 def onset_rate_hz(waveform: np.ndarray) -> float:
@@ -101,7 +102,7 @@ def test_snapshots_go_from_noise_to_music(pipeline):
     first, *_, last = (tensors[name] for name in sorted(tensors, key=lambda name: int(name.removeprefix("codes."))))
     spectra = (decode(pipeline.codec, codes.long().numpy()) for codes in (first, last))
     noise, music = (invert(spectrum, len(first) * STEP_SAMPLES, 0) for spectrum in spectra)
-    assert pulse_clarity(noise) < 0.3 < pulse_clarity(music)
+    assert pulse_of(noise)[0] < 0.3 < pulse_of(music)[0]
 
 
 SONGS = list(product([DEFAULT_MODEL], [info.name for info in built_in_clips()][:3], [0.3, 1.0]))
@@ -112,7 +113,7 @@ def test_what_follows_the_seed_is_music(model, clip, randomness):
     """Noise has a pulse clarity of 0.05, the recordings of everything is free 0.30 to 0.51."""
     song = make(Pipeline.load(checkpoint_path(model)), model=model, clip=clip, randomness=randomness, length_s=25)
     continuation = after_seed(song)
-    assert pulse_clarity(continuation) > (0.35 if model == DEFAULT_MODEL else 0.15)
+    assert pulse_of(continuation)[0] > (0.35 if model == DEFAULT_MODEL else 0.15)
     assert 1.5 < onset_rate_hz(continuation) < 12
     assert crest_factor_db(continuation) < 18
     assert integrated_loudness(continuation) > -20
@@ -126,7 +127,7 @@ def test_a_song_is_at_level_no_loop_and_does_not_drift_to_silence_or_noise(pipel
     assert true_peak_db(song) < -1
     first, *_, last = np.array_split(song, 4)
     assert abs(integrated_loudness(first) - integrated_loudness(last)) < 4
-    assert pulse_clarity(last) > 0.6 * pulse_clarity(first)
+    assert pulse_of(last)[0] > 0.6 * pulse_of(first)[0]
     assert 0.5 < onset_rate_hz(last) / onset_rate_hz(first) < 2
     level = log_mel_spectrogram(song)
     bars = level[: len(level) // BAR_FRAMES * BAR_FRAMES].reshape(-1, BAR_FRAMES * level.shape[1])[8:]
@@ -175,10 +176,6 @@ def table() -> report.Table:
     table = report.Table()
     table.add_features({row: [measures.analyse_song(song) for song in songs] for row, songs in rows.items()})
     return table
-
-
-def pulse_of(waveform: np.ndarray) -> tuple[float, float]:
-    return measures.pulse(measures.onset_strength(measures.log_mel_spectrogram(waveform)))
 
 
 @pytest.mark.parametrize("bpm", [96.0, 125.0, 140.0])

@@ -24,12 +24,12 @@ WIDEST = 3  # scale steps between the first note of a motif and any other
 ADLIB_STEPS = (2, 3, 2, 1)  # scale steps of a run above the note that the lead ended on
 LONGEST_ADLIB_16THS = 8
 CHOP_CENTRE = 74
-VOCAL_OPTIONS = (
-    ("x-x...x-..x-x...", "..x-..x-..x-..x-", "xx.x-.xx.x-...x-", "x-....x-x-....x-"),
-    ("............x-x-", ".............xx-"),
-    ("a", "o", "e"),
-    ("............X-..", "............x-X-", "........X-..X-.."),
-    ("he", "ha", "ho"),
+VOCAL_OPTIONS = (  # of each field of VocalPatterns
+    ("x-x...x-..x-x...", "..x-..x-..x-..x-", "xx.x-.xx.x-...x-", "x-....x-x-....x-"),  # chop
+    ("............x-x-", ".............xx-"),  # answer
+    ("a", "o", "e"),  # chop_syllable
+    ("............X-..", "............x-X-", "........X-..X-.."),  # shout
+    ("he", "ha", "ho"),  # shout_syllable
 )
 SHOUT_LOWEST = 62
 

@@ -108,13 +108,11 @@ class Sampler:
         n_heads = len(chunks) if is_scored else len(chunks) - sum(is_forced)
         batch, weights = self._batch([chunks[i] for i in order]), self._weights
         n_columns = max(len(layer.values) for layer in (*weights.layers, weights.hidden_projection))
-        n_columns = max(
-            n_columns, *(layer.values.shape[1] for layer in weights.layers), max(self._weights.sizes) + TILE
-        )
+        n_columns = max(n_columns, *(layer.values.shape[1] for layer in weights.layers), max(weights.sizes) + TILE)
         # torch aligns to cache lines, without which vector loads take twice as long
         work = torch.zeros(3, len(chunks), n_columns + LINE).numpy()
         arrays = state.n_steps, state.hidden, state.cell, state.history
-        _run_steps(weights, batch, arrays, (*work, np.zeros(max(self._weights.sizes))), n_heads, is_scored)
+        _run_steps(weights, batch, arrays, (*work, np.zeros(max(weights.sizes))), n_heads, is_scored)
         return list((batch.log_probs if is_scored else batch.tokens)[np.argsort(order)])
 
     def _batch(self, chunks: list[Chunk]) -> "_Batch":
