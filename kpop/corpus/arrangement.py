@@ -7,7 +7,7 @@ import numpy as np
 
 from kpop.constants import SIXTEENTHS_PER_BAR
 from kpop.corpus.melody import VOCAL_OPTIONS, Tunes, VocalPatterns, sing
-from kpop.corpus.score import DRUM_TRACKS, PALETTES, TRACKS, Chord, Note, Passage
+from kpop.corpus.score import DRUM_TRACKS, TRACKS, Chord, Note, Passage
 from kpop.corpus.theory import QUALITIES, Hit, chord_at, chord_tones, hits, ladder, nearest, pick, voicing
 
 Patterns = dict[str, str]  # rhythm of each track, one bar
@@ -15,7 +15,8 @@ Tracks = dict[str, tuple[Note, ...]]
 TimedHits = Iterable[tuple[int, Hit, Chord]]  # start in sixteenths, hit, and the chord there
 
 BASS_RANGE = (28, 50)
-PLUCK_RANGE = (64, 88)
+APPROACH_SEMITONES = 2
+PLUCK_RANGE = (60, 84)
 STAB_CENTRE = 64
 FIRST_VOICING = (57, 60, 64)
 
@@ -43,6 +44,7 @@ HATS = {
     "gallop": "x.oox.oox.oox.oo",
     "trap": "x.x.x.rrx.x.xrx.",
     "ticks": "x...o...x...o...",
+    "sparse": "....o.......x...",
 }
 CRASH = {"crash": "X---------------"}
 OPEN_HAT = "..x-..x-..x-..x-"
@@ -65,18 +67,24 @@ BUILD = (  # up to three bars before a chorus, the last beat silent
 
 # Kicks, snares and hats to choose from.
 DRUM_MENUS = {
-    ("neon", "verse"): (("two_step", "broken", "four"), ("backbeat",), ("eighths", "offbeats")),
-    ("neon", "chorus"): (("four", "push"), ("backbeat",), ("sixteenths", "eighths")),
-    ("neon", "dance"): (("broken", "four"), ("ghosts", "backbeat"), ("gallop", "sixteenths")),
-    ("velvet", "verse"): (("half", "trap"), ("half",), ("trap", "eighths")),
-    ("velvet", "chorus"): (("four", "two_step"), ("backbeat", "ghosts"), ("sixteenths", "eighths")),
+    ("neon", "verse"): (("two_step", "pulse", "four"), ("backbeat", "half"), ("sparse", "offbeats")),
+    ("neon", "chorus"): (("four", "push"), ("backbeat",), ("eighths", "offbeats")),
+    ("neon", "dance"): (("broken", "four"), ("ghosts", "backbeat"), ("gallop", "eighths")),
+    ("velvet", "verse"): (("half", "pulse"), ("half",), ("sparse", "ticks")),
+    ("velvet", "chorus"): (("two_step", "half"), ("backbeat", "half"), ("eighths", "ticks")),
     ("velvet", "dance"): (("trap", "half"), ("half",), ("trap",)),
-    ("bubblegum", "verse"): (("bounce", "two_step", "four"), ("backbeat", "ghosts"), ("offbeats", "eighths")),
-    ("bubblegum", "chorus"): (("four", "push"), ("backbeat",), ("gallop", "eighths")),
+    ("bubblegum", "verse"): (("bounce", "two_step", "pulse"), ("backbeat", "half"), ("sparse", "ticks")),
+    ("bubblegum", "chorus"): (("four", "push"), ("backbeat",), ("offbeats", "eighths")),
     ("bubblegum", "dance"): (("four", "bounce"), ("ghosts", "rim"), ("gallop",)),
-    ("noir", "verse"): (("trap", "broken", "four"), ("backbeat", "half"), ("sixteenths", "trap")),
-    ("noir", "chorus"): (("four", "push"), ("backbeat",), ("sixteenths", "gallop")),
+    ("noir", "verse"): (("trap", "half", "pulse"), ("half",), ("sparse", "trap")),
+    ("noir", "chorus"): (("broken", "half"), ("backbeat", "half"), ("ticks", "eighths")),
     ("noir", "dance"): (("trap", "broken"), ("half", "backbeat"), ("trap", "sixteenths")),
+    ("citrus", "verse"): (("four", "pulse"), ("backbeat", "half"), ("sparse", "offbeats")),
+    ("citrus", "chorus"): (("four", "bounce"), ("backbeat",), ("offbeats", "gallop")),
+    ("citrus", "dance"): (("four", "bounce"), ("ghosts",), ("sixteenths",)),
+    ("aurora", "verse"): (("half", "pulse"), ("half",), ("ticks", "sparse")),
+    ("aurora", "chorus"): (("two_step", "half"), ("half", "backbeat"), ("ticks", "offbeats")),
+    ("aurora", "dance"): (("broken", "two_step"), ("ghosts",), ("eighths", "gallop")),
 }
 
 # R root, 8 the octave above, 5 the fifth above.
@@ -106,6 +114,8 @@ PLUCKS = {
     "3+3+2": "0..2..1.3..2..1.",
     "offbeats": "..2...2...3...2.",
     "sparse": "2.....1...0.....",
+    "answer": "........2..1.0..",
+    "none": "",
 }
 STABS = {
     "push": "X..x..x.........",
@@ -116,17 +126,68 @@ STABS = {
 }
 BACKING = {"bass": BASSES, "pad": PADS, "pluck": PLUCKS, "stab": STABS}
 
-# Rhythms to choose from by palette, in the order of PALETTES; parts in the order in which they are drawn. "pad" and
-# "pluck" are those of choruses.
+# Rhythms to choose from; parts in the order in which they are drawn. "pad" and "pluck" are those of choruses.
 BACKING_MENUS = {
-    "chorus_bass": ("pump octaves offbeats", "slides syncopated pump", "octaves pump funk", "gallop pump syncopated"),
-    "pluck": ("up_16ths wave_16ths", "wave_8ths 3+3+2", "wave_8ths wave_16ths", "up_16ths 3+3+2"),
-    "stab": ("push 3+3+2 offbeats", "answer downbeat", "offbeats push", "push 3+3+2 downbeat"),
-    "verse_pluck": ("up_8ths 3+3+2", "sparse 3+3+2", "offbeats up_8ths wave_8ths", "sparse 3+3+2"),
-    "pad": ("gated pumped syncopated", "sustained syncopated", "gated pumped", "syncopated gated"),
-    "verse_bass": ("offbeats syncopated pump", "long slides", "funk offbeats octaves", "slides syncopated gallop"),
-    "prechorus_bass": ("roots pump", "roots pump", "roots pump", "roots pump"),
-    "dance_bass": ("syncopated octaves", "long slides", "funk octaves", "syncopated gallop slides"),
+    "neon": {
+        "chorus_bass": "pump octaves offbeats",
+        "pluck": "answer 3+3+2",
+        "stab": "push answer downbeat",
+        "verse_pluck": "none sparse",
+        "pad": "sustained pumped",
+        "verse_bass": "offbeats syncopated pump",
+        "prechorus_bass": "roots pump",
+        "dance_bass": "syncopated octaves",
+    },
+    "velvet": {
+        "chorus_bass": "slides syncopated pump",
+        "pluck": "sparse answer",
+        "stab": "answer downbeat",
+        "verse_pluck": "none sparse",
+        "pad": "sustained",
+        "verse_bass": "long slides",
+        "prechorus_bass": "roots pump",
+        "dance_bass": "long slides",
+    },
+    "bubblegum": {
+        "chorus_bass": "octaves pump funk",
+        "pluck": "3+3+2 answer",
+        "stab": "downbeat push",
+        "verse_pluck": "none offbeats",
+        "pad": "sustained syncopated",
+        "verse_bass": "funk offbeats octaves",
+        "prechorus_bass": "roots pump",
+        "dance_bass": "funk octaves",
+    },
+    "noir": {
+        "chorus_bass": "gallop pump syncopated",
+        "pluck": "answer sparse",
+        "stab": "push downbeat answer",
+        "verse_pluck": "none sparse",
+        "pad": "sustained syncopated",
+        "verse_bass": "slides syncopated gallop",
+        "prechorus_bass": "roots pump",
+        "dance_bass": "syncopated gallop slides",
+    },
+    "citrus": {
+        "chorus_bass": "octaves funk",
+        "pluck": "3+3+2 answer",
+        "stab": "offbeats answer downbeat",
+        "verse_pluck": "none 3+3+2",
+        "pad": "sustained syncopated",
+        "verse_bass": "funk octaves",
+        "prechorus_bass": "roots pump",
+        "dance_bass": "funk octaves",
+    },
+    "aurora": {
+        "chorus_bass": "long syncopated slides",
+        "pluck": "wave_8ths sparse",
+        "stab": "answer downbeat",
+        "verse_pluck": "none sparse",
+        "pad": "sustained",
+        "verse_bass": "long roots slides",
+        "prechorus_bass": "roots pump",
+        "dance_bass": "syncopated slides",
+    },
 }
 
 
@@ -169,8 +230,8 @@ def choose_grooves(palette: str, rng: np.random.Generator) -> dict[str, Patterns
 
 def choose_backing(palette: str, rng: np.random.Generator) -> dict[str, Patterns]:
     """The rhythms of bass, pad, pluck and stab by kind of section."""
-    menu = {part: names[PALETTES.index(palette)].split() for part, names in BACKING_MENUS.items()}
-    chosen = {part: BACKING[part.split("_")[-1]][pick(names, rng)] for part, names in menu.items()}
+    menu = BACKING_MENUS[palette].items()
+    chosen = {part: BACKING[part.split("_")[-1]][pick(names.split(), rng)] for part, names in menu}
     sustained, verse_pluck = PADS["sustained"], chosen["verse_pluck"]
     chorus = {"bass": chosen["chorus_bass"]} | {track: chosen[track] for track in ("pad", "pluck", "stab")}
     return {
@@ -178,7 +239,7 @@ def choose_backing(palette: str, rng: np.random.Generator) -> dict[str, Patterns
         "verse": {"bass": chosen["verse_bass"], "pad": sustained, "pluck": verse_pluck},
         "prechorus": {"bass": chosen["prechorus_bass"], "pad": sustained, "pluck": PLUCKS["up_8ths"]},
         "chorus": chorus,
-        "postchorus": chorus | {"stab": STABS["3+3+2"]},
+        "postchorus": chorus | {"stab": STABS["push"]},
         "bridge": {"bass": BASSES["long"], "pad": sustained, "pluck": PLUCKS["sparse"]},
         "dance": {"bass": chosen["dance_bass"], "pad": sustained, "stab": chosen["stab"]},
         "outro": {"bass": chosen["chorus_bass"], "pad": sustained, "pluck": verse_pluck},
@@ -264,13 +325,16 @@ def strikes(timed: TimedHits) -> Iterator[Note]:
 
 
 def bass(timed: TimedHits) -> Iterator[Note]:
-    """The bass line: roots, and their fifths and octaves within BASS_RANGE."""
+    """The bass line: roots, their fifths and octaves, and a step up to the next root, within BASS_RANGE."""
     low, high = BASS_RANGE
-    for start_16th, hit, chord in timed:
+    timed = list(timed)
+    for (start_16th, hit, chord), (*_, next_chord) in zip(timed, [*timed[1:], timed[-1]] if timed else [], strict=True):
         root = low + (chord.root - low) % 12
         midi = root + {"R": 0, "5": QUALITIES[chord.quality][2], "8": 12}[hit.symbol]
+        if next_chord.root != chord.root and hit.length_16ths <= 2 and start_16th % 8 >= 6:
+            midi = low + (next_chord.root - low) % 12 - APPROACH_SEMITONES
         velocity = 1.0 if hit.symbol == "R" else 0.8
-        yield Note(start_16th, hit.length_16ths, midi if midi <= high else root, velocity)
+        yield Note(start_16th, hit.length_16ths, midi if low <= midi <= high else root, velocity)
 
 
 def pad(timed: TimedHits) -> Iterator[Note]:

@@ -17,10 +17,10 @@ import numpy as np
 from kpop.audio.io import write_wav
 from kpop.constants import (
     HIGHEST_TUNE_MIDI,
+    HOP_LENGTH,
     LABEL_SIZES,
     LOWEST_TUNE_MIDI,
     SAMPLE_RATE_HZ,
-    SIXTEENTH_SAMPLES,
     SIXTEENTHS_PER_BAR,
     STEPS_PER_BAR,
     STEPS_PER_SIXTEENTH,
@@ -29,12 +29,12 @@ from kpop.constants import (
 from kpop.corpus import theory
 from kpop.corpus.arrangement import arrange, choose_arrangement
 from kpop.corpus.melody import write_tunes
-from kpop.corpus.mix import render
+from kpop.corpus.mix import render, render_stems
 from kpop.corpus.score import KINDS, PALETTES, Chord, Chords, Passage, Score, Section
 
 # Carried by caches, checkpoints and the similarity index. Change it whenever a number gives another song: then
 # tests/test_golden.py fails.
-CORPUS_VERSION = "3d8a4885"
+CORPUS_VERSION = "2026-11-27"
 CORPUS_DATA = f"own corpus, version {CORPUS_VERSION}"  # the "data" in the info of a checkpoint trained on it
 # Kind and bars of each section. All start at a multiple of four bars, the period of the LSTM's metre positions.
 FORMS = (
@@ -62,6 +62,8 @@ def compose(number: int) -> Score:
     """The song of a number, 0 or greater: the same score every time."""
     rng = np.random.default_rng(number)
     palette = theory.pick(PALETTES, rng)
+    slowest_bpm, fastest_bpm = theory.TEMPI_BPM[palette]
+    hop = round(HOP_LENGTH * TEMPO_BPM / rng.uniform(slowest_bpm, fastest_bpm))
     mode = "minor" if rng.random() < theory.MINOR_SHARE[palette] else "major"
     key = theory.pick(theory.TONICS[palette], rng), mode
     loops = theory.choose_loops(mode, rng)
@@ -70,7 +72,7 @@ def compose(number: int) -> Score:
     first_key = {kind: theory.harmonise(Section(kind, 0, TUNE_BARS, *key), loops, palette) for kind in KINDS}
     tunes = write_tunes(first_key, key, rng)
     tracks = arrange(passages(sections, chords), choose_arrangement(palette, rng), tunes)
-    return Score(number, palette, sections, sum(chords, ()), tracks)
+    return Score(number, palette, hop, sections, sum(chords, ()), tracks)
 
 
 def choose_sections(tonic: int, mode: str, rng: np.random.Generator) -> tuple[Section, ...]:
@@ -119,30 +121,30 @@ def _last_chorus(kinds: list[str]) -> int:
 
 def labels(score: Score) -> dict:
     """The labels of a song, ready for JSON: times in seconds, two chords per bar, the tune of the lead."""
+
+    def span(start_16th: float, length_16ths: float) -> dict[str, float]:
+        ends_16th = {"start_s": start_16th, "end_s": start_16th + length_16ths}
+        return {name: time * score.sixteenth_samples / SAMPLE_RATE_HZ for name, time in ends_16th.items()}
+
     return {
         "number": score.number,
-        "tempo_bpm": TEMPO_BPM,
+        "tempo_bpm": score.tempo_bpm,
         "keys": list(dict.fromkeys(_key_name(section) for section in score.sections)),
         "palette": score.palette,
         "sections": [
             {
                 "kind": section.kind,
-                **_span(section.first_bar * SIXTEENTHS_PER_BAR, section.n_bars * SIXTEENTHS_PER_BAR),
+                **span(section.first_bar * SIXTEENTHS_PER_BAR, section.n_bars * SIXTEENTHS_PER_BAR),
                 "key": _key_name(section),
             }
             for section in score.sections
         ],
         "chords": [[f"{PITCH_NAMES[chord.root]}:{chord.quality}" for chord in bar] for bar in score.chords],
         "lead": [
-            {**_span(note.start_16th, note.length_16ths), "midi": note.midi, "syllable": note.syllable}
+            {**span(note.start_16th, note.length_16ths), "midi": note.midi, "syllable": note.syllable}
             for note in score.tracks["lead"]
         ],
     }
-
-
-def _span(start_16th: float, length_16ths: float) -> dict[str, float]:
-    ends_16th = {"start_s": start_16th, "end_s": start_16th + length_16ths}
-    return {name: time * SIXTEENTH_SAMPLES / SAMPLE_RATE_HZ for name, time in ends_16th.items()}
 
 
 def _key_name(section: Section) -> str:
@@ -176,23 +178,29 @@ def song_name(number: int) -> str:
     return f"song-{number:05d}"
 
 
-def write_corpus(out_dir: Path, n_songs: int, first: int = 0, n_jobs: int = 1) -> Iterator[int]:
+def write_corpus(out_dir: Path, n_songs: int, first: int = 0, n_jobs: int = 1, stems: bool = False) -> Iterator[int]:
     """Write songs first..first + n_songs - 1 as 16-bit mono WAV with labels in JSON beside each, in n_jobs processes.
 
-    Yields the number of each song whose files are complete.
+    stems: also write stems/SONG/BUS.wav of each of mix.BUSES, which add up to the song. Yields the number of each song
+    whose files are complete.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     with nullcontext() if n_jobs == 1 else get_context("spawn").Pool(n_jobs) as pool:
         in_turn = pool.imap_unordered if pool else map
-        yield from in_turn(partial(_write_song, out_dir), range(first, first + n_songs))
+        yield from in_turn(partial(_write_song, out_dir, stems), range(first, first + n_songs))
 
 
-def _write_song(out_dir: Path, number: int) -> int:
+def _write_song(out_dir: Path, stems: bool, number: int) -> int:
     """Write one song, completely or not at all; returns its number."""
     score = compose(number)
     target = out_dir / song_name(number)
     part_json = target.with_suffix(".json.part")
     part_json.write_text(json.dumps(labels(score)), encoding="utf-8")
     part_json.replace(target.with_suffix(".json"))
+    if stems:
+        folder = out_dir / "stems" / song_name(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, waveform in render_stems(score).items():
+            write_wav(folder / f"{name}.wav", waveform)
     write_wav(target.with_suffix(".wav"), render(score))
     return number

@@ -119,17 +119,19 @@ class Kit:
     kick_drive: float  # distortion: harmonics for small loudspeakers
     snare_hz: float
     snare_s: float
-    snap_hz: float  # lower edge of the noise of snare and clap
+    snap_hz: float  # lower edge of the snare's noise
     clap_s: float
     hat_s: float
     metal: float  # 0 = noisy cymbals, 1 = ringing ones
 
 
 KITS = {
-    "neon": Kit(52.0, 0.34, 1.9, 196.0, 0.22, 1_500.0, 0.26, 0.07, 0.5),
-    "velvet": Kit(46.0, 0.46, 1.4, 178.0, 0.26, 1_100.0, 0.30, 0.05, 0.4),
-    "bubblegum": Kit(58.0, 0.28, 1.7, 224.0, 0.18, 1_800.0, 0.22, 0.06, 0.6),
-    "noir": Kit(49.0, 0.38, 2.4, 164.0, 0.28, 1_200.0, 0.32, 0.08, 0.7),
+    "neon": Kit(47.0, 0.45, 1.6, 196.0, 0.30, 550.0, 0.26, 0.07, 0.4),
+    "velvet": Kit(42.0, 0.60, 1.2, 178.0, 0.36, 450.0, 0.30, 0.05, 0.2),
+    "bubblegum": Kit(52.0, 0.40, 1.5, 224.0, 0.26, 650.0, 0.22, 0.06, 0.4),
+    "noir": Kit(44.0, 0.55, 1.9, 164.0, 0.38, 450.0, 0.32, 0.08, 0.5),
+    "citrus": Kit(50.0, 0.36, 1.3, 208.0, 0.26, 600.0, 0.24, 0.05, 0.1),
+    "aurora": Kit(45.0, 0.50, 1.4, 186.0, 0.34, 500.0, 0.28, 0.06, 0.2),
 }
 
 
@@ -141,24 +143,21 @@ def _sweep(n: int, start_hz: float, end_hz: float, sweep_s: float) -> np.ndarray
 
 def _kick(kit: Kit) -> np.ndarray:
     n = n_samples(kit.kick_s)
-    sweep = _sweep(n, 340.0, kit.kick_hz, 0.13)
-    punch = decay(n, 0.10) * sweep
-    tail = np.minimum(1.0, times(n) / 0.02) * decay(n, kit.kick_s) * sweep
-    click = band(noise(n, 1), 1_800.0, 6_500.0) * decay(n, 0.014)
-    return np.tanh(kit.kick_drive * (0.75 * tail + 0.7 * punch)) + 0.35 * click
+    sweep = _sweep(n, 260.0, kit.kick_hz, 0.10)
+    beater = band(noise(n, 1), 300.0, 2_500.0, 1) * decay(n, 0.04)
+    return np.tanh(kit.kick_drive * (decay(n, kit.kick_s) + 0.5 * decay(n, 0.08)) * sweep) + 0.3 * beater
 
 
 def _snare(kit: Kit) -> np.ndarray:
     n = n_samples(kit.snare_s)
-    body = _sweep(n, 2.0 * kit.snare_hz, kit.snare_hz, 0.05) * decay(n, 0.15)
-    overtone = np.sin(2 * np.pi * 1.83 * kit.snare_hz * times(n)) * decay(n, 0.09)
-    rattle = band(noise(n, 2), kit.snap_hz, 7_000.0) * (0.6 * decay(n, kit.snare_s) + 0.5 * decay(n, 0.05))
-    return 0.75 * body + 0.35 * overtone + 0.55 * rattle
+    body = _sweep(n, 1.6 * kit.snare_hz, kit.snare_hz, 0.04) * decay(n, 0.6 * kit.snare_s)
+    rattle = band(noise(n, 2), kit.snap_hz, 4_500.0, 1) * (0.5 * decay(n, 0.85 * kit.snare_s) + 0.6 * decay(n, 0.06))
+    return 0.5 * body + 0.7 * rattle
 
 
 def _clap(kit: Kit) -> np.ndarray:
     n = n_samples(kit.clap_s)
-    hands = band(noise(n, 3), 0.6 * kit.snap_hz, 3_600.0)
+    hands = band(noise(n, 3), 900.0, 3_600.0)
     late = n_samples(0.033)
     envelope = np.zeros(n)
     for start in (0, n_samples(0.011), n_samples(0.022)):
@@ -168,11 +167,12 @@ def _clap(kit: Kit) -> np.ndarray:
 
 
 def _cymbal(kit: Kit, duration_s: float, seed: int) -> np.ndarray:
-    """Inharmonic partials and high noise, decaying together."""
+    """Inharmonic partials and high noise, decaying together after a sharper stroke."""
     n = n_samples(duration_s)
     ringing = sum(np.sin(2 * np.pi * hz * times(n) + index) for index, hz in enumerate(METAL_HZ)) / len(METAL_HZ)
-    hiss = band(noise(n, seed), 4_200.0, 7_700.0)
-    return (1.3 * kit.metal * ringing + 0.5 * (1 - 0.5 * kit.metal) * hiss) * decay(n, duration_s)
+    hiss = band(noise(n, seed), 3_000.0, 6_500.0, 1)
+    stroke = 0.5 * decay(n, duration_s) + 0.5 * decay(n, duration_s / 3)
+    return (0.6 * kit.metal * ringing + 0.5 * (1 - 0.5 * kit.metal) * hiss) * stroke
 
 
 def _crash(kit: Kit) -> np.ndarray:
@@ -223,24 +223,32 @@ PATCHES = {
         "velvet": Patch("sine", 1, 0.0, 900.0, 0.0, 1.0, 0.004, 0.06, 2.2, 0.6, 2.2),
         "bubblegum": Patch("square", 1, 0.0, 500.0, 2_600.0, 0.25, 0.003, 0.03, 1.6, 0.8, 1.0, 1.3),
         "noir": Patch("saw", 2, 9.0, 380.0, 1_500.0, 0.5, 0.004, 0.04, 5.0, 0.9, 1.6, 1.0),
+        "citrus": Patch("saw", 1, 0.0, 600.0, 1_800.0, 0.18, 0.003, 0.03, 1.8, 0.7, 1.2, 1.2),
+        "aurora": Patch("sine", 1, 0.0, 800.0, 0.0, 1.0, 0.004, 0.06, 3.0, 0.8, 1.6),
     },
     "pad": {
-        "neon": Patch("saw", 5, 10.0, 3_600.0, 2_000.0, 0.8, 0.015, 0.12, 9.0),
-        "velvet": Patch("saw", 3, 7.0, 1_500.0, 500.0, 1.0, 0.04, 0.18, 9.0),
-        "bubblegum": Patch("saw", 3, 8.0, 3_000.0, 2_500.0, 0.6, 0.01, 0.10, 9.0),
-        "noir": Patch("saw", 5, 10.0, 1_900.0, 900.0, 1.2, 0.03, 0.15, 9.0),
+        "neon": Patch("saw", 2, 6.0, 350.0, 1_400.0, 0.35, 0.004, 0.15, 1.2, 0.2, 0.8, 1.0),
+        "velvet": "electric_piano",
+        "bubblegum": "guitar",
+        "noir": "piano",
+        "citrus": "guitar",
+        "aurora": Patch("saw", 2, 5.0, 650.0, 700.0, 0.8, 0.01, 0.25, 4.0),
     },
     "pluck": {
-        "neon": Patch("saw", 3, 8.0, 700.0, 5_500.0, 0.35, 0.002, 0.08, 0.7, 0.2, 0.0, 1.2),
-        "velvet": Patch("sine", 2, 3.0, 2_500.0, 2_500.0, 0.5, 0.003, 0.10, 1.4, 0.3, 0.9),
-        "bubblegum": Patch("square", 1, 0.0, 900.0, 5_500.0, 0.30, 0.002, 0.08, 0.6, 0.2, 0.0, 1.4),
+        "neon": Patch("saw", 2, 6.0, 350.0, 1_400.0, 0.35, 0.004, 0.15, 1.2, 0.2, 0.8, 1.0),
+        "velvet": "guitar",
+        "bubblegum": Patch("square", 2, 6.0, 350.0, 1_400.0, 0.35, 0.004, 0.15, 1.2, 0.2, 0.8, 1.0),
         "noir": Patch("saw", 2, 10.0, 500.0, 4_000.0, 0.45, 0.002, 0.10, 0.9, 0.2, 0.0, 1.6),
+        "citrus": "guitar",
+        "aurora": "guitar",
     },
     "stab": {
-        "neon": Patch("saw", 3, 9.0, 2_200.0, 5_000.0, 0.5, 0.008, 0.08, 2.0),
-        "velvet": Patch("saw", 3, 7.0, 1_300.0, 3_000.0, 0.5, 0.012, 0.10, 2.0),
+        "neon": "guitar",
+        "velvet": "guitar",
         "bubblegum": Patch("square", 3, 9.0, 1_800.0, 5_000.0, 0.4, 0.006, 0.07, 1.5),
         "noir": Patch("saw", 3, 10.0, 1_400.0, 4_500.0, 0.6, 0.010, 0.10, 2.5),
+        "citrus": "piano",
+        "aurora": "piano",
     },
 }
 
@@ -255,6 +263,63 @@ def _stack(patch: Patch, frequency_hz: np.ndarray) -> np.ndarray:
     return sum(voices) / np.sqrt(patch.n_voices)
 
 
+def _electric_piano(midi: int, n: int, velocity: float) -> np.ndarray:
+    """Frequency modulation (Chowning 1973): a warm body, and a tine that dies quickly; (n,) float64."""
+    hz, t = midi_hz(midi), 2 * np.pi * times(n)
+    index = (0.4 + 1.4 * velocity) * decay(n, 1.6) * min(1.0, 400.0 / hz)
+    body = np.sin(hz * t + index * np.sin(hz * t)) * decay(n, 3.2)
+    tine = 0.12 * velocity * np.sin(hz * t + 0.8 * np.sin(min(9 * hz, 5_000.0) * t)) * decay(n, 0.5)
+    return 0.8 * (body + tine)
+
+
+@njit(cache=True)
+def _pluck_string(excitation, period, damping, brightness, n):
+    """A delay line with a low-pass in its loop (Karplus & Strong 1983), its fraction interpolated linearly."""
+    size = int(period)
+    share = period - size
+    line = np.zeros(size + 2)
+    out = np.empty(n)
+    previous = 0.0
+    for i in range(n):
+        read = (i - size) % len(line)
+        older = (i - size - 1) % len(line)
+        delayed = (1.0 - share) * line[read] + share * line[older]
+        smoothed = brightness * delayed + (1.0 - brightness) * previous
+        previous = delayed
+        out[i] = (excitation[i] if i < len(excitation) else 0.0) + damping * smoothed
+        line[i % len(line)] = out[i]
+    return out
+
+
+def _guitar(midi: int, n: int, velocity: float) -> np.ndarray:
+    """A plucked string through the resonances of a body, (n,) float64."""
+    hz = midi_hz(midi)
+    period = SAMPLE_RATE_HZ / hz - 0.5
+    pick = band(noise(int(period) + 40, midi), 120.0, 1_500.0 + 3_500.0 * velocity, 1)
+    pick -= 0.7 * np.roll(pick, int(0.18 * period))  # plucked near the bridge
+    damping = 10 ** (-3 / (2.6 * hz))  # down by 60 dB after 2.6 s, besides the low-pass
+    wave = _pluck_string(pick, period, damping, 0.72, n)
+    body = 0.8 * band(wave, 90.0, 240.0, 1) + 0.5 * band(wave, 350.0, 700.0, 1)
+    return 0.5 * (wave + body)
+
+
+def _piano(midi: int, n: int, velocity: float) -> np.ndarray:
+    """Slightly inharmonic partials of two strings, higher ones shorter, and the knock of a hammer; (n,) float64."""
+    hz, wave = midi_hz(midi), np.zeros(n)
+    stiffness = 2e-4 * 2 ** ((midi - 60) / 12)
+    for k in range(1, int(min(14, TOP_HZ / hz))):
+        partial_hz = k * hz * np.sqrt(1 + stiffness * k * k)
+        level = np.exp(-0.28 * k / (0.35 + 0.65 * velocity)) * (1.0 if k % 7 else 0.3)
+        angle = 2 * np.pi * partial_hz * times(n)
+        beating = np.sin(angle) + 0.7 * np.sin(1.0006 * angle + k)
+        wave += level * beating * (0.7 * decay(n, 3.5 / (1 + 0.25 * k)) + 0.3 * decay(n, 0.8 / (1 + 0.2 * k)))
+    knock = band(noise(n, 40), 100.0, 900.0, 1) * decay(n, 0.05)
+    return 0.4 * (wave + 0.3 * knock)
+
+
+ACOUSTIC = {"electric_piano": _electric_piano, "guitar": _guitar, "piano": _piano}
+
+
 @lru_cache(maxsize=128)  # a song has about 100
 def tone(track: str, palette: str, midi: int, length: int, velocity: float) -> np.ndarray:
     """A note of "bass", "pad", "pluck" or "stab", of `length` samples and its release; (n,) float64.
@@ -262,6 +327,9 @@ def tone(track: str, palette: str, midi: int, length: int, velocity: float) -> n
     Velocity 0..1 makes the note louder and brighter.
     """
     patch = PATCHES[track][palette]
+    if isinstance(patch, str):
+        n = length + n_samples(0.12)
+        return ramped(velocity * ACOUSTIC[patch](midi, n, velocity), 0.002, 0.1)
     n = length + n_samples(patch.release_s)
     frequency_hz = np.full(n, midi_hz(midi))
     if track == "stab":

@@ -1,4 +1,5 @@
-"""The voices: a tune written from motifs of one bar, and the lead, harmonies, ad-libs, chops and shouts made of it."""
+"""The voices: a tune written from motifs of one bar and its words, the harmonies, ad-libs, chops and shouts made of it,
+and raps."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -6,35 +7,44 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kpop.constants import SIXTEENTHS_PER_BAR
+from kpop.corpus.lyrics import CHANTS, CHOPS, HOOKS, RHYMES, SHOUTS, line
 from kpop.corpus.score import Chord, Chords, Note, Passage
 from kpop.corpus.theory import Hit, chord_at, chord_scale, chord_tones, hits, ladder, nearest, pick, scale_step
 
 # Ranges and centres are MIDI pitches.
-TUNE_RANGE = (60, 77)  # a key change of two semitones stays below 80
-VOICE_RANGE = (55, 84)
-SECOND_RANGE = (48, 84)  # of the second harmony
-HIGHEST_UNDER = 76  # highest lead with a second harmony above it
-CONSONANTS = ("", "n", "m", "l", "y", "w", "d", "b", "h", "s")
-VOWELS = ("a", "e", "i", "o", "u")
-CHANTS = ("na", "la", "o o we", "da di", "ya ya o", "na na e", "wo o", "bi ba")  # syllables of hooks
+TUNE_RANGE = (55, 73)
+VOICE_RANGE = (50, 81)
+SECOND_RANGE = (45, 81)  # of the second harmony
+HIGHEST_UNDER = 71  # highest lead with a second harmony above it
 MELISMA_SHARE = 0.15  # of the steps that may continue the vowel before
 STEPS = (0, 0, 0, 1, 1, 1, -1, -1, -1, -1, 2, -2, 3, -3)  # scale steps, by how often they are drawn
 MOVING_STEPS = tuple(step for step in STEPS if step)
 WIDEST = 3  # scale steps between the first note of a motif and any other
 ADLIB_STEPS = (2, 3, 2, 1)  # scale steps of a run above the note that the lead ended on
 LONGEST_ADLIB_16THS = 8
-CHOP_CENTRE = 74
+CHOP_CENTRE = 69
 VOCAL_OPTIONS = (  # of each field of VocalPatterns
     ("x-x...x-..x-x...", "..x-..x-..x-..x-", "xx.x-.xx.x-...x-", "x-....x-x-....x-"),  # chop
     ("............x-x-", ".............xx-"),  # answer
-    ("a", "o", "e"),  # chop_syllable
+    CHOPS,
     ("............X-..", "............x-X-", "........X-..X-.."),  # shout
-    ("he", "ha", "ho"),  # shout_syllable
+    SHOUTS,
 )
-SHOUT_LOWEST = 62
+SHOUT_LOWEST = 57
+INSTRUMENTAL_SHARE = 0.5  # of songs whose post-chorus has chops instead of a chant
+RAP_SHARE = 0.55  # of songs whose second verse is rapped
+RAP_RHYTHMS = (  # of two bars; the last syllable rhymes
+    "x-x-xxx-x-xxx-x-|x-xxx-x-x-x-x-..",
+    "xxx-x-xxx-x-x-x-|xxx-xxx-x-x-x-..",
+    "..xxx-x-xxx-x-x-|x-xxx-xxx-x-x-..",
+    "x-xxxxx-x-x-xxx-|x-x-xxxxx-x-x-..",
+    "x--x--x-x--x--x-|x-xxx-x-x--x--..",
+    "x-xxx-..xxx-x-..|x-xxx-xxx-xxx-..",
+)
+RAP_CONTOUR = (3, 0, 1, -1)  # semitones by quarter of the beat: stressed syllables are higher
 
 Key = tuple[int, str]  # tonic and mode
-Motif = tuple[tuple[Hit, int, str], ...]  # of each note in a bar: hit, offset in scale steps from the first, syllable
+Motif = tuple[tuple[Hit, int, bool], ...]  # of each note in a bar: hit, scale steps from the first, continues a vowel
 Tunes = dict[str, list[tuple[Note, ...]]]  # by kind of section: the tune, and that of its repeats where it differs
 
 
@@ -47,45 +57,45 @@ class TuneStyle:
     endings: str  # rhythms of those that end a line
     centre: int  # MIDI pitch that motifs start near
     climb: tuple[int, ...] = (0, 0, 0, 0)  # semitones added to the centre, bar by bar
-    chanted: str = "none"  # which motifs use the syllables of the song's chant: "none", "endings" or "all"
+    words: str = "lines"  # "lines" of their own, "hook" at the ends of them, or the song's "chant" throughout
 
 
 STYLES = {
     "verse": TuneStyle(
         "aAaBaAaC aaaAaaaC abaAabaC aAbBaAbC",
-        "x-x-x-x-x---x-.. ..x-x-x-x-x-x-.. x-xxx-x-x-x-x-.. ..xxx-x-xxx-x-.. "
-        "x--x--x-x-x-x-.. ....x-x-x-xxx-.. x-x-xx-xx-x-x-..",
-        "x-x-x-----...... ..x-x-x-----.... x--x--x-----.... x-x-xxx-x---....",
-        66,
+        "x-x-x-x-x---.... ..x-x-x-x-x-x-.. x-xxx-x-x-x-.... ..xxx-x-xxx-x-.. "
+        "x--x--x-x-x-.... ....x-x-x-xxx-.. x-x-xx-xx-x-....",
+        "x-x-x---........ ..x-x-x---...... x--x--x---...... x-x-xxx---......",
+        60,
     ),
     "prechorus": TuneStyle(
         "aaaA abaA aAaB",
         "x---x---x-x-x-.. x--x--x-x---x-.. x-x-x-x-x-x-x-.. ..x-x-x-x---x-.. x-----x-x-x-x-..",
         "x-x-x-x-x-----.. x---x---x-----.. x--x--x-x-----..",
-        67,
+        62,
         (0, 2, 3, 5),
     ),
     "chorus": TuneStyle(
         "aAaBaAaC abaAabaB aabAaabB aAbAaAbB",
         "x-----x-x---x--- x---x---x--x--x- x--x--x-x-----x- x-x-x---x-x-x--- x-----x-x-x-x---",
         "x-------x-----.. x---x-------.... x--x--x-----.... x-x-x-------....",
-        72,
+        68,
         (0, 0, 2, 0),
-        "endings",
+        "hook",
     ),
     "postchorus": TuneStyle(
         "aAaA aaaA aAaB",
         "x-x-x-..x-x-x-.. x-xxx-x-x-x-x--- xx.xx.x-xx.xx.x- x--x--x-x--x--x-",
         "x-x-x-..x---.... xx.xx.x-x---.... x--x--x-----....",
-        71,
+        66,
         (0, 0, 0, 0),
-        "all",
+        "chant",
     ),
     "bridge": TuneStyle(
         "aAbBaAbB aAaBaAaB",
         "x-------x---x--- x---x---x-----.. ..x---x-x-----.. x-----x-x-------",
         "x-----------.... x---x-------.... x-------x---....",
-        69,
+        64,
         (0, 0, 2, 3),
     ),
 }
@@ -94,54 +104,95 @@ STYLES = {
 def write_tunes(chords_of: dict[str, Chords], key: Key, rng: np.random.Generator) -> Tunes:
     """The tunes of a song over the chords of each kind of section, in the first key, from time 0.
 
-    A repeated verse has a tune of its own, which differs in the last bar.
+    A repeated verse has words of its own and differs in the last bar, or is rapped: then it is under "rap".
     """
-    chant = tuple(pick(CHANTS, rng).split())
+    repeated = {"hook": tuple(pick(HOOKS, rng).split()), "chant": tuple(pick(CHANTS, rng).split())}
     tunes = {}
     for kind, style in STYLES.items():
         scheme = pick(style.schemes.split(), rng)
-        motifs = {}
-        for letter in sorted({*scheme, "Z"}):
-            rhythm = pick((style.endings if letter.isupper() else style.bodies).split(), rng)
-            chanted = style.chanted == "all" or (style.chanted == "endings" and letter.isupper())
-            motifs[letter] = draw_motif(rhythm, chant if chanted else (), rng)
+        motifs = {
+            letter: draw_motif(pick((style.endings if letter.isupper() else style.bodies).split(), rng), rng)
+            for letter in sorted({*scheme, "Z"})
+        }
         schemes = (scheme, scheme[:-1] + "Z") if kind == "verse" else (scheme,)
-        tunes[kind] = [write_tune(each, motifs, chords_of[kind], style, key) for each in schemes]
+        tunes[kind] = [
+            write_words(write_tune(each, motifs, chords_of[kind], style, key), each, style.words, repeated, rng)
+            for each in schemes
+        ]
+    if rng.random() < INSTRUMENTAL_SHARE:
+        tunes["postchorus"] = [()]
+    tunes["rap"] = [write_rap(len(chords_of["verse"]), rng)] if rng.random() < RAP_SHARE else []
     return tunes
 
 
-def draw_motif(rhythm: str, chant: tuple[str, ...], rng: np.random.Generator) -> Motif:
-    """A random walk of mostly steps over a rhythm, on the syllables of the chant, or random ones if that is empty."""
+def write_words(
+    notes: tuple[Note, ...], scheme: str, words: str, repeated: dict[str, tuple[str, ...]], rng: np.random.Generator
+) -> tuple[Note, ...]:
+    """The notes with syllables in the place of "?": lines of words, each ending with a capital of the scheme, that
+    rhyme in pairs; at the ends or everywhere the repeated syllables of `words`, a key of `repeated` or "lines"."""
+    syllables, first_bar, n_lines, rhyme = {}, 0, 0, pick(tuple(RHYMES), rng)
+    bars = [note.start_16th // SIXTEENTHS_PER_BAR for note in notes]
+    for bar in range(int(bars[-1]) + 1):
+        if not scheme[bar % len(scheme)].isupper() and bar != bars[-1]:
+            continue
+        line_notes = [i for i, note in enumerate(notes) if first_bar <= bars[i] <= bar and note.syllable]
+        own = [i for i in line_notes if words == "lines" or (words == "hook" and bars[i] < bar)]
+        if own:
+            syllables |= zip(own, line(len(own), rhyme, rng), strict=True)
+        for n, i in enumerate(i for i in line_notes if i not in own):
+            syllables[i] = repeated[words][n % len(repeated[words])]
+        first_bar, n_lines = bar + 1, n_lines + 1
+        if n_lines % 2 == 0:
+            rhyme = pick(tuple(RHYMES), rng)
+    return tuple(replace(note, syllable=syllables.get(i, "")) for i, note in enumerate(notes))
+
+
+def write_rap(n_bars: int, rng: np.random.Generator) -> tuple[Note, ...]:
+    """Spoken lines of two bars that rhyme in pairs, from time 0; midi is relative to the rapper's speaking pitch."""
+    notes, rhyme = [], ""
+    for first_bar in range(0, n_bars, 2):
+        rhyme = pick(tuple(RHYMES), rng) if first_bar % 4 == 0 else rhyme
+        rhythm = hits(pick(RAP_RHYTHMS, rng).replace("|", ""))
+        for hit, syllable in zip(rhythm, line(len(rhythm), rhyme, rng), strict=True):
+            start_16th = first_bar * SIXTEENTHS_PER_BAR + hit.start_16th
+            velocity = 1.0 if hit.start_16th % 4 == 0 else 0.8
+            notes.append(Note(start_16th, hit.length_16ths, RAP_CONTOUR[hit.start_16th % 4], velocity, syllable))
+    return tuple(notes)
+
+
+def draw_motif(rhythm: str, rng: np.random.Generator) -> Motif:
+    """A random walk of mostly steps over a rhythm; some notes, a step away and without a rest, continue a vowel."""
     notes, offsets = hits(rhythm), [0]
     while len(offsets) < len(notes):
         # A note is repeated once at most, or slow motifs would stand still.
         step = pick(STEPS if offsets[-2:-1] != offsets[-1:] else MOVING_STEPS, rng)
         # A walk that would go too far turns back, as tunes do after a leap.
         offsets.append(offsets[-1] + step if abs(offsets[-1] + step) <= WIDEST else offsets[-1] - step)
-    drawn = range(len(notes))
-    syllables = [chant[i % len(chant)] if chant else pick(CONSONANTS, rng) + pick(VOWELS, rng) for i in drawn]
-    for i in range(1, len(notes)):  # "" continues the vowel before, a step away and without a rest
+    continues = [False]
+    for i in range(1, len(notes)):
         touches = notes[i - 1].start_16th + notes[i - 1].length_16ths == notes[i].start_16th
-        may_continue = touches and syllables[i - 1] and abs(offsets[i] - offsets[i - 1]) == 1
-        if may_continue and rng.random() < MELISMA_SHARE:
-            syllables[i] = ""
-    return tuple(zip(notes, offsets, syllables, strict=True))
+        may_continue = touches and not continues[-1] and abs(offsets[i] - offsets[i - 1]) == 1
+        continues.append(bool(may_continue and rng.random() < MELISMA_SHARE))
+    return tuple(zip(notes, offsets, continues, strict=True))
 
 
 def write_tune(scheme: str, motifs: dict[str, Motif], chords: Chords, style: TuneStyle, key: Key) -> tuple[Note, ...]:
-    """The motifs of a scheme over the chords, from time 0, each from the chord tone nearest to its bar's centre."""
+    """The motifs of a scheme over the chords, from time 0, each from the chord tone nearest to its bar's centre.
+
+    Syllables are "?" where a word is to be sung, "" where a vowel goes on.
+    """
     notes = []
     for bar in range(len(chords)):
         centre = style.centre + style.climb[bar % len(style.climb)]
         anchor = midi = nearest(centre, ladder(chord_tones(chords[bar][0]), *TUNE_RANGE))
         motif, previous_offset = motifs[scheme[bar % len(scheme)]], 0
-        for hit, offset, syllable in motif:
+        for hit, offset, continues in motif:
             start_16th = bar * SIXTEENTHS_PER_BAR + hit.start_16th
             chord = chord_at(chords, start_16th)
             wanted = scale_step(anchor, offset, ladder(chord_scale(chord, *key), *TUNE_RANGE))
             strong = is_strong(hit.start_16th, hit.length_16ths)
             midi = _chord_tone(wanted, midi, offset - previous_offset, chord) if strong else wanted
-            notes.append(Note(start_16th, hit.length_16ths, midi, 1.0 if strong else 0.8, syllable))
+            notes.append(Note(start_16th, hit.length_16ths, midi, 1.0 if strong else 0.8, "" if continues else "?"))
             previous_offset = offset
     return tuple(notes)
 
@@ -179,11 +230,18 @@ def sing(passage: Passage, patterns: VocalPatterns, tunes: Tunes) -> dict[str, I
         "adlib": adlibs(passage, melody),
         "chop": chops(passage, patterns, melody),
         "shout": shouts(passage, patterns),
+        "rap": tunes["rap"][0] if _is_rapped(passage, tunes) else (),
     }
+
+
+def _is_rapped(passage: Passage, tunes: Tunes) -> bool:
+    return passage.kind == "verse" and passage.occurrence == 1 and bool(tunes["rap"])
 
 
 def lead(passage: Passage, tunes: Tunes) -> tuple[Note, ...]:
     """The tune of a passage, in its key."""
+    if _is_rapped(passage, tunes):
+        return ()
     variants = tunes.get("chorus" if passage.kind == "outro" else passage.kind, [()])
     tune = variants[min(passage.occurrence, len(variants) - 1)]
     # The hook fades out in the outro, and the last bar of a bridge belongs to the build-up.
@@ -204,11 +262,11 @@ def harmony(passage: Passage, melody: tuple[Note, ...]) -> Iterator[Note]:
 
 def _long_notes(passage: Passage) -> Iterator[Note]:
     """One long note per bar, close to the one before; a breath after every second."""
-    midi = 67
+    midi = 62
     for bar, (chord, _) in enumerate(passage.chords[:-1]):
         midi = nearest(midi, ladder(chord_tones(chord), *VOICE_RANGE))
         length_16ths = 16 if bar % 2 == 0 and bar + 2 < passage.n_bars else 14
-        yield Note(bar * SIXTEENTHS_PER_BAR, length_16ths, midi, 0.6, "" if bar % 2 else "u")
+        yield Note(bar * SIXTEENTHS_PER_BAR, length_16ths, midi, 0.6, "" if bar % 2 else "ooh")
 
 
 def _third_below(note: Note, passage: Passage) -> Note:
@@ -251,7 +309,7 @@ def adlibs(passage: Passage, melody: tuple[Note, ...]) -> Iterator[Note]:
             continue
         scale = _scale(passage, chord_at(passage.chords, before.end_16th))
         for i, (n_steps, length) in enumerate(zip(ADLIB_STEPS, (1, 1, 1, held_16ths), strict=True)):
-            yield Note(before.end_16th + i, length, scale_step(before.midi, n_steps, scale), 0.8, "" if i else "o")
+            yield Note(before.end_16th + i, length, scale_step(before.midi, n_steps, scale), 0.8, "" if i else "oh")
 
 
 def chops(passage: Passage, patterns: VocalPatterns, melody: tuple[Note, ...]) -> Iterator[Note]:

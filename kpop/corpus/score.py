@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
+from kpop.constants import HOP_LENGTH, SIXTEENTH_SAMPLES, SIXTEENTHS_PER_BAR, TEMPO_BPM
+
 DRUM_TRACKS = ("kick", "snare", "clap", "hat", "open_hat", "crash")
-VOICE_TRACKS = ("lead", "harmony", "harmony2", "adlib", "chop", "shout")
+VOICE_TRACKS = ("lead", "harmony", "harmony2", "adlib", "chop", "shout", "rap")
 TRACKS = (*DRUM_TRACKS, "bass", "pad", "pluck", "stab", *VOICE_TRACKS, "riser", "impact")
 KINDS = ("intro", "verse", "prechorus", "chorus", "postchorus", "bridge", "dance", "outro")  # of sections
-PALETTES = ("neon", "velvet", "bubblegum", "noir")  # groups: each has its own kit, patches, singers, keys and patterns
+# Groups: each has its own kit, patches, singers, keys, tempos and patterns.
+PALETTES = ("neon", "velvet", "bubblegum", "noir", "citrus", "aurora")
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Note:
     length_16ths: float
     midi: int = 0  # pitch; unused by drums and effects
     velocity: float = 1.0  # 0..1, one of a few levels so that hits repeat exactly
-    syllable: str = ""  # voices: consonant and vowel ("na", "ya", "o"); "" continues the vowel before
+    syllable: str = ""  # voices: one of lyrics.syllables(); "" continues the vowel before
 
     @property
     def end_16th(self) -> float:
@@ -60,10 +63,14 @@ class Passage(Section):
 
 @dataclass(frozen=True)
 class Score:
-    """A whole song, everything that its rendering depends on. palette: one of PALETTES; tracks: keys from TRACKS."""
+    """A whole song, everything that its rendering depends on. palette: one of PALETTES; tracks: keys from TRACKS.
+
+    hop: samples between STFT frames at which a sixteenth is a whole number of frames, as at HOP_LENGTH and TEMPO_BPM.
+    """
 
     number: int
     palette: str
+    hop: int
     sections: tuple[Section, ...]
     chords: Chords
     tracks: dict[str, tuple[Note, ...]]
@@ -72,3 +79,18 @@ class Score:
     def n_bars(self) -> int:
         """Length of the song in bars."""
         return len(self.chords)
+
+    @property
+    def tempo_bpm(self) -> float:
+        """Beats per minute."""
+        return TEMPO_BPM * HOP_LENGTH / self.hop
+
+    @property
+    def sixteenth_samples(self) -> int:
+        """Samples in a sixteenth."""
+        return SIXTEENTH_SAMPLES // HOP_LENGTH * self.hop
+
+    @property
+    def bar_samples(self) -> int:
+        """Samples in a bar."""
+        return SIXTEENTHS_PER_BAR * self.sixteenth_samples

@@ -32,7 +32,15 @@ FIRST_MAJOR, FIRST_MINOR = 1, 13  # classes of chords and keys: 0 none, 1-12 maj
 MINOR_QUALITIES = ("min", "min7", "dim")
 NUMERALS = ("i", "ii", "iii", "iv", "v", "vi", "vii")
 PAD_RANGE = (52, 76)
-MINOR_SHARE = {"neon": 0.35, "velvet": 0.5, "bubblegum": 0.1, "noir": 0.9}
+MINOR_SHARE = {"neon": 0.35, "velvet": 0.5, "bubblegum": 0.1, "noir": 0.9, "citrus": 0.3, "aurora": 0.6}
+TEMPI_BPM = {  # slowest and fastest of each palette
+    "neon": (118, 132),
+    "velvet": (92, 106),
+    "bubblegum": (122, 138),
+    "noir": (98, 126),
+    "citrus": (104, 122),
+    "aurora": (128, 144),
+}
 
 # Each palette has keys of its own, so that a model can learn them with its sound.
 TONICS = {
@@ -40,6 +48,8 @@ TONICS = {
     "velvet": (1, 3, 5, 8, 10),
     "bubblegum": (0, 2, 5, 7, 9),
     "noir": (0, 2, 6, 8, 11),
+    "citrus": (2, 4, 5, 10),
+    "aurora": (0, 3, 7, 11),
 }
 
 # Loops of four bars; "-" joins two chords that share a bar.
