@@ -65,9 +65,9 @@ def counting(bpm: float, rng: np.random.Generator) -> np.ndarray:
 
 def song(bpm: float, rng: np.random.Generator) -> np.ndarray:
     """A built-in clip, twice, resampled to that tempo; its first beat at once."""
-    clip = built_in_clip(rng.choice([info.name for info in built_in_clips()])).waveform
-    bars = np.tile(clip[: 4 * BAR_SAMPLES], 2)
-    return np.interp(np.arange(0, len(bars) - 1, bpm / TEMPO_BPM), np.arange(len(bars)), bars).astype(np.float32)
+    clip = built_in_clip(rng.choice([info.name for info in built_in_clips()]))
+    bars = np.tile(clip.waveform[: round(4 * BAR_SAMPLES * TEMPO_BPM / clip.tempo_bpm)], 2)
+    return np.interp(np.arange(0, len(bars) - 1, bpm / clip.tempo_bpm), np.arange(len(bars)), bars).astype(np.float32)
 
 
 def long_note(rng: np.random.Generator) -> np.ndarray:

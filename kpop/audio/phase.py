@@ -34,15 +34,18 @@ TWO_PI = 2 * np.pi
 SIGNS = np.where(np.arange(N_BINS) % 2, np.float32(-1), np.float32(1))  # phase at a frame's centre, not at its start
 
 
-def reconstruct(magnitude: np.ndarray, n_samples: int, seed: int = 0, n_iterations: int = N_ITERATIONS) -> np.ndarray:
+def reconstruct(
+    magnitude: np.ndarray, n_samples: int, seed: int = 0, n_iterations: int = N_ITERATIONS, hop: int = HOP_LENGTH
+) -> np.ndarray:
     """Waveform float32 (n_samples,) whose STFT has nearly the given magnitudes (n_frames, N_BINS).
 
-    n_frames must be 1 + n_samples // HOP_LENGTH, and magnitudes finite and not negative: ValueError otherwise. More
+    n_frames must be 1 + n_samples // hop, and magnitudes finite and not negative: ValueError otherwise. More
     iterations, at least 0, come closer. The same seed gives the same bytes.
     """
-    if len(magnitude) != frame_count(n_samples):
-        raise ValueError(f"{n_samples} samples have {frame_count(n_samples)} x {N_BINS} bins, not {magnitude.shape}")
-    return StreamingPhase(seed, n_iterations).push(magnitude, last=True)[:n_samples]
+    if len(magnitude) != frame_count(n_samples, hop):
+        expected = frame_count(n_samples, hop)
+        raise ValueError(f"{n_samples} samples have {expected} x {N_BINS} bins, not {magnitude.shape}")
+    return StreamingPhase(seed, n_iterations, hop).push(magnitude, last=True)[:n_samples]
 
 
 class StreamingPhase:

@@ -71,11 +71,12 @@ def codec_figures(codec: Codec, songs: Songs) -> dict[str, float]:
     """Means over songs: log-mel error, and absolute differences in treble energy and crest factor, in dB; and the
     smallest perplexity of a codebook's tokens, as a share of its size."""
     rows, tokens = [], []
-    for waveform in (song.waveform / INT16_SCALE for song in songs):
-        log_magnitudes = analyse(waveform)
+    for song in songs:
+        waveform = song.waveform / INT16_SCALE
+        log_magnitudes = analyse(waveform, song.hop)
         tokens.append(encode(codec, log_magnitudes))
         levels = [log_mel_db(from_log_magnitude(each)) for each in (decode(codec, tokens[-1]), log_magnitudes)]
-        copy = codec_copy(waveform, codec)
+        copy = codec_copy(waveform, codec, song.hop)
         treble, treble_of_copy = (band_energy_db(each, 4_000, 8_000) for each in (waveform, copy))
         figures = {
             "spectral_convergence_db": spectral_convergence_db(np.abs(stft(waveform)), copy),

@@ -12,14 +12,16 @@ from scipy.spatial.distance import cdist
 from scipy.stats import entropy
 
 from kpop.audio.loudness import integrated_loudness
-from kpop.audio.stft import log_mel_db, log_mel_spectrogram, stft
+from kpop.audio.stft import log_mel_db, log_mel_spectrogram, stft_at
 from kpop.constants import (
     FRAMES_PER_S,
     FRAMES_PER_STEP,
+    HOP_LENGTH,
     SAMPLE_RATE_HZ,
     SIXTEENTH_SAMPLES,
     SIXTEENTHS_PER_BAR,
     STEPS_PER_BAR,
+    STEPS_PER_SIXTEENTH,
     TEMPO_BPM,
 )
 from kpop.corpus.theory import FIRST_MAJOR, LOOPS, chord_class, roman
@@ -71,15 +73,15 @@ BASS_WEIGHT = 0.2  # of a root in the bass, added to a chord's score of at most 
 LOOP_BARS = 4
 
 
-def song_chroma(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def song_chroma(waveform: np.ndarray, sixteenth_samples: int = SIXTEENTH_SAMPLES) -> tuple[np.ndarray, np.ndarray]:
     """Chroma (n_sixteenths, 12) of 80-2000 Hz and of the bass.
 
     Of spectral peaks alone (Gomez 2006, "Tonal description of music audio signals"), with square roots of magnitudes so
     that no partial dominates.
     """
-    n_sixteenths = len(waveform) // SIXTEENTH_SAMPLES
-    centres = np.arange(n_sixteenths) * SIXTEENTH_SAMPLES + SIXTEENTH_SAMPLES // 2
-    whole = waveform[: n_sixteenths * SIXTEENTH_SAMPLES]
+    n_sixteenths = len(waveform) // sixteenth_samples
+    centres = np.arange(n_sixteenths) * sixteenth_samples + sixteenth_samples // 2
+    whole = waveform[: n_sixteenths * sixteenth_samples]
 
     def peaks(magnitude: np.ndarray) -> np.ndarray:  # drums and consonants fill the 31 bins around evenly
         return np.sqrt(np.maximum(magnitude - 1.5 * uniform_filter1d(magnitude, 31, axis=1), 0))
@@ -161,12 +163,15 @@ class SongFeatures:
     windows: np.ndarray  # (n_bars - 1, 68) statistics of each two consecutive bars
 
 
-def analyse_song(waveform: np.ndarray) -> SongFeatures:
-    """Features of a waveform of four bars at least."""
-    magnitude = np.abs(stft(waveform))
+def analyse_song(waveform: np.ndarray, hop: int = HOP_LENGTH) -> SongFeatures:
+    """Features of a waveform of four bars at least.
+
+    hop: samples between frames that make a bar BAR_FRAMES of them; then the tempo reads TEMPO_BPM, whatever it is.
+    """
+    magnitude = _magnitude(waveform, hop)
     level_db = log_mel_db(magnitude)
     strength = onset_strength(level_db)
-    chroma_16ths, bass_16ths = song_chroma(waveform)
+    chroma_16ths, bass_16ths = song_chroma(waveform, hop * FRAMES_PER_STEP * STEPS_PER_SIXTEENTH)
     clarity, bpm = pulse(strength)
     song_key, key_clarity = key(chroma_16ths.mean(0))
     values = {
@@ -178,6 +183,10 @@ def analyse_song(waveform: np.ndarray) -> SongFeatures:
     }
     windows = window_statistics(level_db, strength, np.roll(chroma_16ths, -(song_key % 12), axis=1))
     return SongFeatures(values, octave_balance_db(magnitude), windows)
+
+
+def _magnitude(waveform: np.ndarray, hop: int) -> np.ndarray:
+    return np.abs(stft_at(waveform, np.arange(0, len(waveform) + 1, hop)))
 
 
 def octave_balance_db(magnitude: np.ndarray) -> np.ndarray:
@@ -280,14 +289,14 @@ class Stability:
     repetition: float
 
 
-def stability(waveform: np.ndarray) -> Stability:
-    """Of a waveform of ten seconds or more; what does not fill ten seconds is left out."""
+def stability(waveform: np.ndarray, hop: int = HOP_LENGTH) -> Stability:
+    """Of a waveform of ten seconds or more; what does not fill ten seconds is left out. hop: see analyse_song()."""
     size = PIECE_S * SAMPLE_RATE_HZ
     pieces = waveform[: len(waveform) // size * size].reshape(-1, size)
     return Stability(
         np.array([integrated_loudness(piece) for piece in pieces]),
         np.array([spectral_entropy(log_mel_spectrogram(piece)) for piece in pieces]),
-        repetition(log_mel_spectrogram(waveform)),
+        repetition(log_mel_db(_magnitude(waveform, hop))),
     )
 
 

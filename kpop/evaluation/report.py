@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -10,17 +11,19 @@ import torch
 
 from kpop.audio.loudness import normalise
 from kpop.constants import (
-    BAR_SAMPLES,
+    FRAMES_PER_STEP,
     SAMPLE_RATE_HZ,
-    SEED_BARS,
-    SIXTEENTH_SAMPLES,
+    SEED_STEPS,
+    SIXTEENTHS_PER_BAR,
     STEPS_PER_BAR,
     STEPS_PER_S,
+    STEPS_PER_SIXTEENTH,
 )
 from kpop.evaluation import fidelity, measures
 from kpop.evaluation.measures import SongFeatures
 from kpop.generation.clips import built_in_clip, built_in_clips
 from kpop.generation.pipeline import Pipeline, codec_copy
+from kpop.generation.seed import clip_hop
 from kpop.generation.session import generate
 from kpop.lstm.sampler import Chunk
 from kpop.settings import LENGTH_RANGE_S, Settings
@@ -51,7 +54,29 @@ N_BITS_SONGS, N_CODEC_SONGS = 10, 4  # of the songs, for what takes long and var
 COLLAPSE_TEMPERATURES, COLLAPSE_SEEDS, COLLAPSE_LENGTH_S = (0.7, 1.0, 1.2), 3, 290.0
 N_BOOTSTRAP = 1_000
 CPU = torch.device("cpu")
-Waveforms = list[np.ndarray]
+
+
+class Excerpt(NamedTuple):
+    """A waveform (n_samples,) float32 that begins with a bar, and the hop length at which bars are whole frames."""
+
+    waveform: np.ndarray
+    hop: int
+
+    @property
+    def sixteenth_samples(self) -> int:
+        """Samples in a sixteenth."""
+        return self.hop * FRAMES_PER_STEP * STEPS_PER_SIXTEENTH
+
+    @property
+    def bar_samples(self) -> int:
+        """Samples in a bar."""
+        return self.sixteenth_samples * SIXTEENTHS_PER_BAR
+
+    def mapped(self, change: Callable[[np.ndarray], np.ndarray]) -> "Excerpt":
+        """With another waveform."""
+        return Excerpt(change(self.waveform), self.hop)
+
+
 Values = dict[str, np.ndarray]  # row -> (n_songs,)
 
 
@@ -61,11 +86,11 @@ def evaluate(pipeline: Pipeline, n_songs: int, seconds: float, index: Path, repo
     songs, table = unseen_songs(n_songs), Table()
     rows = row_waveforms(pipeline, songs, seconds, report)
     report("Analysing all rows")
-    table.add_features({row: [measures.analyse_song(song) for song in each] for row, each in rows.items()})
+    table.add_features({row: [measures.analyse_song(*song) for song in each] for row, each in rows.items()})
     if index.is_file():
         search = SimilarityIndex.load(index).search
-        # noise cannot copy and is left out
-        matches = {row: [search(song) for song in each] for row, each in rows.items() if row != NOISE}
+        musical = {row: each for row, each in rows.items() if row != NOISE}  # noise cannot copy
+        matches = {row: [search(song.waveform, 0, song.bar_samples) for song in each] for row, each in musical.items()}
         table.add("similarity", per_song(matches, lambda match: match.similarity if match else 0.0))
     else:
         report(f"The similarity to training songs is left out: there is no {index}.")
@@ -90,20 +115,27 @@ def unseen_songs(n_songs: int) -> Songs:
     return [corpus_song(FIRST_UNSEEN + index) for index in range(n_songs)]
 
 
-def excerpts(songs: Songs, n_samples: int) -> Waveforms:
+def excerpts(songs: Songs, n_samples: int) -> list[Excerpt]:
     """n_samples of each song from FIRST_BAR on, earlier where the song would end before."""
-    starts = [min(FIRST_BAR, max(len(song.waveform) - n_samples, 0) // BAR_SAMPLES) * BAR_SAMPLES for song in songs]
-    return [song.waveform[i : i + n_samples] / INT16_SCALE for song, i in zip(songs, starts, strict=True)]
+    found = []
+    for song in songs:
+        bar = song.step_samples * STEPS_PER_BAR
+        start = min(FIRST_BAR, max(len(song.waveform) - n_samples, 0) // bar) * bar
+        found.append(Excerpt(song.waveform[start : start + n_samples] / INT16_SCALE, song.hop))
+    return found
 
 
-def generated(pipeline: Pipeline, n_songs: int, length_s: float, temperature: float = 1.0) -> Iterator[np.ndarray]:
+def generated(pipeline: Pipeline, n_songs: int, length_s: float, temperature: float = 1.0) -> Iterator[Excerpt]:
     """What follows the seed, length_s seconds each; seed numbers from 0 on, seed clips in turn, randomness 0.3."""
     clips = built_in_clips()
     for number in range(n_songs):
         clip = built_in_clip(clips[number % len(clips)].name)
-        whole_s = min(length_s + SEED_BARS * BAR_SAMPLES / SAMPLE_RATE_HZ, LENGTH_RANGE_S[1])
+        hop = round(clip_hop(clip, pipeline.positions_per_step))
+        seed_s = SEED_STEPS * hop * FRAMES_PER_STEP / SAMPLE_RATE_HZ
+        whole_s = min(length_s + seed_s, LENGTH_RANGE_S[1])
         song = generate(pipeline, Settings(0.3, temperature, whole_s, number, clip.name), clip)
-        yield song.waveform[round(song.seed_end_s * SAMPLE_RATE_HZ) :][: round(length_s * SAMPLE_RATE_HZ)]
+        waveform = song.waveform[round(song.seed_end_s * SAMPLE_RATE_HZ) :][: round(length_s * SAMPLE_RATE_HZ)]
+        yield Excerpt(waveform, hop)
 
 
 def shuffled(values: np.ndarray, unit: int, rng: np.random.Generator) -> np.ndarray:
@@ -112,10 +144,16 @@ def shuffled(values: np.ndarray, unit: int, rng: np.random.Generator) -> np.ndar
     return rng.permutation(units).reshape(-1, *values.shape[1:])
 
 
-def sixteenths_shuffled(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def bars_shuffled(excerpt: Excerpt, rng: np.random.Generator) -> Excerpt:
+    """Bars in random order."""
+    return excerpt.mapped(lambda waveform: shuffled(waveform, excerpt.bar_samples, rng))
+
+
+def sixteenths_shuffled(excerpt: Excerpt, rng: np.random.Generator) -> Excerpt:
     """Bars in random order, and the sixteenths within each bar: sounds and chords without rhythm or melody."""
-    bars = shuffled(waveform, BAR_SAMPLES, rng).reshape(-1, BAR_SAMPLES)
-    return np.concatenate([shuffled(bar, SIXTEENTH_SAMPLES, rng) for bar in bars])
+    sixteenth = excerpt.sixteenth_samples
+    bars = bars_shuffled(excerpt, rng).waveform.reshape(-1, excerpt.bar_samples)
+    return Excerpt(np.concatenate([shuffled(bar, sixteenth, rng) for bar in bars]), excerpt.hop)
 
 
 def pink_noise(n_samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -125,19 +163,19 @@ def pink_noise(n_samples: int, rng: np.random.Generator) -> np.ndarray:
     return normalise(scipy.fft.irfft(spectrum / np.sqrt(np.maximum(hz, 40.0)), n_samples) * 100)
 
 
-def row_waveforms(pipeline: Pipeline, songs: Songs, seconds: float, report: Report) -> dict[str, Waveforms]:
+def row_waveforms(pipeline: Pipeline, songs: Songs, seconds: float, report: Report) -> dict[str, list[Excerpt]]:
     """The songs of every row that has a sound, all of one length and beginning with a bar."""
     n_samples, codec = round(seconds * SAMPLE_RATE_HZ), pipeline.codec
     report("Generating songs")
     rows = {GENERATED: list(generated(pipeline, len(songs), seconds)), REFERENCE: excerpts(songs, n_samples)}
     report("Copying unheard songs through the codec, and making the controls")
     rows |= {row: [] for row in (COPIES, BARS, SIXTEENTHS, NOISE)}
-    for number, waveform in enumerate(rows[REFERENCE]):
+    for number, excerpt in enumerate(rows[REFERENCE]):
         rng = np.random.default_rng([number, 6])
-        rows[COPIES].append(codec_copy(waveform, codec))
-        rows[BARS].append(shuffled(waveform, BAR_SAMPLES, rng))
-        rows[SIXTEENTHS].append(sixteenths_shuffled(waveform, rng))
-        rows[NOISE].append(pink_noise(n_samples, rng))
+        rows[COPIES].append(excerpt.mapped(lambda waveform, hop=excerpt.hop: codec_copy(waveform, codec, hop)))
+        rows[BARS].append(bars_shuffled(excerpt, rng))
+        rows[SIXTEENTHS].append(sixteenths_shuffled(excerpt, rng))
+        rows[NOISE].append(Excerpt(pink_noise(n_samples, rng), excerpt.hop))
     return rows
 
 
@@ -264,7 +302,7 @@ def check_collapse(pipeline: Pipeline, n_songs: int, report: Report) -> dict:
     The limits lie half-way between the maximum of n_songs unseen songs and the collapse itself: in entropy, the minimum
     of pink noise; in repetition 1, the same bar again and again.
     """
-    known = [measures.stability(song.waveform / INT16_SCALE) for song in unseen_songs(n_songs)]
+    known = [measures.stability(song.waveform / INT16_SCALE, song.hop) for song in unseen_songs(n_songs)]
     noise = measures.stability(pink_noise(30 * SAMPLE_RATE_HZ, np.random.default_rng(0)))
     max_entropy = (max(float(song.entropy.max()) for song in known) + float(noise.entropy.min())) / 2
     max_repetition = (max(song.repetition for song in known) + 1) / 2
@@ -272,7 +310,7 @@ def check_collapse(pipeline: Pipeline, n_songs: int, report: Report) -> dict:
     songs = []
     for temperature in COLLAPSE_TEMPERATURES:
         waveforms = generated(pipeline, COLLAPSE_SEEDS, COLLAPSE_LENGTH_S, temperature)
-        for number, song in enumerate(map(measures.stability, waveforms)):
+        for number, song in enumerate(measures.stability(*waveform) for waveform in waveforms):
             facts = {
                 "temperature": temperature,
                 "seed_number": number,

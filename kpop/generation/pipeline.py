@@ -128,10 +128,10 @@ def decode(codec: Codec, tokens: np.ndarray) -> np.ndarray:
     return codec.decode(torch.from_numpy(tokens).unsqueeze(0))[0].numpy()
 
 
-def invert(log_magnitudes: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
+def invert(log_magnitudes: np.ndarray, n_samples: int, seed: int, hop: int = HOP_LENGTH) -> np.ndarray:
     """Waveform float32 (n_samples,) of log-magnitudes, without loudness normalisation. seed: of random phases."""
-    magnitudes = from_log_magnitude(fit_rows(log_magnitudes, frame_count(n_samples)))
-    return reconstruct(magnitudes, n_samples, seed, N_ITERATIONS)
+    magnitudes = from_log_magnitude(fit_rows(log_magnitudes, frame_count(n_samples, hop)))
+    return reconstruct(magnitudes, n_samples, seed, N_ITERATIONS, hop)
 
 
 def magnitude_copy(waveform: np.ndarray) -> np.ndarray:
@@ -139,15 +139,15 @@ def magnitude_copy(waveform: np.ndarray) -> np.ndarray:
     return _within_full_scale(reconstruct(np.abs(stft(waveform)), len(waveform)))
 
 
-def codec_copy(waveform: np.ndarray, codec: Codec) -> np.ndarray:
-    """A waveform float32 (n_samples,) encoded, decoded and inverted, at the same level, never clipped.
+def codec_copy(waveform: np.ndarray, codec: Codec, hop: int = HOP_LENGTH) -> np.ndarray:
+    """A waveform float32 (n_samples,) encoded at a hop length, decoded and inverted, at the same level, never clipped.
 
     It passes the codec at TARGET_LUFS, the loudness that the codec was trained at.
     """
     loudness = integrated_loudness(waveform)
     gain = 10 ** ((TARGET_LUFS - loudness) / 20) if np.isfinite(loudness) else 1.0
-    tokens = encode(codec, analyse(waveform * np.float32(gain)))
-    copy = invert(decode(codec, tokens), len(waveform), seed=0)
+    tokens = encode(codec, analyse(waveform * np.float32(gain), hop))
+    copy = invert(decode(codec, tokens), len(waveform), seed=0, hop=hop)
     return _within_full_scale(copy / np.float32(gain))
 
 

@@ -36,9 +36,9 @@ def analyse_song(song: TrainingSong, codec: Codec | None = None) -> AnalysedSong
     """The bars of a song, or of its copy through a codec: generated songs have passed one, too."""
     waveform = song.waveform / INT16_SCALE
     if codec is not None:
-        waveform = codec_copy(waveform, codec)
-    edges = bar_edges(song.metre_positions)
-    starts = np.round(edges[:-1] / STEP_SAMPLES).astype(np.int32)
+        waveform = codec_copy(waveform, codec, song.hop)
+    edges = bar_edges(song.metre_positions, song.step_samples)
+    starts = np.round(edges[:-1] / song.step_samples).astype(np.int32)
     return AnalysedSong(song.name, analyse_bars(waveform, edges), starts, metre_rate([song]))
 
 

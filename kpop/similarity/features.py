@@ -28,16 +28,16 @@ SHRINKAGE = 0.01  # of the largest variance, added to all
 _BLOCK_FRAMES = 128
 
 
-def bar_edges(metre_positions: np.ndarray) -> np.ndarray:
+def bar_edges(metre_positions: np.ndarray, step_samples: int = STEP_SAMPLES) -> np.ndarray:
     """Starts of a song's whole bars, and the end of the last one, in samples (n_bars + 1,) float64.
 
-    metre_positions: (n_steps,)
+    metre_positions: (n_steps,) of steps of step_samples
     """
     path = np.unwrap(metre_positions.astype(float), period=N_METRE_POSITIONS)
     rate = np.median(np.diff(path)) if len(path) > 1 else 1.0
     path = np.append(path, path[-1] + rate)
     bars = np.arange(np.ceil(path[0] / STEPS_PER_BAR), np.floor(path[-1] / STEPS_PER_BAR) + 1)
-    return np.interp(bars * STEPS_PER_BAR, path, np.arange(len(path))) * STEP_SAMPLES
+    return np.interp(bars * STEPS_PER_BAR, path, np.arange(len(path))) * step_samples
 
 
 def analyse_bars(waveform: np.ndarray, edges: np.ndarray) -> np.ndarray:

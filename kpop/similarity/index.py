@@ -10,10 +10,8 @@ import numpy as np
 import torch
 
 from kpop.audio.io import wav_bytes
-from kpop.audio.phase import reconstruct
-from kpop.audio.stft import stft_at
 from kpop.checkpoint import read_tensors, write_tensors
-from kpop.constants import BAR_SAMPLES, HOP_LENGTH, SAMPLE_RATE_HZ, STEP_SAMPLES
+from kpop.constants import HOP_LENGTH, SAMPLE_RATE_HZ, STEP_SAMPLES
 from kpop.corpus.compose import CORPUS_DATA, compose
 from kpop.corpus.mix import render
 from kpop.errors import KpopError
@@ -28,7 +26,6 @@ WINDOW_BARS = 2
 N_WINDOWS = (1, 2, 4, 8, 16, 32, 64, 128, 160)  # the more are compared, the higher the highest; up to five minutes
 QUANTILES = np.linspace(0, 1, 41)
 SHARES = {"low": 0.05, "usual": 0.5, "high": 0.95}  # of unseen songs, that are less similar
-N_ITERATIONS = 8  # of Griffin-Lim, as for the song itself
 FADE_S = 0.01
 _BLOCK_BARS, _BLOCK_WINDOWS = 2048, 8  # compared at a time: the products stay in the processor's cache
 _one_rendering = threading.Lock()  # at a time, since each takes 300 MB
@@ -87,15 +84,17 @@ class SimilarityIndex:
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
         write_tensors(path, tensors, {"format": FORMAT, "info": json.dumps(facts)})
 
-    def search(self, waveform: np.ndarray, first_sample: int = 0) -> Match | None:
+    def search(self, waveform: np.ndarray, first_sample: int = 0, bar_samples: float = 0) -> Match | None:
         """The match of a waveform (n_samples,) float32 from first_sample on, where a bar begins.
 
-        None when fewer than two bars follow, or all are silent.
+        bar_samples: length of a bar, by default the training music's. None when fewer than two bars follow, or all are
+        silent.
         """
-        n_bars = int((len(waveform) - first_sample) // self.bar_samples)
+        bar_samples = bar_samples or self.bar_samples
+        n_bars = int((len(waveform) - first_sample) // bar_samples)
         if n_bars < WINDOW_BARS:
             return None
-        edges = first_sample + np.arange(n_bars + 1) * self.bar_samples
+        edges = first_sample + np.arange(n_bars + 1) * bar_samples
         similarities, bars = self.compare(self.projection.project(analyse_bars(waveform, edges), ALL_KEYS))
         window = int(similarities.argmax())
         if similarities[window] <= 0:
@@ -148,10 +147,11 @@ class SimilarityResult(Match):
     def there(self) -> bytes:
         """WAV file of the two bars of training song `number`; rendering all of it takes seconds, at first use."""
         with _one_rendering:
-            waveform = render(compose(self.number))
+            score = compose(self.number)
+            waveform, length = render(score), WINDOW_BARS * score.bar_samples
             malloc_trim()
-        start = min(round(self.song_start_s * SAMPLE_RATE_HZ), len(waveform) - WINDOW_BARS * BAR_SAMPLES)
-        return _faded_wav(waveform[start : start + WINDOW_BARS * BAR_SAMPLES])
+        start = min(round(self.song_start_s * SAMPLE_RATE_HZ), len(waveform) - length)
+        return _faded_wav(waveform[start : start + length])
 
 
 def closest_moment(song: GeneratedSong, data: str) -> SimilarityResult | None:
@@ -168,17 +168,14 @@ def closest_moment(song: GeneratedSong, data: str) -> SimilarityResult | None:
     bar_s = song.beat.beat_s * song.beat.beats_per_bar
     first_bar = max(np.ceil((song.seed_end_s - song.beat.first_downbeat_s) / bar_s - 1e-6), 0)  # wholly generated
     first_sample = round((song.beat.first_downbeat_s + first_bar * bar_s) * SAMPLE_RATE_HZ)
-    hop = round(HOP_LENGTH * bar_s * SAMPLE_RATE_HZ / index.bar_samples)
-    waveform, stretch = song.waveform, hop / HOP_LENGTH
-    if hop != HOP_LENGTH:  # stretch it to the training music's tempo
-        magnitude = np.abs(stft_at(waveform, np.arange(0, len(waveform), hop)))
-        waveform = reconstruct(magnitude, (len(magnitude) - 1) * HOP_LENGTH, n_iterations=N_ITERATIONS)
-    match = index.search(waveform, round(first_sample / stretch))
+    match = index.search(song.waveform, first_sample, bar_s * SAMPLE_RATE_HZ)
     if match is None:
         return None
     number = int(match.song.removeprefix("song-")) if data == CORPUS_DATA else None
     title = match.song if number is None else f"song {number}"
-    match = replace(match, song=title, start_s=match.start_s * stretch)
+    if number is not None:  # the index counts steps of HOP_LENGTH
+        match = replace(match, song_start_s=match.song_start_s * compose(number).hop / HOP_LENGTH)
+    match = replace(match, song=title)
     start, length = (round(each_s * SAMPLE_RATE_HZ) for each_s in (match.start_s, WINDOW_BARS * bar_s))
     here = _faded_wav(song.waveform[start : start + length])
     quantiles = {name: index.quantile(share, match.n_windows) for name, share in SHARES.items()}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 
 from kpop.audio.beat import BeatTrack, track_beats
 from kpop.audio.io import read_audio
@@ -19,6 +20,7 @@ from kpop.audio.loudness import integrated_loudness, normalise
 from kpop.audio.stft import LOG_FLOOR
 from kpop.codec.model import Codec
 from kpop.constants import (
+    FRAMES_PER_STEP,
     HOP_LENGTH,
     LABEL_SIZES,
     N_FFT,
@@ -45,14 +47,20 @@ class TrainingSong:
     """One song on the time grid."""
 
     name: str
-    waveform: np.ndarray  # (n_steps * STEP_SAMPLES,) int16, 16 kHz
+    waveform: np.ndarray  # (n_steps * step_samples,) int16, 16 kHz
     metre_positions: np.ndarray  # (n_steps,) int16, 0 to N_METRE_POSITIONS - 1
     labels: np.ndarray  # (n_steps, 4) uint8, classes of section, key, chord and tune (LABEL_SIZES), 0 where unknown
+    hop: int = HOP_LENGTH  # samples between its STFT frames
 
     @property
     def n_steps(self) -> int:
         """Length in steps."""
         return len(self.metre_positions)
+
+    @property
+    def step_samples(self) -> int:
+        """Samples in a step."""
+        return self.hop * FRAMES_PER_STEP
 
 
 Songs = list[TrainingSong]
@@ -68,7 +76,8 @@ def cached_song(cache_file: Path, prepare: Callable[[], TrainingSong]) -> Traini
     """The song in cache_file, or else what prepare() returns, which is then stored there."""
     try:
         with np.load(cache_file, allow_pickle=False) as file:
-            return TrainingSong(str(file["name"]), file["waveform"], file["metre_positions"], file["labels"])
+            arrays = (file[name] for name in ("waveform", "metre_positions", "labels"))
+            return TrainingSong(str(file["name"]), *arrays, int(file["hop"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # missing or truncated
     song = prepare()
@@ -79,9 +88,9 @@ def cached_song(cache_file: Path, prepare: Callable[[], TrainingSong]) -> Traini
     return song
 
 
-def to_int16(waveform: np.ndarray) -> np.ndarray:
+def to_int16(waveform: np.ndarray, step_samples: int = STEP_SAMPLES) -> np.ndarray:
     """(n_samples,) float32 in -1..1 -> whole steps of int16; the remainder is dropped."""
-    whole = len(waveform) // STEP_SAMPLES * STEP_SAMPLES
+    whole = len(waveform) // step_samples * step_samples
     return np.round(waveform[:whole] * 32767).clip(-32768, 32767).astype(np.int16)
 
 
@@ -130,7 +139,8 @@ def corpus_song(number: int, cache: Path | None = None) -> TrainingSong:
     score = compose(number)
     labels = step_labels(score)
     metre_positions = (np.arange(len(labels)) % N_METRE_POSITIONS).astype(np.int16)
-    return TrainingSong(song_name(number), to_int16(render(score)), metre_positions, labels)
+    waveform = to_int16(render(score), score.hop * FRAMES_PER_STEP)
+    return TrainingSong(song_name(number), waveform, metre_positions, labels, score.hop)
 
 
 def sound_files(folder: Path) -> list[Path]:
@@ -190,9 +200,10 @@ def content_key(path: Path) -> str:
 
 
 def excerpt(song: TrainingSong, first_step: int, n_steps: int) -> np.ndarray:
-    """Samples (n_steps * STEP_SAMPLES + N_FFT - HOP_LENGTH,) int16 of the frames of n_steps steps; zeros outside."""
-    start = first_step * STEP_SAMPLES - N_FFT // 2
-    return zero_padded(song.waveform, start, start + n_steps * STEP_SAMPLES + N_FFT - HOP_LENGTH)
+    """Samples (n_steps * FRAMES_PER_STEP, N_FFT) int16 of the STFT frames of n_steps steps; zeros outside the song."""
+    start = first_step * song.step_samples - N_FFT // 2
+    samples = zero_padded(song.waveform, start, start + n_steps * song.step_samples + N_FFT - song.hop)
+    return sliding_window_view(samples, N_FFT)[:: song.hop]
 
 
 def zero_padded(samples: np.ndarray, start: int, stop: int) -> np.ndarray:
@@ -203,11 +214,10 @@ def zero_padded(samples: np.ndarray, start: int, stop: int) -> np.ndarray:
 
 
 def log_magnitude(excerpts: torch.Tensor) -> torch.Tensor:
-    """(batch, n_samples) int16 from excerpt() -> (batch, n_frames, N_BINS) float32, as kpop.audio.stft's."""
+    """(batch, n_frames, N_FFT) int16 from excerpt() -> (batch, n_frames, N_BINS) float32, as kpop.audio.stft's."""
     window = torch.hann_window(N_FFT, device=excerpts.device)
-    spectrum = torch.stft(excerpts.float() / 32767, N_FFT, HOP_LENGTH, window=window, center=False, return_complex=True)
-    magnitude = spectrum.abs() * (2 / window.sum())
-    return magnitude.clamp_min(LOG_FLOOR).log().transpose(1, 2)
+    magnitude = torch.fft.rfft(excerpts.float() / 32767 * window).abs() * (2 / window.sum())
+    return magnitude.clamp_min(LOG_FLOOR).log()
 
 
 @dataclass(frozen=True)
@@ -223,7 +233,7 @@ def encode_song(song: TrainingSong, codec: Codec, device: torch.device) -> Token
 
     Labels are one step early, so that the LSTM has them as input when it predicts their step.
     """
-    features = log_magnitude(torch.from_numpy(excerpt(song, 0, song.n_steps)).to(device).unsqueeze(0))
+    features = log_magnitude(torch.from_numpy(excerpt(song, 0, song.n_steps).copy()).to(device).unsqueeze(0))
     codec_tokens = codec.encode(features)[0].cpu().numpy()
     labels = np.concatenate([song.labels[1:], song.labels[-1:]])
     return TokenSequence(np.concatenate([labels, codec_tokens], 1).astype(np.int16), song.metre_positions)
