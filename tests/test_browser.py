@@ -142,7 +142,7 @@ def test_the_seed_ends_where_its_border_is_drawn_and_the_grid_lies_on_the_bars(v
     page.wait_for_js("!document.querySelector('.track-grid').hidden")
     bar = "parseFloat(document.querySelector('.track-grid').style.getPropertyValue('--bar'))"
     page.wait_for_js(f"{bar} > 0")
-    assert page.tab.evaluate(f"30 * {bar} / {plot}._fullLayout._size.w") == pytest.approx(1.92, abs=0.01)
+    assert page.tab.evaluate(f"30 * {bar} / {plot}._fullLayout._size.w") == pytest.approx(line_s / 4, abs=0.01)
 
 
 def test_the_picture_grows_while_the_song_is_made_and_one_can_go_back_in_it(visit):

@@ -154,7 +154,7 @@ def test_the_covers_stand_in_two_rows_and_a_link_or_the_arrow_keys_choose_withou
         "card.getBoundingClientRect().top, parseFloat(getComputedStyle(card.querySelector('p')).fontSize)])"
     )
     covers, tops, sizes_px = zip(*page.tab.evaluate(script), strict=True)
-    assert len(set(covers)) == 10
+    assert len(set(covers)) == 12
     assert all(cover.startswith('url("data:image/svg+xml,%3Csvg') for cover in covers)
     assert len(set(tops)) == 2
     assert min(sizes_px) >= 12
@@ -162,7 +162,7 @@ def test_the_covers_stand_in_two_rows_and_a_link_or_the_arrow_keys_choose_withou
     page.wait_for_js("location.search.includes('clip=Black+Mirror+Ball')")
     assert card.inner_text() == "Black Mirror Ball"
     story = page.tab.locator("[data-testid=stRadioCaption]:visible")
-    assert story.all_inner_texts() == ["Black Mirror Ball – a dark verse in A flat minor"]
+    assert story.all_inner_texts() == ["Black Mirror Ball – a dark verse in B minor, 115 BPM"]
 
 
 @pytest.mark.browser

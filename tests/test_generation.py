@@ -11,19 +11,22 @@ from kpop.audio.loudness import integrated_loudness, true_peak_db
 from kpop.audio.stft import log_mel_spectrogram
 from kpop.constants import (
     CLIP_SAMPLES,
+    CLIP_STEPS,
+    FRAMES_PER_STEP,
     HOP_LENGTH,
     LABEL_SIZES,
     N_BINS,
     N_SECTION_CLASSES,
     SAMPLE_RATE_HZ,
     STEP_SAMPLES,
+    STEPS_PER_BAR,
     STEPS_PER_BEAT,
     TEMPO_BPM,
 )
 from kpop.errors import KpopError
 from kpop.generation.clips import SeedClip, built_in_clip, built_in_clips, clip_from_file, find_clip
 from kpop.generation.pipeline import ENDING_STEPS, OUTRO, SECTION_CONSTRAINTS, Pipeline, constraint_ids, invert
-from kpop.generation.seed import Seed, random_mask, song_grid
+from kpop.generation.seed import Seed, clip_hop, random_mask, song_grid
 from kpop.generation.session import CHUNK_STEPS, N_DISPLAY_MELS, GenerationSession, generate
 from kpop.settings import Settings
 
@@ -114,13 +117,16 @@ def test_a_silent_frame_between_sounds_stays_silent():
 
 def test_there_are_clips_to_choose_from():
     clips = built_in_clips()
-    assert len(clips) >= 8
-    assert len({info.title for info in clips}) == len(clips)
-    for info in clips:
-        clip = built_in_clip(info.name)
-        assert len(clip.waveform) == CLIP_SAMPLES
+    assert len({info.title for info in clips}) == len(clips) == 12
+    made = [built_in_clip(info.name) for info in clips]
+    assert len({clip.tempo_bpm for clip in made}) >= 8
+    for clip in made:
+        assert len(clip.waveform) == CLIP_STEPS * FRAMES_PER_STEP * round(clip_hop(clip))
         assert abs(integrated_loudness(clip.waveform) + 14) < 4
-        assert clip.labels.shape == (CLIP_SAMPLES // STEP_SAMPLES, len(LABEL_SIZES))
+        assert clip.labels.shape == (CLIP_STEPS, len(LABEL_SIZES))
+        tune = clip.labels[:, -1] > 0
+        assert tune[: STEPS_PER_BAR // 4 + 1].any(), "a singer begins in the first beat"
+        assert tune.mean() > 0.5
     with pytest.raises(KpopError, match="no seed clip nothing"):
         find_clip("nothing")
 

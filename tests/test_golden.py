@@ -1,7 +1,7 @@
 """Songs made once and kept: whatever is moved, merged or renamed, the same settings give the same tokens and samples.
 
-`python tests/test_golden.py` writes tests/golden/songs.json anew. Do that only when sound or sampler are meant to
-change, in a commit that says why.
+`PYTHONPATH=. python tests/test_golden.py` writes tests/golden/songs.json anew. Do that only when sound or sampler are
+meant to change, in a commit that says why.
 """
 
 import hashlib

@@ -17,7 +17,10 @@ from kpop.engine import PcmBuffer
 from kpop.errors import KpopError
 from kpop.generation import clips
 from kpop.generation.titles import song_title
+from kpop.model_info import DEFAULT_MODEL, index_path
 from kpop.settings import Settings
+from kpop.similarity import index
+from kpop.similarity.index import SimilarityIndex
 from kpop.ui.spectrogram import ENDLESS_COLUMNS, N_BANDS, GrowingSpectrogram
 
 SHORT = Settings(length_s=4)
@@ -176,7 +179,15 @@ def test_one_model_needs_no_choice_and_several_are_offered_by_title(monkeypatch,
     assert "Has learnt from 12 songs: demos." in [caption.value for caption in page.caption]
 
 
-def test_a_song_tells_its_closest_moment_in_the_training_music_and_both_can_be_heard():
+def test_a_clip_can_be_heard_before_it_is_chosen_for_a_song():
+    page = visit({"clip": "Slow Honey"})
+    assert not page.get("audio")
+    assert len(press(page, "Hear Slow Honey").get("audio")) == 1
+
+
+def test_a_song_tells_its_closest_moment_in_the_training_music_and_both_can_be_heard(monkeypatch):
+    data = SimilarityIndex.load(index_path(DEFAULT_MODEL)).data  # an earlier corpus, which cannot be rendered again
+    monkeypatch.setattr(index, "CORPUS_DATA", data)
     page = press(visit({"length_s": "12"}), "Generate")
     assert "Closest moment in training: song" in " ".join(caption.value for caption in page.caption)
     page.session_state["moments"] = True

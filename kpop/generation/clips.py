@@ -9,6 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from kpop.audio.io import read_audio
+from kpop.constants import HOP_LENGTH, TEMPO_BPM
 from kpop.errors import KpopError
 from kpop.model_info import MODELS_DIR
 
@@ -31,7 +32,7 @@ class SeedClip:
 
     name: str
     title: str
-    waveform: np.ndarray  # float32 (n_samples,), 16 kHz, -14 LUFS, at most CLIP_SAMPLES at the default tempo
+    waveform: np.ndarray  # float32 (n_samples,), 16 kHz, -14 LUFS, at most CLIP_STEPS at its tempo
     metre_position: int = 0  # of its first step
     labels: np.ndarray | None = None  # uint8 (n_steps, 4), classes of section, key, chord and tune; None if unknown
     tempo_bpm: float | None = None  # of the clip and so of the song; None for the model's
@@ -57,13 +58,19 @@ def is_built_in(name: str) -> bool:
 
 
 def built_in_clip(name: str) -> SeedClip:
-    """A built-in clip, CLIP_SAMPLES long. Raises KpopError when there is none of that name."""
+    """A built-in clip of CLIP_STEPS steps. Raises KpopError when there is none of that name."""
     if not is_built_in(name):
         raise KpopError(f"There is no seed clip {name}: choose one of {', '.join(_catalogue())} or a sound file.")
     entry = _catalogue()[name]
     runs = np.array(entry["labels"])  # rows of [length, classes ...]
     labels = np.repeat(runs[:, 1:].astype(np.uint8), runs[:, 0], axis=0)
-    return SeedClip(name, entry["title"], read_audio(CLIPS_DIR / f"{name}.flac"), labels=labels)
+    tempo_bpm = TEMPO_BPM * HOP_LENGTH / entry["hop"]
+    return SeedClip(name, entry["title"], read_audio(clip_path(name)), labels=labels, tempo_bpm=tempo_bpm)
+
+
+def clip_path(name: str) -> Path:
+    """The sound file of a built-in clip, existing or not."""
+    return CLIPS_DIR / f"{name}.flac"
 
 
 def clip_from_file(source: BinaryIO | str | Path, name: str) -> SeedClip:

@@ -126,6 +126,17 @@ def choose_clip() -> None:
         width="stretch",
         **BOUND,
     )
+    hear_clip(st.session_state["clip"], titles[st.session_state["clip"]])
+
+
+@st.fragment
+def hear_clip(name: str, title: str) -> None:
+    """A button that plays a built-in clip, in a player that stays until another clip is chosen."""
+    if st.session_state.get("heard_clip") == name:
+        st.audio(clips.clip_path(name), autoplay=True)
+    else:
+        hear = {"on_click": st.session_state.update, "kwargs": {"heard_clip": name}}
+        st.button(f"Hear {title}", icon=":material/play_arrow:", type="tertiary", **hear)
 
 
 def choose_own_clip() -> None:
