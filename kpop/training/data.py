@@ -203,7 +203,7 @@ def excerpt(song: TrainingSong, first_step: int, n_steps: int) -> np.ndarray:
     """Samples (n_steps * FRAMES_PER_STEP, N_FFT) int16 of the STFT frames of n_steps steps; zeros outside the song."""
     start = first_step * song.step_samples - N_FFT // 2
     samples = zero_padded(song.waveform, start, start + n_steps * song.step_samples + N_FFT - song.hop)
-    return sliding_window_view(samples, N_FFT)[:: song.hop]
+    return np.ascontiguousarray(sliding_window_view(samples, N_FFT)[:: song.hop])
 
 
 def zero_padded(samples: np.ndarray, start: int, stop: int) -> np.ndarray:
@@ -233,7 +233,7 @@ def encode_song(song: TrainingSong, codec: Codec, device: torch.device) -> Token
 
     Labels are one step early, so that the LSTM has them as input when it predicts their step.
     """
-    features = log_magnitude(torch.from_numpy(excerpt(song, 0, song.n_steps).copy()).to(device).unsqueeze(0))
+    features = log_magnitude(torch.from_numpy(excerpt(song, 0, song.n_steps)).to(device).unsqueeze(0))
     codec_tokens = codec.encode(features)[0].cpu().numpy()
     labels = np.concatenate([song.labels[1:], song.labels[-1:]])
     return TokenSequence(np.concatenate([labels, codec_tokens], 1).astype(np.int16), song.metre_positions)
