@@ -7,7 +7,7 @@ import numpy as np
 
 from kpop.constants import SIXTEENTHS_PER_BAR
 from kpop.corpus.melody import VOCAL_OPTIONS, Tunes, VocalPatterns, sing
-from kpop.corpus.score import DRUM_TRACKS, TRACKS, Chord, Note, Passage
+from kpop.corpus.score import DRUM_TRACKS, PALETTES, TRACKS, Chord, Note, Passage
 from kpop.corpus.theory import QUALITIES, Hit, chord_at, chord_tones, hits, ladder, nearest, pick, voicing
 
 Patterns = dict[str, str]  # rhythm of each track, one bar
@@ -101,7 +101,6 @@ BASSES = {
 }
 PADS = {
     "sustained": "o-------o-------",
-    "gated": "x-x-x-x-x-x-x-x-",
     "pumped": "..x-..x-..x-..x-",
     "syncopated": "x--x--x-x--x--x-",
 }
@@ -109,8 +108,6 @@ PADS = {
 PLUCKS = {
     "up_8ths": "0.1.2.3.0.1.2.3.",
     "wave_8ths": "0.2.1.2.3.2.1.2.",
-    "up_16ths": "0123012301230123",
-    "wave_16ths": "0121321001213210",
     "3+3+2": "0..2..1.3..2..1.",
     "offbeats": "..2...2...3...2.",
     "sparse": "2.....1...0.....",
@@ -119,75 +116,28 @@ PLUCKS = {
 }
 STABS = {
     "push": "X..x..x.........",
-    "3+3+2": "x..x..x.x..x..x.",
     "offbeats": "..x...x...x...x.",
     "answer": "........x..x..x.",
     "downbeat": "X-....x-........",
 }
 BACKING = {"bass": BASSES, "pad": PADS, "pluck": PLUCKS, "stab": STABS}
 
-# Rhythms to choose from; parts in the order in which they are drawn. "pad" and "pluck" are those of choruses.
+# Rhythms to choose from by palette, in the order of PALETTES; parts in the order in which they are drawn. "pad" and
+# "pluck" are those of choruses.
 BACKING_MENUS = {
-    "neon": {
-        "chorus_bass": "pump octaves offbeats",
-        "pluck": "answer 3+3+2",
-        "stab": "push answer downbeat",
-        "verse_pluck": "none sparse",
-        "pad": "sustained pumped",
-        "verse_bass": "offbeats syncopated pump",
-        "prechorus_bass": "roots pump",
-        "dance_bass": "syncopated octaves",
-    },
-    "velvet": {
-        "chorus_bass": "slides syncopated pump",
-        "pluck": "sparse answer",
-        "stab": "answer downbeat",
-        "verse_pluck": "none sparse",
-        "pad": "sustained",
-        "verse_bass": "long slides",
-        "prechorus_bass": "roots pump",
-        "dance_bass": "long slides",
-    },
-    "bubblegum": {
-        "chorus_bass": "octaves pump funk",
-        "pluck": "3+3+2 answer",
-        "stab": "downbeat push",
-        "verse_pluck": "none offbeats",
-        "pad": "sustained syncopated",
-        "verse_bass": "funk offbeats octaves",
-        "prechorus_bass": "roots pump",
-        "dance_bass": "funk octaves",
-    },
-    "noir": {
-        "chorus_bass": "gallop pump syncopated",
-        "pluck": "answer sparse",
-        "stab": "push downbeat answer",
-        "verse_pluck": "none sparse",
-        "pad": "sustained syncopated",
-        "verse_bass": "slides syncopated gallop",
-        "prechorus_bass": "roots pump",
-        "dance_bass": "syncopated gallop slides",
-    },
-    "citrus": {
-        "chorus_bass": "octaves funk",
-        "pluck": "3+3+2 answer",
-        "stab": "offbeats answer downbeat",
-        "verse_pluck": "none 3+3+2",
-        "pad": "sustained syncopated",
-        "verse_bass": "funk octaves",
-        "prechorus_bass": "roots pump",
-        "dance_bass": "funk octaves",
-    },
-    "aurora": {
-        "chorus_bass": "long syncopated slides",
-        "pluck": "wave_8ths sparse",
-        "stab": "answer downbeat",
-        "verse_pluck": "none sparse",
-        "pad": "sustained",
-        "verse_bass": "long roots slides",
-        "prechorus_bass": "roots pump",
-        "dance_bass": "syncopated slides",
-    },
+    "chorus_bass": "pump octaves offbeats | slides syncopated pump | octaves pump funk | "
+    "gallop pump syncopated | octaves funk | long syncopated slides",
+    "pluck": "answer 3+3+2 | sparse answer | 3+3+2 answer | answer sparse | 3+3+2 answer | wave_8ths sparse",
+    "stab": "push answer downbeat | answer downbeat | downbeat push | "
+    "push downbeat answer | offbeats answer downbeat | answer downbeat",
+    "verse_pluck": "none sparse | none sparse | none offbeats | none sparse | none 3+3+2 | none sparse",
+    "pad": "sustained pumped | sustained | sustained syncopated | "
+    "sustained syncopated | sustained syncopated | sustained",
+    "verse_bass": "offbeats syncopated pump | long slides | funk offbeats octaves | "
+    "slides syncopated gallop | funk octaves | long roots slides",
+    "prechorus_bass": "roots pump | roots pump | roots pump | roots pump | roots pump | roots pump",
+    "dance_bass": "syncopated octaves | long slides | funk octaves | "
+    "syncopated gallop slides | funk octaves | syncopated slides",
 }
 
 
@@ -230,8 +180,8 @@ def choose_grooves(palette: str, rng: np.random.Generator) -> dict[str, Patterns
 
 def choose_backing(palette: str, rng: np.random.Generator) -> dict[str, Patterns]:
     """The rhythms of bass, pad, pluck and stab by kind of section."""
-    menu = BACKING_MENUS[palette].items()
-    chosen = {part: BACKING[part.split("_")[-1]][pick(names.split(), rng)] for part, names in menu}
+    menu = {part: names.split(" | ")[PALETTES.index(palette)].split() for part, names in BACKING_MENUS.items()}
+    chosen = {part: BACKING[part.split("_")[-1]][pick(names, rng)] for part, names in menu.items()}
     sustained, verse_pluck = PADS["sustained"], chosen["verse_pluck"]
     chorus = {"bass": chosen["chorus_bass"]} | {track: chosen[track] for track in ("pad", "pluck", "stab")}
     return {
