@@ -56,7 +56,7 @@ LEADS = {
     "citrus": Singer("jf_alpha", 1.13, -1.5, 1.0, 25.0),
     "aurora": Singer("jf_tebukuro", 0.98, -2.0, 1.5, 35.0, 0.0, 100.0),
 }
-# The group's second singer, who doubles the lead and sings the harmonies; its rapper and the MIDI pitch of his speech.
+# The group's second singer, who doubles the lead and sings the harmonies; its rapper, and at what MIDI pitch.
 SECONDS = {
     "neon": "jf_tebukuro",
     "velvet": "jf_gongitsune",
