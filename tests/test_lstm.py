@@ -6,12 +6,14 @@ import torch
 from scipy.special import softmax
 from torch.nn import functional as F
 
-from kpop.lstm.model import LstmConfig, TokenLstm
-from kpop.lstm.sampler import LABEL_TEMPERATURE, BatchState, Chunk, Sampler, _run_steps
+from kpop.lstm.model import LstmConfig, TokenLstm, recalled_steps
+from kpop.lstm.sampler import LABEL_TEMPERATURE, SAMPLED, BatchState, Chunk, Sampler, _run_steps
 from kpop.training.data import TokenSequence, make_batch
 
 SIZES = (5, 7, 6)
-CONFIG = LstmConfig(codebook_sizes=SIZES, n_labels=1, lag_steps=(4, 9), embed=12, hidden=16, head_width=10, dropout=0.0)
+SHAPE = {"embed": 12, "hidden": 16, "head_width": 10, "dropout": 0.0}
+CONFIG = LstmConfig(codebook_sizes=SIZES, n_labels=1, lag_steps=(4, 9), recalls=True, **SHAPE)
+RECALLED = np.random.default_rng(9).integers(-1, np.arange(60))  # of each step: an earlier one, or none
 LOGITS = np.array([2.0, 1.0, 0.0, -1.0], np.float32)
 
 
@@ -26,17 +28,18 @@ def song(n_steps: int, seed: int = 0) -> np.ndarray:
 
 
 def forced(slot: int, tokens: np.ndarray, start: int = 0, stop: int | None = None) -> Chunk:
-    return Chunk(slot, np.arange(len(tokens))[start:stop], forced_tokens=tokens[start:stop])
+    steps = slice(start, stop)
+    return Chunk(slot, np.arange(len(tokens))[steps], tokens[steps], recalled=RECALLED[: len(tokens)][steps])
 
 
 def sampled(slot: int, n_steps: int, seed: int) -> Chunk:
     uniforms = np.random.default_rng(seed).random((n_steps, len(SIZES)))
-    return Chunk(slot, np.arange(n_steps), uniforms=uniforms)
+    return Chunk(slot, np.arange(n_steps), uniforms=uniforms, recalled=RECALLED[:n_steps])
 
 
 def logits_of(network: TokenLstm, tokens: np.ndarray) -> list[torch.Tensor]:
     """Of each codebook (n_steps, size), by one pass of the torch module in float32."""
-    sequence = TokenSequence(tokens.astype(np.int16), np.arange(len(tokens), dtype=np.int16))
+    sequence = TokenSequence(tokens.astype(np.int16), np.arange(len(tokens)), RECALLED[: len(tokens)])
     return [logits[0] for logits in network(**make_batch([(sequence, 0)], len(tokens), CONFIG, torch.device("cpu")))]
 
 
@@ -86,9 +89,26 @@ def test_prefill_score_and_sampling_leave_the_same_state_and_share_one_compilati
     own = sampler.run(sampling, [sampled(0, 20, seed=2)])[0]
     prefilled.reset(0)
     sampler.run(prefilled, [forced(0, own)])
-    for name in ("n_steps", "hidden", "cell", "history"):
+    for name in ("n_steps", "hidden", "cell"):
         assert np.array_equal(getattr(prefilled, name), getattr(sampling, name)), name
+    assert np.array_equal(prefilled.history[0, :20], sampling.history[0, :20]), "later rows are of earlier songs"
     assert len(_run_steps.signatures) == 1
+
+
+def test_some_tokens_of_a_chunk_can_be_forced_and_the_others_sampled():
+    tokens, uniforms = song(20), np.random.default_rng(2).random((20, len(SIZES)))
+    partly = np.where(np.arange(3) == 1, tokens, SAMPLED)
+    chunk = Chunk(0, np.arange(20), partly, uniforms, recalled=RECALLED[:20])
+    found = Sampler(model()).run(BatchState(CONFIG, 1), [chunk])[0]
+    assert np.array_equal(found[:, 1], tokens[:, 1])
+    assert (found[:, [0, 2]] >= 0).all()
+    again = Chunk(0, np.arange(20), np.where(np.arange(3) == 2, SAMPLED, found), uniforms, recalled=RECALLED[:20])
+    assert np.array_equal(Sampler(model()).run(BatchState(CONFIG, 1), [again])[0], found)
+
+
+def test_a_section_recalls_the_last_one_with_its_label():
+    sections = np.array([0, 0, 3, 3, 3, 4, 3, 3, 3, 3, 4, 4, 0, 3])
+    assert recalled_steps(sections).tolist() == [-1, -1, -1, -1, -1, -1, 2, 3, 4, -1, 5, -1, -1, 6]
 
 
 def test_mask_tokens_can_be_fed_but_have_no_probability():
@@ -138,7 +158,7 @@ def test_constraints_limit_what_may_follow_in_codebook_0():
 
 OUT_OF_RANGE = [{"slot": 2}, {"slot": 1}, {"temperature": -0.1}, {"temperature": np.nan}, {"min_p": 1.0}]
 OUT_OF_RANGE += [{"constraint_ids": np.array([1])}, {"uniforms": np.zeros((2, 3))}, {"uniforms": None}]
-FORCED = [{"uniforms": None, "forced_tokens": np.array([codes])} for codes in ((*SIZES[:2], SIZES[2] + 1), (0, 0, -1))]
+FORCED = [{"uniforms": None, "forced_tokens": np.array([codes])} for codes in ((*SIZES[:2], SIZES[2] + 1), (0, 0, -2))]
 
 
 @pytest.mark.parametrize("wrong", OUT_OF_RANGE + FORCED)

@@ -3,12 +3,14 @@
 A step has one token of each codebook: first the labels (section, key, chord, tune), then the codec's codebooks. Within
 a step they are predicted one after the other, each given those before it, so that the product of their probabilities
 is exactly the probability of the step (cf. "flattening" in Copet et al. 2023, "Simple and controllable music
-generation"). Music repeats after one bar and after four, so the tokens of then are inputs as well.
+generation"). Music repeats after one bar and after four, and a chorus after a minute, so the tokens of then are inputs
+as well: lagged inputs with two constant lags, and one at the same place in the last section of the same kind.
 """
 
 from dataclasses import dataclass
 from itertools import accumulate
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -22,7 +24,8 @@ class LstmConfig:
 
     codebook_sizes: tuple[int, ...]  # labels first, then the codec's, band by band, coarse first
     n_labels: int  # how many of the codebooks are labels
-    lag_steps: tuple[int, ...] = (STEPS_PER_BAR, 4 * STEPS_PER_BAR)  # of the extra inputs, before the predicted step
+    lag_steps: tuple[int, ...] = (STEPS_PER_BAR, 4 * STEPS_PER_BAR)  # constant lags, before the predicted step
+    recalls: bool = False  # whether the tokens at recalled_steps() are another lagged input
     embed: int = 256
     hidden: int = 512
     n_layers: int = 2
@@ -36,10 +39,31 @@ class LstmConfig:
         return len(self.codebook_sizes)
 
     @property
+    def n_lags(self) -> int:
+        """Lagged inputs: one for each of lag_steps, and the recalled one."""
+        return len(self.lag_steps) + self.recalls
+
+    @property
     def codebook_offsets(self) -> tuple[int, ...]:
         """First row of each codebook in an embedding table of all, then its number of rows: each codebook has one row
         more than tokens, for its mask token."""
         return tuple(accumulate((size + 1 for size in self.codebook_sizes), initial=0))
+
+
+def recalled_steps(sections: np.ndarray) -> np.ndarray:
+    """The step that each step recalls, int64 (n_steps,): the same place in the last run of the same section label.
+
+    sections: int (n_steps,), the section label of each step; 0 is unknown. -1 where there is nothing to recall.
+    """
+    recalled, last = np.full(len(sections), -1), {}
+    starts = np.flatnonzero(np.diff(sections, prepend=-1))
+    for start, stop in zip(starts, [*starts[1:], len(sections)], strict=True):
+        if sections[start] in last:
+            earlier = np.arange(*last[sections[start]])[: stop - start]
+            recalled[start : start + len(earlier)] = earlier
+        if sections[start]:
+            last[sections[start]] = start, stop
+    return recalled
 
 
 class TokenLstm(nn.Module):
@@ -51,7 +75,7 @@ class TokenLstm(nn.Module):
         self.token_embedding = nn.Embedding(config.codebook_offsets[-1], config.embed)
         self.metre_embedding = nn.Embedding(N_METRE_POSITIONS, config.embed)
         self.lag_projections = nn.ModuleList(
-            nn.Linear(config.embed, config.embed, bias=False) for _ in config.lag_steps
+            nn.Linear(config.embed, config.embed, bias=False) for _ in range(config.n_lags)
         )
         self.lstm = nn.LSTM(config.embed, config.hidden, config.n_layers, batch_first=True, dropout=config.dropout)
         self.drop = nn.Dropout(config.dropout)
@@ -66,8 +90,8 @@ class TokenLstm(nn.Module):
     ) -> list[torch.Tensor]:
         """Logits of each codebook (batch, n_steps, size) by teacher forcing with the targets.
 
-        previous: tokens one step earlier; lagged: tokens lag_steps earlier; positions: in the metre, int64
-        (batch, n_steps), 0 to N_METRE_POSITIONS - 1.
+        previous: tokens one step earlier; lagged: tokens lag_steps earlier, then recalled ones; positions: in the
+        metre, int64 (batch, n_steps), 0 to N_METRE_POSITIONS - 1.
         """
         x = self._embed(previous) + self.metre_embedding(positions)
         for projection, tokens in zip(self.lag_projections, lagged, strict=True):
@@ -89,7 +113,9 @@ class TokenHeads(nn.Module):
         self.hidden_projection = nn.Linear(config.hidden, n_codebooks * width)
         self.prefix_embedding = nn.Embedding(config.codebook_offsets[-1], width)
         self.prefix_projections = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(n_codebooks - 1))
-        self.lag_embeddings = nn.ModuleList(nn.Embedding(config.codebook_offsets[-1], width) for _ in config.lag_steps)
+        self.lag_embeddings = nn.ModuleList(
+            nn.Embedding(config.codebook_offsets[-1], width) for _ in range(config.n_lags)
+        )
         self.output_layers = nn.ModuleList(nn.Linear(width, size) for size in config.codebook_sizes)
         for table in (self.prefix_embedding, *self.lag_embeddings):
             nn.init.normal_(table.weight, std=0.1)

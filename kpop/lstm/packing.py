@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from kpop.lstm.model import TokenLstm
 
 LARGEST_INT8 = 127
+RECALLED = 0  # in Weights.lags: the step that is recalled
 TILE = 4  # rows that a matrix product takes together
 
 
@@ -24,14 +25,14 @@ class Matrix(NamedTuple):
 class Weights(NamedTuple):
     """The model as _run_steps takes it. Tables have a row for each codebook's tokens, and one for its mask token."""
 
-    input_tables: Matrix  # (n_lags * n_table_rows, embed)
+    input_tables: Matrix  # ((1 + n_lags) * n_table_rows, embed)
     metre_table: np.ndarray  # float32 (n_positions, embed)
     layers: tuple[Matrix, ...]  # (4 * hidden, n_inputs + hidden)
     hidden_projection: Matrix  # (n_codebooks * width, hidden)
-    lag_embeddings: Matrix  # ((n_lags - 1) * n_table_rows, width)
+    lag_embeddings: Matrix  # (n_lags * n_table_rows, width)
     prefix_tables: Matrix  # (n_prefix_rows, width): for each codebook's tokens, a row for each later codebook
     output_layers: Matrix  # (sum of sizes, width)
-    lags: np.ndarray  # int64 (n_lags,): 1, then lag_steps
+    lags: np.ndarray  # int64: 1, then lag_steps, then RECALLED if the recalled step is an input
     sizes: np.ndarray  # int64 (n_codebooks,)
     offsets: np.ndarray  # int64 (n_codebooks + 1,), first table row of each codebook; the last is n_table_rows
     prefix_offsets: np.ndarray  # int64 (n_codebooks,), first row of each codebook in prefix_tables
@@ -54,7 +55,7 @@ def packed(model: TokenLstm) -> Weights:
         lag_embeddings=_matrix([table.weight for table in heads.lag_embeddings]),
         prefix_tables=_matrix(prefixes),
         output_layers=_matrix(*zip(*((layer.weight, layer.bias) for layer in heads.output_layers), strict=True)),
-        lags=np.array([1, *config.lag_steps]),
+        lags=np.array([1, *config.lag_steps, *[RECALLED] * config.recalls]),
         sizes=np.array(config.codebook_sizes),
         offsets=np.array(config.codebook_offsets),
         prefix_offsets=np.cumsum([0, *(len(table) for table in prefixes)]),

@@ -15,8 +15,10 @@ import torch
 from numba import njit
 
 from kpop.lstm.model import LstmConfig, TokenLstm
-from kpop.lstm.packing import LARGEST_INT8, TILE, packed
+from kpop.lstm.packing import LARGEST_INT8, RECALLED, TILE, packed
 
+SAMPLED = -1  # in forced_tokens: a token to be sampled
+HISTORY_STEPS = 16_384  # kept of a song, over 5 minutes; constant lags are shorter
 LABEL_TEMPERATURE = 0.5  # times the chunk's temperature, for label codebooks
 MIN_TEMPERATURE = 1e-9  # lower ones, except 0, give the same tokens
 EXACT_MAX = 2**24  # float32 represents all whole numbers up to this one
@@ -29,9 +31,11 @@ GELU_SCALE, GELU_CUBIC = np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715
 
 @dataclass(frozen=True)
 class Chunk:
-    """The next n_steps steps of one slot, either of forced tokens or to be sampled with uniforms.
+    """The next n_steps steps of one slot.
 
-    forced_tokens: int (n_steps, n_codebooks), a codebook's size is its mask token
+    forced_tokens: int (n_steps, n_codebooks), a codebook's size is its mask token; SAMPLED ones, by default all, are
+        sampled with the uniforms
+    recalled: int (n_steps,), as recalled_steps() counts from the slot's first step; -1: none
     min_p: tokens less likely, at temperature 1, than this share of the most likely one are never sampled
     """
 
@@ -42,12 +46,18 @@ class Chunk:
     temperature: float = 1.0  # 0: the most likely token, 1: as the model; labels use LABEL_TEMPERATURE of it
     min_p: float = 0.0
     constraint_ids: np.ndarray | None = None  # int (n_steps,), of the sampler's for codebook 0; 0 or None: none
+    recalled: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not (self.temperature >= 0 and 0 <= self.min_p < 1):
             raise ValueError(f"temperature {self.temperature} or min_p {self.min_p} is out of range")
-        if (self.forced_tokens is None) == (self.uniforms is None):
-            raise ValueError("a chunk has either forced tokens or uniforms")
+        if self.uniforms is None and not self.is_forced:
+            raise ValueError("a chunk has forced tokens, uniforms or both")
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether no token is to be sampled."""
+        return self.forced_tokens is not None and bool((self.forced_tokens != SAMPLED).all())
 
 
 class BatchState:
@@ -57,14 +67,13 @@ class BatchState:
         self.n_steps = np.zeros(n_slots, np.int64)
         self.hidden = np.zeros((n_slots, config.n_layers, config.hidden), np.float32)
         self.cell = np.zeros_like(self.hidden)
-        # a ring buffer: the tokens of step t are at t % n_history
-        self._mask_tokens = np.array(config.codebook_sizes)
-        self.history = np.tile(self._mask_tokens, (n_slots, max(1, *config.lag_steps), 1))
+        # a ring buffer: the tokens of step t are in row t % HISTORY_STEPS; the last row holds mask tokens
+        self.history = np.zeros((n_slots, HISTORY_STEPS + 1, config.n_codebooks), np.int16)
+        self.history[:, -1] = config.codebook_sizes
 
     def reset(self, slot: int) -> None:
         """Empty a slot for a new song."""
         self.n_steps[slot] = self.hidden[slot] = self.cell[slot] = 0
-        self.history[slot] = self._mask_tokens
 
 
 class Sampler:
@@ -95,7 +104,7 @@ class Sampler:
 
         Returns the natural logarithm of each token's probability given all before it, float64 (n_steps, n_codebooks).
         """
-        if chunk.forced_tokens is None or (chunk.forced_tokens >= self._weights.sizes).any():
+        if not chunk.is_forced or (chunk.forced_tokens >= self._weights.sizes).any():
             raise ValueError("only forced tokens other than mask tokens have a probability")
         return self._run(state, [chunk], is_scored=True)[0]
 
@@ -103,7 +112,7 @@ class Sampler:
         slots, n_slots = [chunk.slot for chunk in chunks], len(state.n_steps)
         if len(set(slots)) < len(slots) or min(slots) < 0 or max(slots) >= n_slots:
             raise ValueError(f"each chunk needs a slot of its own below {n_slots}: {slots}")
-        is_forced = [chunk.uniforms is None for chunk in chunks]
+        is_forced = [chunk.is_forced for chunk in chunks]
         order = np.argsort(is_forced, kind="stable")  # songs that need the heads come first
         n_heads = len(chunks) if is_scored else len(chunks) - sum(is_forced)
         batch, weights = self._batch([chunks[i] for i in order]), self._weights
@@ -119,22 +128,24 @@ class Sampler:
         positions = np.array([chunk.metre_positions for chunk in chunks], np.int64)
         shape = (*positions.shape, len(self._weights.sizes))
 
-        def filled(name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        def filled(name: str, shape: tuple[int, ...], dtype: type, default: int = 0) -> np.ndarray:
             values = (getattr(chunk, name) for chunk in chunks)
-            return np.array([np.broadcast_to(0 if value is None else value, shape[1:]) for value in values], dtype)
+            filled = [np.broadcast_to(default if value is None else value, shape[1:]) for value in values]
+            return np.array(filled, dtype)
 
         batch = _Batch(
             slots=np.array([chunk.slot for chunk in chunks]),
             metre_positions=positions % len(self._weights.metre_table),
-            tokens=filled("forced_tokens", shape, np.int64),
+            tokens=filled("forced_tokens", shape, np.int64, SAMPLED),
             uniforms=filled("uniforms", shape, np.float64),
             temperatures=np.array([[chunk.temperature] for chunk in chunks]) * self._temperature_factors,
             log_min_p=np.array([math.log(chunk.min_p) if chunk.min_p else -math.inf for chunk in chunks]),
             constraint_ids=filled("constraint_ids", positions.shape, np.int64),
             constraints=self._constraints,
+            recalled=filled("recalled", positions.shape, np.int64, -1),
             log_probs=np.zeros(shape),
         )
-        if ((batch.tokens < 0) | (batch.tokens > self._weights.sizes)).any():
+        if ((batch.tokens < SAMPLED) | (batch.tokens > self._weights.sizes)).any():
             raise ValueError("a forced token is outside its codebook")
         if ((batch.constraint_ids < 0) | (batch.constraint_ids >= len(self._constraints))).any():
             raise ValueError(f"constraint ids must be below {len(self._constraints)}")
@@ -142,7 +153,7 @@ class Sampler:
 
 
 class _Batch(NamedTuple):
-    """Chunks of one length, those with forced tokens last."""
+    """Chunks of one length, those of forced tokens alone last."""
 
     slots: np.ndarray  # int64 (n_songs,)
     metre_positions: np.ndarray  # int64 (n_songs, n_steps)
@@ -152,6 +163,7 @@ class _Batch(NamedTuple):
     log_min_p: np.ndarray  # float64 (n_songs,)
     constraint_ids: np.ndarray  # int64 (n_songs, n_steps)
     constraints: np.ndarray  # bool (n_constraints, size + 1, size)
+    recalled: np.ndarray  # int64 (n_songs, n_steps)
     log_probs: np.ndarray  # float64 (n_songs, n_steps, n_codebooks), written if the batch is scored
 
 
@@ -304,10 +316,13 @@ def _sample(logits, temperature, log_min_p, uniform, cumulative):
 
 
 @_helper()
-def _add_lagged(values, scales, lags, offsets, history, n_steps, out, stride):
+def _add_lagged(values, scales, lags, recalled, offsets, history, n_steps, out, stride):
     """Add the embeddings of the tokens of each lag ago, each codebook's `stride` further on than the one's before."""
+    n_history = len(history) - 1
     for i, lag in enumerate(lags):
-        tokens = history[(n_steps - lag) % len(history)]
+        step = recalled if lag == RECALLED else n_steps - lag
+        is_known = 0 <= step < n_steps and n_steps - step <= n_history
+        tokens = history[step % n_history if is_known else n_history]
         for codebook in range(len(tokens)):
             row = i * offsets[-1] + offsets[codebook] + tokens[codebook]
             _add_embedding(values, scales, row, out[codebook * stride :])
@@ -315,7 +330,7 @@ def _add_lagged(values, scales, lags, offsets, history, n_steps, out, stride):
 
 @_helper(inline="always")
 def _predict(batch, state, song, step, codebook, logits, cumulative, is_scored):
-    """Score a song's token of this codebook, or sample it."""
+    """Score a song's token of this codebook, or sample it unless it is forced."""
     (n_steps, _, _, history), slot = state, batch.slots[song]
     if is_scored:
         peak, total = logits[0], 0.0
@@ -326,9 +341,11 @@ def _predict(batch, state, song, step, codebook, logits, cumulative, is_scored):
         own = logits[batch.tokens[song, step, codebook]]
         batch.log_probs[song, step, codebook] = np.float64(own - peak) - math.log(total)
         return
+    if batch.tokens[song, step, codebook] >= 0:
+        return
     constraint = batch.constraint_ids[song, step]
     if codebook == 0 and constraint:
-        previous = history[slot, (n_steps[slot] - 1) % history.shape[1], 0]
+        previous = history[slot, (n_steps[slot] - 1) % (history.shape[1] - 1) if n_steps[slot] else -1, 0]
         for token in range(len(logits)):
             if not batch.constraints[constraint, previous, token]:
                 logits[token] = -np.inf
@@ -349,7 +366,8 @@ def _run_heads(weights, batch, state, work, step, n_heads, is_scored):
     prefixes, prefix_scales, _ = weights.prefix_tables
     for song, slot in enumerate(batch.slots[:n_heads]):
         lags, offsets = weights.lags[1:], weights.offsets
-        _add_lagged(tables, table_scales, lags, offsets, history[slot], n_steps[slot], features[song], width)
+        recalled, n, out_row = batch.recalled[song, step], n_steps[slot], features[song]
+        _add_lagged(tables, table_scales, lags, recalled, offsets, history[slot], n, out_row, width)
     first, last = 0, 0
     for codebook, size in enumerate(weights.sizes):
         first, last = last, last + size + -size % TILE
@@ -371,7 +389,8 @@ def _run_steps(weights, batch, state, work, n_heads, is_scored):
     for step in range(batch.tokens.shape[1]):
         for song, slot in enumerate(batch.slots):
             _copy(weights.metre_table[batch.metre_positions[song, step]], x[song])
-            _add_lagged(tables, table_scales, weights.lags, weights.offsets, history[slot], n_steps[slot], x[song], 0)
+            lags, recalled, n = weights.lags, batch.recalled[song, step], n_steps[slot]
+            _add_lagged(tables, table_scales, lags, recalled, weights.offsets, history[slot], n, x[song], 0)
         for layer, (values, scales, biases) in enumerate(weights.layers):
             for song, slot in enumerate(batch.slots):
                 _copy(hidden[slot, layer], x[song, values.shape[1] - hidden.shape[2] :])
@@ -382,5 +401,5 @@ def _run_steps(weights, batch, state, work, n_heads, is_scored):
         if n_heads:
             _run_heads(weights, batch, state, work, step, n_heads, is_scored)
         for song, slot in enumerate(batch.slots):
-            _copy(batch.tokens[song, step], history[slot, n_steps[slot] % history.shape[1]])
+            _copy(batch.tokens[song, step], history[slot, n_steps[slot] % (history.shape[1] - 1)])
             n_steps[slot] += 1

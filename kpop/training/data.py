@@ -28,11 +28,12 @@ from kpop.constants import (
     SAMPLE_RATE_HZ,
     STEP_SAMPLES,
     STEPS_PER_S,
+    STEPS_PER_SIXTEENTH,
 )
 from kpop.corpus.compose import compose, song_name, step_labels
 from kpop.corpus.mix import render
 from kpop.errors import KpopError
-from kpop.lstm.model import LstmConfig
+from kpop.lstm.model import LstmConfig, recalled_steps
 from kpop.training.loop import Report
 
 HELD_OUT_SHARE = 0.05
@@ -121,14 +122,14 @@ def songs_id(songs: Songs, held_out: Songs) -> str:
 
 
 def in_processes(make: Callable[[int], Any], numbers: Sequence[int], n_jobs: int, report: Report, done: str) -> list:
-    """What make() returns for each song number, computed by n_jobs processes; `done` is the verb of the reports."""
+    """What make() returns for each song number, computed by n_jobs processes; done: "songs rendered", in reports."""
     made = []
     context = multiprocessing.get_context("spawn")  # a fork of a process that has run torch's threads may hang
     with context.Pool(n_jobs, torch.set_num_threads, (1,)) as pool:
-        for each in pool.imap(make, numbers):
+        for each in pool.imap(make, numbers, chunksize=4):
             made.append(each)
-            if len(made) % 50 == 0 or len(made) == len(numbers):
-                report(f"{len(made)} of {len(numbers)} songs {done}")
+            if len(made) % max(50, len(numbers) // 20) == 0 or len(made) == len(numbers):
+                report(f"{len(made)} of {len(numbers)} {done}")
     return made
 
 
@@ -222,21 +223,34 @@ def log_magnitude(excerpts: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class TokenSequence:
-    """One song: tokens (n_steps, n_codebooks) int16, labels first, and metre_positions (n_steps,) int16."""
+    """One song."""
 
-    tokens: np.ndarray
-    metre_positions: np.ndarray
+    tokens: np.ndarray  # (n_steps, n_codebooks) int16, labels first, one step early
+    metre_positions: np.ndarray  # (n_steps,) int16
+    recalled: np.ndarray  # (n_steps,) int32, of recalled_steps()
 
 
 def encode_song(song: TrainingSong, codec: Codec, device: torch.device) -> TokenSequence:
-    """The song's tokens: its labels and the codec's.
+    """The song's tokens: its labels and the codec's."""
+    features = log_magnitude(torch.from_numpy(excerpt(song, 0, song.n_steps)).to(device).unsqueeze(0))
+    return token_sequence(song.labels, song.metre_positions, codec.encode(features)[0].cpu().numpy())
+
+
+def token_sequence(labels: np.ndarray, metre_positions: np.ndarray, *tokens: np.ndarray) -> TokenSequence:
+    """Labels (n_steps, n_labels), and possibly tokens (n_steps, n), as the LSTM takes them.
 
     Labels are one step early, so that the LSTM has them as input when it predicts their step.
     """
-    features = log_magnitude(torch.from_numpy(excerpt(song, 0, song.n_steps)).to(device).unsqueeze(0))
-    codec_tokens = codec.encode(features)[0].cpu().numpy()
-    labels = np.concatenate([song.labels[1:], song.labels[-1:]])
-    return TokenSequence(np.concatenate([labels, codec_tokens], 1).astype(np.int16), song.metre_positions)
+    early = np.concatenate([labels[1:], labels[-1:]])
+    recalled = recalled_steps(labels[:, 0]).astype(np.int32)
+    return TokenSequence(np.concatenate([early, *tokens], 1).astype(np.int16), metre_positions, recalled)
+
+
+def score_sequence(number: int) -> TokenSequence:
+    """The labels of one composed song, a step of the sequence for each sixteenth, after one of unknown labels."""
+    labels = step_labels(compose(number))[::STEPS_PER_SIXTEENTH]
+    positions = np.arange(-1, len(labels)) * STEPS_PER_SIXTEENTH % N_METRE_POSITIONS
+    return token_sequence(np.pad(labels, ((1, 0), (0, 0))), positions.astype(np.int16))
 
 
 def make_batch(
@@ -246,15 +260,13 @@ def make_batch(
 
     Before a song's start there are mask tokens. A window must not reach beyond its end.
     """
-    sizes, lags = config.codebook_sizes, (1, *config.lag_steps, 0)
-    tokens = [[_rows(song.tokens, first - lag, n_steps, sizes) for song, first in windows] for lag in lags]
-    positions = [song.metre_positions[first : first + n_steps] for song, first in windows]
-    stacked = [torch.from_numpy(np.stack(rows).astype(np.int64)).to(device) for rows in (*tokens, positions)]
-    previous, *lagged, targets, positions = stacked
+    rows, windows = [], [(song, np.arange(first, first + n_steps)) for song, first in windows]
+    for song, steps in windows:
+        tokens = np.concatenate([song.tokens, [config.codebook_sizes]])  # the last row, -1, is of mask tokens
+        sources = [np.maximum(steps - lag, -1) for lag in (1, *config.lag_steps)]
+        sources += [song.recalled[steps]] * config.recalls + [steps]
+        rows.append([tokens[source] for source in sources])
+    positions = [song.metre_positions[steps] for song, steps in windows]
+    stacked = [np.stack(each) for each in (*zip(*rows, strict=True), positions)]
+    previous, *lagged, targets, positions = (torch.from_numpy(each.astype(np.int64)).to(device) for each in stacked)
     return {"previous": previous, "lagged": lagged, "positions": positions, "targets": targets}
-
-
-def _rows(tokens: np.ndarray, first: int, n_steps: int, mask_tokens: tuple[int, ...]) -> np.ndarray:
-    inside = tokens[max(first, 0) : max(first + n_steps, 0)]
-    outside = np.broadcast_to(np.array(mask_tokens, tokens.dtype), (n_steps - len(inside), tokens.shape[1]))
-    return np.concatenate([outside, inside])
