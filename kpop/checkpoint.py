@@ -20,51 +20,55 @@ FORMAT = "twice4life-2"
 TRAINING_ONLY = (".counts", ".sums", ".seeded")  # a codebook's moving averages, which the training state keeps
 FULL_PRECISION = ("bin_mean", "bin_std")
 SCALE = ".row_scale"  # suffix of an int8 matrix's float32 scales, one per row
-NETWORKS = {"codec": (Codec, CodecConfig), "lstm": (TokenLstm, LstmConfig)}
+NETWORKS = {"codec": (Codec, CodecConfig), "lstm": (TokenLstm, LstmConfig), "score": (TokenLstm, LstmConfig)}
 
 
-def save_checkpoint(path: Path, codec: Codec, lstm: TokenLstm | None, info: dict[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, codec: Codec, lstm: TokenLstm | None, info: dict[str, Any], score: TokenLstm | None = None
+) -> None:
     """Write the networks to path, atomically. info: anything JSON can hold.
 
-    The codec's weights are stored as float16, the LSTM's matrices as int8 with a scale per row, as the sampler uses
+    The codec's weights are stored as float16, the LSTMs' matrices as int8 with a scale per row, as the sampler uses
     them. Without an LSTM the file can only be read by load_codec().
     """
     tensors, metadata = {}, {"format": FORMAT, "info": json.dumps(info)}
-    for name, network in {"codec": codec, "lstm": lstm}.items():
+    for name, network in {"codec": codec, "lstm": lstm, "score": score}.items():
         if network is None:
             continue
         metadata[name] = json.dumps(asdict(network.config))
         for key, tensor in network.state_dict(prefix=f"{name}.").items():
-            if network is lstm and tensor.ndim == 2:
+            if network is not codec and tensor.ndim == 2:
                 tensors[key], tensors[key + SCALE] = quantized_rows(tensor)
             elif not key.endswith(TRAINING_ONLY):
                 tensors[key] = tensor if key.endswith(FULL_PRECISION) else tensor.half()
     write_tensors(path, tensors, metadata)
 
 
-def load_checkpoint(path: Path) -> tuple[Codec, TokenLstm, dict[str, Any]]:
-    """Rebuild (codec, lstm, info) in float32 on the CPU, in evaluation mode.
+def load_checkpoint(path: Path) -> tuple[Codec, TokenLstm, dict[str, Any], TokenLstm | None]:
+    """Rebuild (codec, lstm, info, score model if there is one) in float32 on the CPU, in evaluation mode.
 
     Raises KpopError when the file is missing, damaged, or not one of ours.
     """
-    (codec, lstm), info = _load(path, "codec", "lstm")
-    return codec, lstm, info
+    networks, info = _load(path, "codec", "lstm", "score")
+    return networks["codec"], networks["lstm"], info, networks.get("score")
 
 
 def load_codec(path: Path) -> tuple[Codec, dict[str, Any]]:
     """Rebuild (codec, info) alone; otherwise as load_checkpoint()."""
-    (codec,), info = _load(path, "codec")
-    return codec, info
+    networks, info = _load(path, "codec")
+    return networks["codec"], info
 
 
-def _load(path: Path, *names: str) -> tuple[list[nn.Module], dict[str, Any]]:
-    """The networks of these names, their int8 matrices dequantized, and info."""
+def _load(path: Path, *names: str) -> tuple[dict[str, nn.Module], dict[str, Any]]:
+    """Those networks of these names that are there, their int8 matrices dequantized, and info."""
     tensors, metadata = read_tensors(path)
-    networks = []
+    networks = {}
     try:
         if metadata["format"] != FORMAT:
             raise ValueError(f"unknown format {metadata['format']}")
         for name in names:
+            if name == "score" and name not in metadata:
+                continue
             kind, config_kind = NETWORKS[name]
             config = {key: _as_tuple(value) for key, value in json.loads(metadata[name]).items()}
             network, weights = kind(config_kind(**config)), {}
@@ -75,7 +79,7 @@ def _load(path: Path, *names: str) -> tuple[list[nn.Module], dict[str, Any]]:
             missing, unexpected = network.load_state_dict(weights, strict=False)
             if unexpected or any(not key.endswith(TRAINING_ONLY) for key in missing):
                 raise ValueError("weights and configuration do not belong together")
-            networks.append(network.eval())
+            networks[name] = network.eval()
         return networks, json.loads(metadata["info"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise KpopError(f"The weights in {path.name} do not fit this program: train or download them again.") from error

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kpop.constants import BEATS_PER_BAR, TEMPO_BPM
+from kpop.constants import BEATS_PER_BAR, HOP_LENGTH, TEMPO_BPM
 from kpop.errors import KpopError
 
 LENGTH_RANGE_S = (4.0, 300.0)
@@ -63,3 +63,5 @@ class GeneratedSong:
     seconds_taken: dict[str, float] = field(default_factory=dict)  # wall clock by stage; sampler passes are shared
     taken_s: float = 0.0  # wall clock from start to end; the stages overlap
     beat: Beat = GRID_BEAT
+    hop: int = HOP_LENGTH  # samples between STFT frames
+    sections: np.ndarray = field(default_factory=lambda: np.zeros(0, int))  # (n_steps,) section labels, 0 unknown

@@ -24,7 +24,7 @@ LOW_TO_HIGH = """
     checkpoint
     training.loop training.data training.remixes training.codec training.lstm training.train
     generation.recording generation.clips generation.clip_maker generation.seed generation.titles generation.metadata
-    generation.pipeline generation.session
+    generation.labels generation.pipeline generation.session
     runtime engine server
     similarity.features similarity.index similarity.build
     evaluation.fidelity evaluation.measures evaluation.report

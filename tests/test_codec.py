@@ -75,13 +75,14 @@ SOMEBODY_ELSES = save({"layer.weight": torch.zeros(500)})
 
 
 def test_a_checkpoint_rebuilds_networks_and_statistics(tiny_model):
-    codec, lstm, info = load_checkpoint(tiny_model)
+    codec, lstm, info, score = load_checkpoint(tiny_model)
     held = load_file(tiny_model)
     assert torch.equal(codec.bin_mean, held["codec.bin_mean"])
     assert lstm.config.codebook_sizes == (*LABEL_SIZES, *codec.config.flat_codebook_sizes)
     assert info["n_songs"] == 2
     assert not codec.training
     assert not lstm.training
+    assert score.config.codebook_sizes == LABEL_SIZES
 
 
 def test_the_lstm_is_kept_in_eight_bits_without_being_heard(tmp_path, tiny_model):

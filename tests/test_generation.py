@@ -16,6 +16,7 @@ from kpop.constants import (
     HOP_LENGTH,
     LABEL_SIZES,
     N_BINS,
+    N_METRE_POSITIONS,
     N_SECTION_CLASSES,
     SAMPLE_RATE_HZ,
     STEP_SAMPLES,
@@ -25,9 +26,12 @@ from kpop.constants import (
 )
 from kpop.errors import KpopError
 from kpop.generation.clips import SeedClip, built_in_clip, built_in_clips, clip_from_file, find_clip
-from kpop.generation.pipeline import ENDING_STEPS, OUTRO, SECTION_CONSTRAINTS, Pipeline, constraint_ids, invert
+from kpop.generation.labels import OUTRO, SECTION_CONSTRAINTS, LabelTrack, constraint_ids
+from kpop.generation.pipeline import Pipeline, invert
 from kpop.generation.seed import Seed, clip_hop, random_mask, song_grid
 from kpop.generation.session import CHUNK_STEPS, N_DISPLAY_MELS, GenerationSession, generate
+from kpop.lstm.model import recalled_steps
+from kpop.lstm.sampler import SAMPLED
 from kpop.settings import Settings
 
 
@@ -70,7 +74,8 @@ def test_randomness_one_leaves_nothing_of_the_clip(pipeline, clip):
 def test_the_seed_moves_steadily_away_from_the_clip(pipeline, clip):
     def share_changed(randomness: float) -> float:
         seeds = [seed_of(pipeline, clip, randomness=randomness, seed_number=n) for n in range(3)]
-        return float(np.mean([seed.tokens[:, 1:] != untouched.tokens[:, 1:] for seed in seeds]))
+        first = pipeline.n_labels
+        return float(np.mean([seed.tokens[:, first:] != untouched.tokens[:, first:] for seed in seeds]))
 
     untouched = seed_of(pipeline, clip, randomness=0)
     shares = [share_changed(randomness) for randomness in (0.0, 0.25, 0.5, 0.75, 1.0)]
@@ -192,6 +197,7 @@ def test_a_seed_is_four_bars_but_no_more_than_the_clip_or_half_the_song(n_steps,
 
 
 WITHIN_FOUR_BARS, END_OF_FOUR_BARS = np.array([3, 4]), np.array([255, 0])
+NO_LABELS = np.empty((0, 4), int)
 SECTIONS, OUTROS = set(range(N_SECTION_CLASSES)), set(OUTRO)
 
 
@@ -201,14 +207,46 @@ SECTIONS, OUTROS = set(range(N_SECTION_CLASSES)), set(OUTRO)
         (5, WITHIN_FOUR_BARS, 9_999, {5}),
         (5, END_OF_FOUR_BARS, 9_999, SECTIONS - {5} - OUTROS),
         (5, END_OF_FOUR_BARS, 1, SECTIONS - {5}),
-        (3, END_OF_FOUR_BARS, ENDING_STEPS + 1, SECTIONS - {3} - OUTROS),
-        (3, END_OF_FOUR_BARS, ENDING_STEPS, SECTIONS - {3}),
+        (3, END_OF_FOUR_BARS, 513, SECTIONS - {3} - OUTROS),
+        (3, END_OF_FOUR_BARS, 512, SECTIONS - {3}),
         (3, END_OF_FOUR_BARS, None, SECTIONS - {3} - OUTROS),
         (N_SECTION_CLASSES, WITHIN_FOUR_BARS, 9_999, SECTIONS - OUTROS),
     ],
 )
 def test_sections_change_every_four_bars_and_outros_come_at_the_end(last, positions, n_steps_left, allowed):
-    constraint = SECTION_CONSTRAINTS[constraint_ids(positions, n_steps_left)[0]]
+    constraint = SECTION_CONSTRAINTS[constraint_ids(positions, n_steps_left, 512)[0]]
     assert set(np.flatnonzero(constraint[last]).tolist()) == allowed
     assert SECTION_CONSTRAINTS[0].all()
     assert SECTION_CONSTRAINTS.any(2).all(), "something is always allowed"
+
+
+def label_track(pipeline: Pipeline, metre_position: int = 0, known: np.ndarray = NO_LABELS) -> LabelTrack:
+    return LabelTrack(pipeline.score, known, metre_position, 2_000, 1.0, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("metre_position", [0, 37])
+def test_labels_are_the_same_in_pieces_and_change_sections_every_four_bars(pipeline, metre_position):
+    whole, pieces = label_track(pipeline, metre_position), label_track(pipeline, metre_position)
+    labels = whole.rows(-1, 1_000)  # a row is of the step after
+    assert np.array_equal(np.concatenate([pieces.rows(i - 1, i + 15) for i in range(0, 992, 16)]), labels[:992])
+    changes = np.flatnonzero(np.diff(labels[:, 0])) + 1
+    assert len(changes) >= 3
+    assert not ((changes + metre_position) % N_METRE_POSITIONS).any()
+    assert np.array_equal(whole.recalled(500, 900), recalled_steps(labels[:, 0])[500:900])
+
+
+def test_known_labels_stay_and_others_are_sampled_and_a_note_begins_once(pipeline):
+    labels = np.tile([7, 3, 3, 5], (32, 1))  # a new note on every sixteenth
+    known = np.where(np.arange(32)[:, None] < 16, labels, SAMPLED)
+    rows = label_track(pipeline, known=known).rows(0, 128)
+    assert (rows[:63, :3] == [7, 3, 3]).all()
+    assert rows[:63, 3].tolist() == ([6, 6, 6, 5] * 16)[:63]
+    assert (rows[64:] >= 0).all()
+    assert (rows[64:, 1:] != labels[0, 1:]).any()
+
+
+def test_of_a_clip_of_unknown_score_the_lstm_samples_the_first_labels(pipeline, clip):
+    sections = make(pipeline, clip, randomness=0.0).sections
+    n_seed = 256
+    assert not sections[:n_seed].any()
+    assert sections[n_seed : n_seed + 100].any()

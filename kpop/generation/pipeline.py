@@ -12,9 +12,9 @@ from kpop.audio.phase import reconstruct
 from kpop.audio.stft import frame_count, from_log_magnitude, log_magnitude, stft, stft_at
 from kpop.checkpoint import load_checkpoint
 from kpop.codec.model import Codec
-from kpop.constants import FRAMES_PER_STEP, HOP_LENGTH, N_SECTION_CLASSES, STEPS_PER_BAR
-from kpop.corpus.score import KINDS
+from kpop.constants import FRAMES_PER_STEP, HOP_LENGTH
 from kpop.generation.clips import SeedClip
+from kpop.generation.labels import SECTION_CONSTRAINTS
 from kpop.generation.seed import Seed, clip_hop, fit_rows, random_mask
 from kpop.lstm.model import TokenLstm
 from kpop.lstm.sampler import BatchState, Sampler
@@ -23,43 +23,20 @@ from kpop.settings import Settings
 N_ITERATIONS = 8  # of Griffin-Lim: no waveform has exactly the decoded magnitudes, so more come no nearer
 N_CLIPS_KEPT = 16
 COPY_CEILING_DB = -0.1  # dBFS; copies are for measuring, and every decibel of limiting is not the stage's own loss
-ENDING_STEPS = 8 * STEPS_PER_BAR
-
-OUTRO = [1 + 2 * KINDS.index("outro") + later for later in (0, 1)]
-_no_outro = ~np.isin(np.arange(N_SECTION_CLASSES), OUTRO)
-_other = ~np.eye(N_SECTION_CLASSES + 1, N_SECTION_CLASSES, dtype=bool)  # after a mask token (last row) all are others
-_same, _same_or_no_outro = (np.vstack([~_other[:-1], after_mask]) for after_mask in (_other[-1], _no_outro))
-SECTION_CONSTRAINTS = np.stack([_other | True, _same_or_no_outro, _other & _no_outro, _same, _other])
-"""bool (5, N_SECTION_CLASSES + 1, N_SECTION_CLASSES): whether a section label may follow another: no constraint, within
-four bars, between them, and both again in the last eight bars.
-
-Two rules that all corpus songs keep and that the LSTM forgets in long songs: the section's label changes every four
-bars and only there, and there is no outro before the last eight bars.
-"""
-
-
-def constraint_ids(positions: np.ndarray, n_steps_left: int | None) -> np.ndarray:
-    """Constraints int64 (n_steps,) of steps at metre positions (n_steps + 1,), that of the step after them included.
-
-    n_steps_left: of the song, from the first of these steps on; None if it is endless. Labels lead by one step.
-    """
-    between = positions[1:] < positions[:-1]
-    ending = np.zeros(len(between), bool)
-    if n_steps_left is not None:
-        ending = n_steps_left - np.arange(len(between)) <= ENDING_STEPS
-    return 1 + between + 2 * ending
 
 
 class Pipeline:
-    """Codec and sampler of a checkpoint.
+    """Codec and samplers of a checkpoint.
 
+    score: of its score model, which writes the labels; None: `sampler` samples them with the other tokens
     positions_per_step: metre positions that a step advances at hop HOP_LENGTH: 1 for models trained at 125 BPM
     """
 
-    def __init__(self, codec: Codec, lstm: TokenLstm, info: dict) -> None:
+    def __init__(self, codec: Codec, lstm: TokenLstm, info: dict, score: TokenLstm | None = None) -> None:
         self.codec, self.info, self.lstm_config = codec, info, lstm.config
         self.has_labels = info.get("knows_labels", True)
         self.sampler = Sampler(lstm, SECTION_CONSTRAINTS if self.has_labels else None)
+        self.score = Sampler(score, SECTION_CONSTRAINTS) if score else None
         self.positions_per_step = info.get("metronome_rate", 1.0)
         self.n_labels, self.n_codebooks = lstm.config.n_labels, lstm.config.n_codebooks
         self._encoded: OrderedDict[tuple, tuple[np.ndarray, np.ndarray]] = OrderedDict()

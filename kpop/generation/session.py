@@ -16,11 +16,12 @@ from kpop.audio.phase import StreamingPhase
 from kpop.audio.stft import frame_count, from_log_magnitude, log_mel_spectrogram
 from kpop.codec.model import Codec
 from kpop.codec.streaming import StreamingDecoder
-from kpop.constants import HOP_LENGTH
+from kpop.constants import HOP_LENGTH, N_SECTION_CLASSES, STEPS_PER_BAR, STEPS_PER_SIXTEENTH
 from kpop.generation.clips import SeedClip
-from kpop.generation.pipeline import N_ITERATIONS, Pipeline, constraint_ids
+from kpop.generation.labels import MASK, LabelTrack, constraint_ids, sixteenth_labels
+from kpop.generation.pipeline import N_ITERATIONS, Pipeline
 from kpop.generation.seed import Seed, fit_rows, song_grid
-from kpop.lstm.sampler import BatchState, Chunk
+from kpop.lstm.sampler import SAMPLED, BatchState, Chunk
 from kpop.settings import GeneratedSong, Settings
 
 N_DISPLAY_MELS = 128
@@ -29,7 +30,8 @@ PIECE_STEPS = 64
 FIRST_PIECE_STEPS, N_FIRST_PIECES = 48, 2  # shorter than the others, so that playback can start soon
 MIN_P = 0.03  # without it, pulse, key and chords of whole songs are slightly less clear
 SEED_TEMPERATURE = 1.0  # of the seed's random part: the seed must not depend on the listener's temperature
-MASK_RNG, SEED_RNG, SONG_RNG = range(3)  # every stage has a random generator of its own
+MASK_RNG, SEED_RNG, SONG_RNG, LABEL_RNG = range(4)  # every stage has a random generator of its own
+ENDING_STEPS = 8 * STEPS_PER_BAR
 N_THREADS = torch.get_num_threads()
 UNASSIGNED = -1  # slot of a chunk that has not been given one
 
@@ -84,7 +86,10 @@ class GenerationSession:
         self.seconds = dict.fromkeys(("seed", "sampler", "render", "spectrogram"), 0.0)
         with self._timed("seed"), single_thread():
             self.seed = pipeline.seed(settings, clip, self.grid.n_seed_steps, self._rng(MASK_RNG))
+            self._asks_label = False  # whether the LSTM is to sample the first labels after the seed
+            self._labels = self._label_track(clip) if pipeline.score else None
         self._chunks_to_render: deque[np.ndarray] = deque()
+        self._sections: list[np.ndarray] = []
         self._n_known = self._n_taken = 0  # steps ever appended to these, and taken from them
         self._renderer = Renderer(pipeline.codec, self.seed, self.grid.n_samples, settings.seed_number, self.grid.hop)
         self._limiter: StreamingLimiter | None = None
@@ -139,6 +144,8 @@ class GenerationSession:
             seconds_taken=self.seconds,
             taken_s=time.monotonic() - self._started_s,
             beat=self.grid.beat,
+            hop=self.grid.hop,
+            sections=np.concatenate([[0], *self._sections])[:-1],  # labels are one step early
         )
 
     def _step_generator(self) -> Generator[tuple[Chunk, bool], np.ndarray, None]:
@@ -146,31 +153,72 @@ class GenerationSession:
         seed, n_seed, n_steps, rng = self.seed, self.grid.n_seed_steps, self.grid.n_steps, self._rng(SEED_RNG)
         for start in range(0, n_seed, CHUNK_STEPS):
             if seed.token_mask.any():
-                sampled = yield self._sampled_chunk(start, rng, SEED_TEMPERATURE, constrained=False), start == 0
+                sampled = yield self._sampled_chunk(start, rng, SEED_TEMPERATURE, in_seed=True), start == 0
                 seed.insert_random(start, sampled)
             self._append(seed.tokens[start : start + CHUNK_STEPS])
+        n_labels, rng = self.pipeline.n_labels, self._rng(SONG_RNG)
         for start in range(0, n_seed, CHUNK_STEPS):
-            tokens = seed.tokens[start : start + CHUNK_STEPS]
-            yield Chunk(UNASSIGNED, self.grid.metre_positions(start, start + len(tokens)), tokens), start == 0
-        rng = self._rng(SONG_RNG)
+            stop, tokens = start + CHUNK_STEPS, seed.tokens[start : start + CHUNK_STEPS].copy()
+            asks = self._asks_label and stop == n_seed
+            if asks:
+                tokens[-1, :n_labels] = SAMPLED
+            uniforms = self._rng(LABEL_RNG).random(tokens.shape) if asks else None
+            positions, temperature = self.grid.metre_positions(start, stop), self.settings.temperature
+            tokens = yield Chunk(UNASSIGNED, positions, tokens, uniforms, temperature), start == 0
+            if asks:
+                self._labels.append(tokens[-1, :n_labels])
         for start in count(n_seed, CHUNK_STEPS) if n_steps is None else range(n_seed, n_steps, CHUNK_STEPS):
-            tokens = yield self._sampled_chunk(start, rng, self.settings.temperature, constrained=True), False
+            tokens = yield self._sampled_chunk(start, rng, self.settings.temperature), False
             self._append(tokens if n_steps is None else tokens[: n_steps - start])
 
-    def _sampled_chunk(self, start: int, rng: np.random.Generator, temperature: float, constrained: bool) -> Chunk:
-        positions = self.grid.metre_positions(start, start + CHUNK_STEPS + 1)
-        n_left = None if self.grid.n_steps is None else self.grid.n_steps - start
+    def _label_track(self, clip: SeedClip) -> LabelTrack:
+        """The song's labels from those of its clip on, which are put into the seed: there, random ones are sampled in
+        their context. Of a clip of unknown score the LSTM samples the first labels after it."""
+        grid, seed, n_labels = self.grid, self.seed, self.pipeline.n_labels
+        offset, is_random = grid.metre_position % STEPS_PER_SIXTEENTH, seed.token_mask[:, :1]
+        n_known = (grid.n_seed_steps + offset) // STEPS_PER_SIXTEENTH
+        if is_random.all():
+            known = np.full((n_known, n_labels), SAMPLED)
+        elif clip.labels is None:
+            known = np.tile(MASK, (n_known, 1))
+        else:
+            labels = np.where(is_random, SAMPLED, clip.labels[: grid.n_seed_steps].astype(int))
+            known = sixteenth_labels(labels, offset)
+        self._asks_label = clip.labels is None and not is_random.all()
+        song = grid.metre_position, grid.n_steps, self.settings.temperature, self._rng(LABEL_RNG)
+        track = LabelTrack(self.pipeline.score, known, *song)
+        if not self._asks_label:
+            seed.tokens[:, :n_labels] = track.rows(0, grid.n_seed_steps)
+        seed.token_mask[:, :n_labels] = False
+        return track
+
+    def _sampled_chunk(self, start: int, rng: np.random.Generator, temperature: float, in_seed: bool = False) -> Chunk:
+        stop, n_labels, recalled, constraints = start + CHUNK_STEPS, self.pipeline.n_labels, None, None
+        positions = self.grid.metre_positions(start, stop + 1)
+        tokens = np.full((CHUNK_STEPS, self.pipeline.n_codebooks), SAMPLED)
+        if self._labels is None:
+            n_left = None if self.grid.n_steps is None else self.grid.n_steps - start
+            if self.pipeline.has_labels and not in_seed:
+                constraints = constraint_ids(positions, n_left, ENDING_STEPS)
+        elif in_seed:
+            tokens[:, :n_labels] = self.seed.tokens[start:stop, :n_labels]
+        else:
+            tokens[:, :n_labels] = self._labels.rows(start, stop)
+            recalled = self._labels.recalled(start, stop)
         return Chunk(
             UNASSIGNED,
             positions[:-1],
-            uniforms=rng.random((CHUNK_STEPS, self.pipeline.n_codebooks)),
+            tokens,
+            uniforms=rng.random(tokens.shape),
             temperature=temperature,
             min_p=MIN_P,
-            constraint_ids=constraint_ids(positions, n_left) if constrained and self.pipeline.has_labels else None,
+            constraint_ids=constraints,
+            recalled=recalled,
         )
 
     def _append(self, tokens: np.ndarray) -> None:
         self._chunks_to_render.append(tokens)
+        self._sections.append(tokens[:, 0] % N_SECTION_CLASSES)  # a mask token is unknown, too
         self._n_known += len(tokens)
 
     @property
