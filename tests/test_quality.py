@@ -117,6 +117,18 @@ def test_a_training_song_is_found_through_the_codec_at_its_own_tempo_and_an_unse
     assert unknown.similarity < known.similarity - 0.05
 
 
+@pytest.mark.parametrize("number", [41, 43])
+def test_a_chorus_that_returns_is_told_from_one_with_its_bars_rotated(number):
+    song = corpus_song(number)
+    waveform, sections = song.waveform / np.float32(32_767), song.labels[:, 0]
+    returning = measures.chorus_matches(waveform, song.hop, sections)
+    rotated = np.concatenate([measures.chorus_matches(waveform, song.hop, sections, rng(n)) for n in range(5)])
+    assert len(returning) >= 2
+    assert returning.min() > 0.6
+    assert np.quantile(rotated, 0.75) < 0.4
+    assert not len(measures.chorus_matches(waveform, song.hop, np.zeros_like(sections)))
+
+
 def test_snapshots_go_from_noise_to_music(pipeline):
     tensors, _ = read_tensors(MODELS_DIR / "twice4life.snapshots.safetensors")
     first, *_, last = (tensors[name] for name in sorted(tensors, key=lambda name: int(name.removeprefix("codes."))))

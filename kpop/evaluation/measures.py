@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import product
 
 import numpy as np
@@ -24,6 +24,7 @@ from kpop.constants import (
     STEPS_PER_SIXTEENTH,
     TEMPO_BPM,
 )
+from kpop.corpus.score import KINDS
 from kpop.corpus.theory import FIRST_MAJOR, LOOPS, chord_class, roman
 from kpop.evaluation.fidelity import BINS_HZ, crest_factor_db
 from kpop.similarity.features import chroma
@@ -83,11 +84,13 @@ def song_chroma(waveform: np.ndarray, sixteenth_samples: int = SIXTEENTH_SAMPLES
     centres = np.arange(n_sixteenths) * sixteenth_samples + sixteenth_samples // 2
     whole = waveform[: n_sixteenths * sixteenth_samples]
 
-    def peaks(magnitude: np.ndarray) -> np.ndarray:  # drums and consonants fill the 31 bins around evenly
-        return np.sqrt(np.maximum(magnitude - 1.5 * uniform_filter1d(magnitude, 31, axis=1), 0))
-
     ranges = CHORD_RANGE_HZ, BASS_RANGE_HZ
-    return tuple(chroma(whole, centres, CHROMA_FFT, each, peaks, lambda off: 1 - 2 * np.abs(off)) for each in ranges)
+    return tuple(chroma(whole, centres, CHROMA_FFT, each, _peaks, lambda off: 1 - 2 * abs(off)) for each in ranges)
+
+
+def _peaks(magnitude: np.ndarray, n_around: int = 31) -> np.ndarray:
+    """Peaks of spectra (n_frames, n_bins): drums and consonants fill the bins around evenly."""
+    return np.sqrt(np.maximum(magnitude - 1.5 * uniform_filter1d(magnitude, n_around, axis=1), 0))
 
 
 def _standardised(values: np.ndarray) -> np.ndarray:
@@ -145,6 +148,52 @@ def _known_loops() -> frozenset[tuple[int, ...]]:
 def _in_c(chords: np.ndarray) -> tuple[int, ...]:
     """The chords transposed so that the first has root C."""
     return tuple(((chords - chords[0]) % 12 + chords // 12 * 12).tolist())
+
+
+# --- Hooks
+
+HOOK_FFT, HOOK_RANGE_HZ = 2048, (220.0, 2_000.0)  # as short as a sixteenth, above the bass
+HOOK_BARS = 4
+KEY_CHANGES = range(-2, 3)  # semitones that a chorus may be transposed by
+CHORUS = 1 + 2 * KINDS.index("chorus")  # section label of its first four bars
+
+
+def chorus_matches(
+    waveform: np.ndarray, hop: int, sections: np.ndarray, rng: np.random.Generator | None = None
+) -> np.ndarray:
+    """How much each later chorus's first four bars are like the first one's, -1..1 (n_choruses - 1,).
+
+    The mean of two correlations, in the best key: of chroma less the mean of its bar, so that chords count as little as
+    possible and the tune as much, and of onset strength less the mean of its place in the bar, so that the groove does
+    not count. sections: (n_steps,) section labels. rng: rotates the bars of the later ones, for a control.
+    """
+    sixteenth = hop * FRAMES_PER_STEP * STEPS_PER_SIXTEENTH
+    centres = np.arange(len(waveform) // sixteenth) * sixteenth + sixteenth // 2
+    notes = chroma(
+        waveform, centres, HOOK_FFT, HOOK_RANGE_HZ, partial(_peaks, n_around=15), lambda off: 1 - 2 * abs(off)
+    )
+    notes /= np.maximum(np.linalg.norm(notes, axis=1, keepdims=True), TINY)
+    strength = onset_strength(log_mel_db(_magnitude(waveform, hop)))
+    strength = strength[: len(centres) * FRAMES_PER_STEP * STEPS_PER_SIXTEENTH].reshape(len(centres), -1).mean(1)
+    starts = np.flatnonzero((sections == CHORUS) & (np.roll(sections, 1) != CHORUS)) // STEPS_PER_SIXTEENTH
+    blocks = []
+    for start in starts[starts + HOOK_BARS * SIXTEENTHS_PER_BAR <= len(centres)]:
+        block = slice(start, start + HOOK_BARS * SIXTEENTHS_PER_BAR)
+        tune, onsets = notes[block].reshape(HOOK_BARS, -1, 12), strength[block].reshape(HOOK_BARS, -1)
+        order = np.roll(range(HOOK_BARS), rng.integers(1, HOOK_BARS) if rng and blocks else 0)
+        blocks.append(((tune - tune.mean(1, keepdims=True))[order], (onsets - onsets.mean(0))[order]))
+    if not blocks:
+        return np.zeros(0)
+    (tune, onsets), *later = blocks
+    matches = [
+        (max(_cosine(tune, np.roll(other, key, 2)) for key in KEY_CHANGES) + _cosine(onsets, strokes)) / 2
+        for other, strokes in later
+    ]
+    return np.array(matches)
+
+
+def _cosine(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one * other).sum() / max(np.linalg.norm(one) * np.linalg.norm(other), TINY))
 
 
 # --- Features of a song for the table

@@ -26,7 +26,7 @@ from kpop.generation.pipeline import Pipeline, codec_copy
 from kpop.generation.seed import clip_hop
 from kpop.generation.session import generate
 from kpop.lstm.sampler import Chunk
-from kpop.settings import LENGTH_RANGE_S, Settings
+from kpop.settings import LENGTH_RANGE_S, GeneratedSong, Settings
 from kpop.similarity.build import FIRST_UNSEEN, INT16_SCALE
 from kpop.similarity.index import SimilarityIndex
 from kpop.training.data import Songs, TokenSequence, corpus_song, encode_song
@@ -42,6 +42,7 @@ COLUMNS = {  # title, and the control: the row that is 1 on the normalised scale
     "tempo_error_percent": ("tempo error %", SIXTEENTHS),
     "key_clarity": ("key clarity", NOISE),
     "progression_bars": ("progression", BARS),  # right chords in the wrong order
+    "hooks_return": ("hooks return", BARS),  # of songs of HOOK_SONG_S
     "band_balance_db": ("balance dB", NOISE),
     "frechet_distance": ("Frechet", SIXTEENTHS),  # against noise, all else would look close
     "diversity": ("diversity", NOISE),  # noises are alike
@@ -50,6 +51,8 @@ COLUMNS = {  # title, and the control: the row that is 1 on the normalised scale
 }
 SCALE = f"raw mean, (normalised: 0 as {REFERENCE}, 1 as the control *, with its 95 % interval in the last column)"
 FIRST_BAR = 16  # of reference songs: past the intro, like what follows a seed
+HOOK_SONG_S = 180.0
+FALSE_HOOKS = 0.05  # share of choruses with rotated bars that are taken for the same
 N_BITS_SONGS, N_CODEC_SONGS = 10, 4  # of the songs, for what takes long and varies little
 COLLAPSE_TEMPERATURES, COLLAPSE_SEEDS, COLLAPSE_LENGTH_S = (0.7, 1.0, 1.2), 3, 290.0
 N_BOOTSTRAP = 1_000
@@ -94,6 +97,8 @@ def evaluate(pipeline: Pipeline, n_songs: int, seconds: float, index: Path, repo
         table.add("similarity", per_song(matches, lambda match: match.similarity if match else 0.0))
     else:
         report(f"The similarity to training songs is left out: there is no {index}.")
+    report("Comparing choruses")
+    table.add("hooks_return", hook_rows(pipeline, songs))
     report("Counting bits")
     sequences = [encode_song(song, pipeline.codec, CPU) for song in songs[:N_BITS_SONGS]]
     table.add("bits_per_step", bits_of_rows(pipeline, sequences, seconds))
@@ -125,17 +130,23 @@ def excerpts(songs: Songs, n_samples: int) -> list[Excerpt]:
     return found
 
 
-def generated(pipeline: Pipeline, n_songs: int, length_s: float, temperature: float = 1.0) -> Iterator[Excerpt]:
-    """What follows the seed, length_s seconds each; seed numbers from 0 on, seed clips in turn, randomness 0.3."""
+def generated_songs(
+    pipeline: Pipeline, n_songs: int, length_s: float, temperature: float = 1.0
+) -> Iterator[GeneratedSong]:
+    """Songs with length_s seconds after their seed; seed numbers from 0 on, seed clips in turn, randomness 0.3."""
     clips = built_in_clips()
     for number in range(n_songs):
         clip = built_in_clip(clips[number % len(clips)].name)
-        hop = round(clip_hop(clip, pipeline.positions_per_step))
-        seed_s = SEED_STEPS * hop * FRAMES_PER_STEP / SAMPLE_RATE_HZ
+        seed_s = SEED_STEPS * round(clip_hop(clip, pipeline.positions_per_step)) * FRAMES_PER_STEP / SAMPLE_RATE_HZ
         whole_s = min(length_s + seed_s, LENGTH_RANGE_S[1])
-        song = generate(pipeline, Settings(0.3, temperature, whole_s, number, clip.name), clip)
+        yield generate(pipeline, Settings(0.3, temperature, whole_s, number, clip.name), clip)
+
+
+def generated(pipeline: Pipeline, n_songs: int, length_s: float, temperature: float = 1.0) -> Iterator[Excerpt]:
+    """What follows the seed of generated_songs(), length_s seconds each."""
+    for song in generated_songs(pipeline, n_songs, length_s, temperature):
         waveform = song.waveform[round(song.seed_end_s * SAMPLE_RATE_HZ) :][: round(length_s * SAMPLE_RATE_HZ)]
-        yield Excerpt(waveform, hop)
+        yield Excerpt(waveform, song.hop)
 
 
 def shuffled(values: np.ndarray, unit: int, rng: np.random.Generator) -> np.ndarray:
@@ -179,11 +190,30 @@ def row_waveforms(pipeline: Pipeline, songs: Songs, seconds: float, report: Repo
     return rows
 
 
+def hook_rows(pipeline: Pipeline, songs: Songs) -> Values:
+    """Whether all later choruses of a song have the tune of the first one: 1 or 0 of each song with two or more.
+
+    The threshold is the 1 - FALSE_HOOKS quantile of unheard songs whose later choruses have their bars rotated.
+    """
+    made = list(generated_songs(pipeline, len(songs), HOOK_SONG_S))
+    unheard = [(song.waveform / INT16_SCALE, song.hop, song.labels[:, 0]) for song in songs]
+    matches = {
+        GENERATED: [measures.chorus_matches(song.waveform, song.hop, song.sections) for song in made],
+        REFERENCE: [measures.chorus_matches(*song) for song in unheard],
+        BARS: [measures.chorus_matches(*song, np.random.default_rng([i, 9])) for i, song in enumerate(unheard)],
+    }
+    threshold = np.quantile(np.concatenate(matches[BARS]), 1 - FALSE_HOOKS)
+    return {row: np.array([all(each > threshold) for each in of_row if len(each)]) for row, of_row in matches.items()}
+
+
 def bits_of_rows(pipeline: Pipeline, sequences: Sequences, seconds: float) -> Values:
     """Bits per step of the first seconds of unseen songs: the LSTM's, the LSTM's with the bars in random order, and
     those of the frequencies of the tokens in these very songs."""
     n_steps = max(round(seconds * STEPS_PER_S) // STEPS_PER_BAR, 1) * STEPS_PER_BAR
-    first = [TokenSequence(song.tokens[:n_steps], song.metre_positions[:n_steps]) for song in sequences]
+    first = [
+        TokenSequence(song.tokens[:n_steps], song.metre_positions[:n_steps], song.recalled[:n_steps])
+        for song in sequences
+    ]
     mixed = [
         replace(song, tokens=shuffled(song.tokens, STEPS_PER_BAR, np.random.default_rng([number, 8])))
         for number, song in enumerate(first)
@@ -192,7 +222,8 @@ def bits_of_rows(pipeline: Pipeline, sequences: Sequences, seconds: float) -> Va
     unigram = per_song({UNIGRAM: first}, lambda song: unigram_bits(first, [song], sizes).sum())
 
     def bits(song: TokenSequence) -> float:
-        chunk = Chunk(0, song.metre_positions[: len(song.tokens)], song.tokens)
+        n = len(song.tokens)
+        chunk = Chunk(0, song.metre_positions[:n], song.tokens, recalled=song.recalled[:n])
         return -pipeline.sampler.log_probs(pipeline.batch_state(1), chunk).sum() / np.log(2) / len(song.tokens)
 
     return per_song(rows, bits) | unigram
