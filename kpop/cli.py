@@ -122,15 +122,20 @@ def generate(options: argparse.Namespace) -> None:
 @command(
     option("folder", nargs="?", type=Path, metavar="FOLDER", help="your songs; without it, composed songs"),
     option("--out", type=lambda name: Path(name.removesuffix(SUFFIX) + SUFFIX), required=True, help="as models/NAME"),
-    option("--from", dest="start", type=checkpoint_path, metavar="MODEL", help=f"fine-tune {MODEL_HELP}"),
+    option("--from", dest="start", type=checkpoint_path, metavar="MODEL", help=f"fine-tune the LSTM of {MODEL_HELP}"),
     option("--remixes", dest="n_remixes", type=in_range(int, 0), default=0, help="remixes of each song given as stems"),
     option("--hold-out", dest="held_out_work", metavar="SONG", help="the song to hold out, in all its remixes"),
-    option("--keep", type=float, default=0.0, help="with --from: weight of its LSTM in the result, 0 to 1"),
     option("--title", default="", help="the model's name on the page"),
     option("--about", default="", help="a sentence for the page on what it was trained on"),
     option("--songs", dest="n_songs", type=in_range(int, 2), default=400, help="number of composed songs"),
+    option(
+        "--first", type=in_range(int, 0), default=0, help="number of the first; others each time train a model further"
+    ),
+    option("--scores", dest="n_scores", type=COUNT, default=20_000, help="composed songs for the score model"),
+    option("--recordings", type=Path, help="folder of songs that the codec learns from beside composed ones"),
     option("--minutes", type=float, default=60.0, help="wall-clock budget"),
-    option("--codec-steps", type=int, help="with --lstm-steps, instead of --minutes: a reproducible run"),
+    option("--codec-steps", type=int, help="with the next two, instead of --minutes: a reproducible run"),
+    option("--score-steps", type=int, help="see --codec-steps"),
     option("--lstm-steps", type=int, help="see --codec-steps"),
     option("--jobs", dest="n_jobs", type=COUNT, default=2, help="processes that render the corpus"),
     option("--resume", action="store_true", help="continue an earlier run"),

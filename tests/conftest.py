@@ -63,7 +63,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from kpop.training.train import Plan, run
 
     out = tmp_path_factory.mktemp("models") / "tiny.safetensors"
-    run(Plan(out=out, n_songs=3, codec_steps=12, lstm_steps=8, codec_config=TINY_CODEC, lstm_shape=TINY_LSTM), print)
+    tiny = {"n_songs": 2, "n_scores": 2, "codec_config": TINY_CODEC, "lstm_shape": TINY_LSTM}
+    run(Plan(out=out, codec_steps=12, score_steps=1, lstm_steps=8, **tiny), print)
     return out
 
 

@@ -74,7 +74,7 @@ def test_train_plans_what_the_options_say(name, tmp_path, monkeypatch):
         "generate",
         "train --out x --songs 1",
         "train nowhere --out x",
-        "train --out x --codec-steps 5",
+        "train --out x --codec-steps 5 --lstm-steps 5",
         "corpus x --songs 0",
         "index --jobs 0",
         "evaluate --songs 0",

@@ -22,7 +22,7 @@ class CodecConfig:
     """
 
     band_edges_bins: tuple[int, ...] = (0, 10, 20, 34, 52, 76, 112, 180, N_BINS)
-    codebook_sizes: tuple[tuple[int, ...], ...] = ((256, 256),) * 8  # of each band's residual codebooks, coarse first
+    codebook_sizes: tuple[tuple[int, ...], ...] = ((512, 512),) * 8  # of each band's residual codebooks, coarse first
     code_dim: int = 16  # length of a code vector
     encoder_width: int = 128  # channels of the ConvNeXt blocks
     decoder_width: int = 320

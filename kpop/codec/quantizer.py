@@ -35,13 +35,6 @@ class Codebook(nn.Module):
         self.vectors.copy_(self.sums / self.counts.clamp_min(1e-6).unsqueeze(1))
 
     @torch.no_grad()
-    def go_on(self) -> None:
-        """Learn on from the vectors as they are, after loading them without their running averages."""
-        self.counts.fill_(1.0)
-        self.sums.copy_(self.vectors)
-        self.seeded.fill_(1)
-
-    @torch.no_grad()
     def seed(self, x: torch.Tensor, generator: torch.Generator) -> None:
         """Initialise with random rows of data (n, dim), so that every code is used from the first step on."""
         self._restart(torch.ones(len(self.vectors), dtype=torch.bool, device=x.device), x, generator)

@@ -98,8 +98,8 @@ def training_index(checkpoint: Path, cache: Path, folder: Path | None, n_jobs: i
         raise KpopError(f"{checkpoint.name} has learnt {data}, not {CORPUS_DATA}: give the FOLDER of its songs.")
     numbers = [n for n in range(info["n_songs"] + len(held_out)) if song_name(n) not in held_out]
     analyse = partial(_analyse_number, cache / f"corpus-{CORPUS_VERSION}")
-    training = in_processes(partial(analyse, None), numbers, n_jobs, report, "analysed")
-    unseen = in_processes(partial(analyse, codec), UNSEEN, n_jobs, report, "analysed")
+    training = in_processes(partial(analyse, None), numbers, n_jobs, report, "songs analysed")
+    unseen = in_processes(partial(analyse, codec), UNSEEN, n_jobs, report, "songs analysed")
     return build(training, unseen, info["data"])
 
 

@@ -1,5 +1,7 @@
 """Training the codec: reconstruction and commitment losses on random excerpts."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch.distributions import Categorical
@@ -16,6 +18,9 @@ COMMITMENT_WEIGHT = 0.25  # beta of VQ-VAE
 MEL_WEIGHT = 5.0  # at the ear's resolution
 ROOT_WEIGHT = 30.0  # on square-root magnitudes, which are small: the loud bins, which carry pitch
 DB_PER_NEPER = 20 / np.log(10)
+RECORDED_SHARE = 0.5  # of a batch's excerpts, where there are recordings
+HOPS = (208, 326)  # shortest and longest of a recorded excerpt, so that its tempo varies
+MIXED_SHARE = 0.4  # of the recorded excerpts, to which another one is added
 STATISTICS_EXCERPTS = 64
 EVALUATION_EXCERPTS = 40
 EVALUATION_STEPS = 400  # 12 s an excerpt: enough steps to measure the use of a codebook
@@ -26,30 +31,36 @@ class CodecTrainer(Trainer):
 
     name = "codec"
     learning_rate = 1.5e-3
+    matrix_rate = 0.02
+    hidden = ("expand", "contract", "split")
     evaluate_every = 250
 
-    def __init__(self, songs: Songs, held_out: Songs, config: CodecConfig) -> None:
+    def __init__(
+        self,
+        songs: Songs,
+        held_out: Songs,
+        config: CodecConfig,
+        recordings: Songs = (),
+        held_out_recordings: Songs = (),
+    ) -> None:
+        """recordings: for RECORDED_SHARE of each batch, augmented by tempo and by mixing."""
         torch.manual_seed(0)
-        self.songs, self.held_out, self.device = songs, held_out, best_device()
+        self.songs, self.recordings, self.device = songs, recordings, best_device()
+        self.held_out = {"held_out": held_out} | ({"recorded": held_out_recordings} if held_out_recordings else {})
         self.model = Codec(config).to(self.device)
         self._mel = torch.from_numpy(mel_filterbank().T * np.float32(BIN_WIDTH_HZ)).to(self.device)
         features = self._batch(songs, STATISTICS_EXCERPTS, EXCERPT_STEPS, np.random.default_rng(0)).flatten(0, 1)
         self.model.bin_mean.copy_(features.mean(0))
         self.model.bin_std.copy_(features.std(0).clamp_min(0.1))
 
-    def fine_tune(self, start: Codec) -> None:
-        """Start from a trained codec of the same shape."""
-        self.model.load_state_dict(start.state_dict())
-        for quantizer in self.model.quantizers:
-            for codebook in quantizer.codebooks:
-                codebook.go_on()
-
     def loss(self, step: int) -> torch.Tensor:
         """Distance of spectra (log, mel and square-root magnitude), and of latents from their code vectors.
 
         The codebooks' moving averages are updated with the batch.
         """
-        target = self._batch(self.songs, BATCH, EXCERPT_STEPS, np.random.default_rng([1, step]))
+        n_recorded = round(BATCH * RECORDED_SHARE) if self.recordings else 0
+        rng = np.random.default_rng([1, step])
+        target = self._batch(self.songs, BATCH - n_recorded, EXCERPT_STEPS, rng, n_recorded)
         with mixed_precision(self.device):
             latents = [latent.float() for latent in self.model.latents(target)]
             quantized = [self._quantize(band, latent) for band, latent in enumerate(latents)]
@@ -67,15 +78,23 @@ class CodecTrainer(Trainer):
     def evaluate(self) -> dict[str, float]:
         """Held-out log-mel error in dB, and the smallest perplexity of a codebook as a share of its size."""
         self.model.eval()
-        target = self._batch(self.held_out, EVALUATION_EXCERPTS, EVALUATION_STEPS, np.random.default_rng(2))
-        tokens = self.model.encode(target)
-        error = (self._mel_db(self.model.decode(tokens)) - self._mel_db(target)).abs().mean().item()
-        return {"held_out": error, "least_use": min(perplexity_shares(tokens, self.model.config.flat_codebook_sizes))}
+        figures, tokens = {}, []
+        for name, songs in self.held_out.items():
+            target = self._batch(songs, EVALUATION_EXCERPTS, EVALUATION_STEPS, np.random.default_rng(2))
+            tokens.append(self.model.encode(target))
+            figures[name] = (self._mel_db(self.model.decode(tokens[-1])) - self._mel_db(target)).abs().mean().item()
+        uses = perplexity_shares(tokens[0], self.model.config.flat_codebook_sizes)
+        return figures | {"least_use": min(uses)}
 
-    def _batch(self, songs: Songs, n: int, n_steps: int, rng: np.random.Generator) -> torch.Tensor:
-        """Log magnitudes (n, n_frames, N_BINS) of random excerpts."""
-        chosen = (songs[rng.integers(len(songs))] for _ in range(n))
-        excerpts = [excerpt(song, int(rng.integers(max(1, song.n_steps - n_steps + 1))), n_steps) for song in chosen]
+    def _batch(self, songs: Songs, n: int, n_steps: int, rng: np.random.Generator, n_recorded: int = 0) -> torch.Tensor:
+        """Log magnitudes (n + n_recorded, n_frames, N_BINS) of random excerpts."""
+        excerpts = [_random_excerpt(songs, n_steps, rng) for _ in range(n)]
+        for _ in range(n_recorded):
+            samples = _random_excerpt(self.recordings, n_steps, rng, HOPS)
+            if rng.random() < MIXED_SHARE:
+                others, share = (self.recordings, songs)[rng.integers(2)], rng.uniform(0.2, 0.8)
+                samples = samples * share + _random_excerpt(others, n_steps, rng) * (1 - share)
+            excerpts.append(samples.astype(np.int16))
         return log_magnitude(torch.from_numpy(np.stack(excerpts)).to(self.device))
 
     def _quantize(self, band: int, latent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,6 +109,16 @@ class CodecTrainer(Trainer):
     def _mel_db(self, log_magnitudes: torch.Tensor) -> torch.Tensor:
         power = (2 * log_magnitudes).exp() @ self._mel
         return 10 * power.clamp_min(10 ** (FLOOR_DB / 10)).log10()
+
+
+def _random_excerpt(
+    songs: Songs, n_steps: int, rng: np.random.Generator, hops: tuple[int, int] | None = None
+) -> np.ndarray:
+    """As excerpt(), of any song, at its own hop length or at one between `hops`."""
+    song = songs[rng.integers(len(songs))]
+    song = replace(song, hop=int(rng.integers(*hops))) if hops else song
+    n_there = len(song.waveform) // song.step_samples
+    return excerpt(song, int(rng.integers(max(1, n_there - n_steps + 1))), n_steps)
 
 
 def perplexity_shares(tokens: torch.Tensor, sizes: tuple[int, ...]) -> list[float]:

@@ -1,6 +1,8 @@
 """One resumable training loop for both networks: device, budget, learning-rate schedule, held-out figures, saved state.
 
-The state of a run is a safetensors file: weights, best weights, optimizer and progress. Nothing is ever unpickled.
+Hidden matrices are trained by Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"), all
+else by AdamW. The state of a run is a safetensors file: weights, best weights, optimizers and progress. Nothing is ever
+unpickled.
 """
 
 import json
@@ -55,7 +57,9 @@ class Trainer(ABC):
 
     name: str
     model: nn.Module
-    learning_rate: float
+    learning_rate: float  # of AdamW
+    matrix_rate: float  # of Muon
+    hidden: tuple[str, ...]  # parts of the names of matrices between two hidden layers
     evaluate_every: int
 
     @abstractmethod
@@ -78,14 +82,26 @@ class Trainer(ABC):
         """Train until the budget is used up or the held-out figure stops improving; ends with the best weights.
 
         The state is saved at state_path every minute and at the end. If there is one, training continues from it, and a
-        run of a number of steps gives the same weights as one that was not interrupted. publish(curve) is called
-        whenever the model is the best so far, on_step(step) before every step. Returns the learning curve.
+        run of a number of steps gives the same weights as one that was not interrupted. Beside it are the weights alone
+        in float16, small enough to be kept elsewhere: without the state, training continues from them, with another
+        warm-up. publish(curve) is called whenever the model is the best so far, on_step(step) before every step.
+        Returns the learning curve.
         """
         self._budget, self._report, self._publish, self._started_s = budget, report, publish, time.monotonic()
         self.progress, self._best = Progress(songs_id), self._copy_weights()
-        self._optimizer = torch.optim.AdamW(self.model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
-        if state_path.exists():
-            self._load(state_path)
+        self._warm_since = 0
+        matrices, others = [], []
+        for name, parameter in self.model.named_parameters():
+            is_hidden = parameter.ndim == 2 and any(part in name for part in self.hidden)
+            (matrices if is_hidden else others).append(parameter)
+        self._optimizers = {
+            "adamw": torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.01),
+            "muon": torch.optim.Muon(matrices, weight_decay=0.0),
+        }
+        for path in (state_path, weights_path(state_path)):
+            if path.exists():
+                self._load(path)
+                break
         saved_s = time.monotonic()
         while self._share_used() < 1 and self.progress.evaluations_since_best < PATIENCE:
             on_step(self.progress.step)
@@ -116,13 +132,16 @@ class Trainer(ABC):
         torch.manual_seed(step)  # dropout depends on the step alone, so that a resumed run repeats it
         self.model.train()
         cosine = 0.5 * (1 + math.cos(math.pi * min(self._share_used(), 1.0)))
-        factor = min(1.0, (step + 1) / WARMUP_STEPS) * (LOWEST_RATE + (1 - LOWEST_RATE) * cosine)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate * factor
-        self._optimizer.zero_grad()
+        warmup = min(1.0, (step - self._warm_since + 1) / WARMUP_STEPS)
+        factor = warmup * (LOWEST_RATE + (1 - LOWEST_RATE) * cosine)
+        for name, rate in (("adamw", self.learning_rate), ("muon", self.matrix_rate)):
+            for group in self._optimizers[name].param_groups:
+                group["lr"] = rate * factor
+        self.model.zero_grad()
         self.loss(step).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self._optimizer.step()
+        for optimizer in self._optimizers.values():
+            optimizer.step()
         self.progress.step += 1
 
     def _evaluate(self) -> None:
@@ -139,32 +158,44 @@ class Trainer(ABC):
         self._report(f"{self.name}: step {progress.step}  {words}  {minutes}")
 
     def _save(self, path: Path) -> None:
-        moments = {f"optimizer.{i}": named for i, named in self._optimizer.state_dict()["state"].items()}
-        parts = {"model": self.model.state_dict(), "best": self._best} | moments
+        parts = {"model": self.model.state_dict(), "best": self._best}
+        for kind, optimizer in self._optimizers.items():
+            parts |= {f"{kind}.{i}": named for i, named in optimizer.state_dict()["state"].items()}
         # cloned, because safetensors refuses tensors that share memory
         tensors = {f"{part}.{name}": t.clone() for part, named in parts.items() for name, t in named.items()}
-        progress = asdict(self.progress) | {"elapsed_s": self._elapsed_s()}
-        write_tensors(path, tensors, {"progress": json.dumps(progress)})
+        progress = {"progress": json.dumps(asdict(self.progress) | {"elapsed_s": self._elapsed_s()})}
+        write_tensors(path, tensors, progress)
+        half = {name for name, _ in self.model.named_parameters()}
+        weights = {f"model.{name}": t.half() if name in half else t for name, t in parts["model"].items()}
+        write_tensors(weights_path(path), weights, progress)
 
     def _load(self, path: Path) -> None:
         """Raises KpopError when the state is damaged or of another run."""
         tensors, metadata = read_tensors(path)
         try:
             progress = Progress(**json.loads(metadata["progress"]))
-            self.model.load_state_dict(_part(tensors, "model."))
+            self.model.load_state_dict(_part(tensors, "model."))  # which converts float16
         except (KeyError, RuntimeError) as error:
             message = f"The run in {path.parent} is another one: train without --resume to start anew."
             raise KpopError(message) from error
         if progress.songs_id != self.progress.songs_id:
             raise KpopError(f"The run in {path.parent} had other songs: train without --resume to start anew.")
-        moments = {i: _part(tensors, f"optimizer.{i}.") for i, _ in enumerate(self.model.parameters())}
-        moments = {i: named for i, named in moments.items() if named}  # a parameter without gradient has none
-        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": moments})
+        for kind, optimizer in self._optimizers.items():
+            moments = {i: _part(tensors, f"{kind}.{i}.") for i in range(len(optimizer.param_groups[0]["params"]))}
+            moments = {i: named for i, named in moments.items() if named}  # a parameter without gradient has none
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
         self._best, self.progress = _part(tensors, "best."), progress
+        if not self._best:
+            self._best, self._warm_since, progress.best_held_out = self._copy_weights(), progress.step, math.inf
         self._report(f"{self.name}: going on from step {progress.step}")
 
     def _copy_weights(self) -> dict[str, torch.Tensor]:
         return {name: t.detach().cpu().clone() for name, t in self.model.state_dict().items()}
+
+
+def weights_path(state_path: Path) -> Path:
+    """Where the weights alone are kept."""
+    return state_path.with_suffix(".weights")
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -21,11 +21,12 @@ LABEL_WEIGHT = 2.0  # few bits, on which all others depend
 RESIDUAL_WEIGHT = 0.5  # of codebooks that quantize a residual: many bits, mostly texture
 MASKED_LABELS = 0.15  # share of windows whose labels are masked up to a random step, as in a clip of unknown score
 MASKED_LAGS = 0.05  # share of windows without lagged inputs
+MASKED_RECALL = 0.2  # share of windows without the recalled one, as in a song that has just begun
 FROM_THE_START = 0.05  # share of windows that begin with their song, before which all is masked
 EVALUATION_STEPS = 2_048
 EVALUATION_SONGS = 12
 PSEUDO_COUNT = 1.0  # of every token in the unigram baseline
-SNAPSHOT_STEPS = (0, 10, 30, 60, 120, 250, 500, 1_000, 1_500)  # training steps; the tenth is the finished model
+SNAPSHOT_STEPS = (0, 10, 30, 100, 300, 1_000, 2_500, 5_000, 10_000)  # training steps; the tenth is the finished model
 SNAPSHOT_LENGTH = 6 * STEPS_PER_BAR
 SNAPSHOT_SEED = 4  # the same for all, so that only the weights differ
 PREFIX = "codes."
@@ -37,13 +38,19 @@ class LstmTrainer(Trainer):
 
     name = "lstm"
     learning_rate = 2e-3
+    matrix_rate = 0.02
+    hidden = ("lstm.weight", "projection")
     evaluate_every = 100
 
-    def __init__(self, sequences: Sequences, held_out: Sequences, config: LstmConfig, codec: CodecConfig) -> None:
+    def __init__(
+        self, sequences: Sequences, held_out: Sequences, config: LstmConfig, codec: CodecConfig | None = None
+    ) -> None:
+        """codec: of the tokens, None if there are labels alone."""
         torch.manual_seed(0)
         self.sequences, self.held_out, self.device = sequences, held_out, best_device()
         self.model = TokenLstm(config).to(self.device)
-        weights_of_bands = [[1.0] + [RESIDUAL_WEIGHT] * (len(sizes) - 1) for sizes in codec.codebook_sizes]
+        bands = codec.codebook_sizes if codec else ()
+        weights_of_bands = [[1.0] + [RESIDUAL_WEIGHT] * (len(sizes) - 1) for sizes in bands]
         self._loss_weights = sum(weights_of_bands, [LABEL_WEIGHT] * config.n_labels)
         lengths = np.array([len(sequence.tokens) for sequence in sequences], float)
         self._shares, self._n_steps = lengths / lengths.sum(), min(WINDOW_STEPS, int(lengths.min()))
@@ -92,14 +99,16 @@ class LstmTrainer(Trainer):
         """The batch with some inputs replaced at random, and labels or lagged inputs of some windows masked."""
         inputs = [self._shuffled(tokens) for tokens in (batch["previous"], *batch["lagged"])]
         n_windows, n_steps, n_codebooks = inputs[0].shape
-        draws = torch.rand(3, n_windows, 1, 1, device=self.device)
+        draws = torch.rand(4, n_windows, 1, 1, device=self.device)
         masked_until = torch.where(draws[0] < MASKED_LABELS, draws[1] * n_steps, 0)  # (n_windows, 1, 1)
         is_label = torch.arange(n_codebooks, device=self.device) < self.model.config.n_labels
         steps = torch.arange(n_steps, device=self.device)[:, None]
-        for i, lag in enumerate((1, *self.model.config.lag_steps)):
-            is_masked = (steps - lag < masked_until) & (masked_until > 0) & is_label
-            is_masked = is_masked | (draws[2] < MASKED_LAGS) if i > 0 else is_masked
-            inputs[i] = torch.where(is_masked, self.model.mask_tokens, inputs[i])
+        lags = 1, *self.model.config.lag_steps
+        masks = [(steps - lag < masked_until) & (masked_until > 0) & is_label for lag in lags]
+        masks += [(steps < masked_until) | (draws[3] < MASKED_RECALL)] * self.model.config.recalls
+        for i, mask in enumerate(masks):
+            mask = mask | (draws[2] < MASKED_LAGS) if i > 0 else mask
+            inputs[i] = torch.where(mask, self.model.mask_tokens, inputs[i])
         return batch | {"previous": inputs[0], "lagged": inputs[1:]}
 
     def _shuffled(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -1,45 +1,59 @@
-"""A training run, from songs to a checkpoint: the codec first, then the LSTM over its tokens."""
+"""A training run, from songs to a checkpoint: the codec, the score model, then the LSTM over tokens and labels."""
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from kpop.checkpoint import load_checkpoint, load_codec, save_checkpoint
 from kpop.codec.model import Codec, CodecConfig
-from kpop.constants import LABEL_SIZES
+from kpop.constants import LABEL_SIZES, PERIOD_16THS, SIXTEENTHS_PER_BAR
 from kpop.corpus.compose import CORPUS_DATA, CORPUS_VERSION
 from kpop.errors import KpopError
 from kpop.lstm.model import LstmConfig, TokenLstm
 from kpop.training.codec import CodecTrainer
-from kpop.training.data import Songs, corpus_song, encode_song, folder_songs, in_processes, metre_rate, songs_id, split
-from kpop.training.loop import Curve, Report, best_device
+from kpop.training.data import (
+    Songs,
+    corpus_song,
+    encode_song,
+    folder_songs,
+    in_processes,
+    metre_rate,
+    score_sequence,
+    songs_id,
+    split,
+)
+from kpop.training.loop import Budget, Curve, Report, best_device
 from kpop.training.lstm import SNAPSHOT_STEPS, LstmTrainer, add_snapshot
 from kpop.training.remixes import remixed_songs, work_of
 
-CODEC_SHARE = 0.25  # of the minutes; the LSTM gets the rest
+SHARES = {"codec": 0.2, "score": 0.02}  # of the minutes, if these are trained; the LSTM gets the rest
+SCORE_SHAPE = {"lag_steps": (SIXTEENTHS_PER_BAR, PERIOD_16THS), "embed": 192, "hidden": 256, "head_width": 128}
+FIRST_HELD_OUT = 3_000_000  # number of a composed song
+MAX_HELD_OUT = 24
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A training run.
-
-    keep: with start, weight 0..1 of the starting LSTM in an average of its weights and the trained ones (Wortsman et
-        al. 2022, "Robust fine-tuning of zero-shot models"): less overfitting when there is little to learn from
-    """
+    """A training run. Composed songs may be other ones each time that it is resumed."""
 
     out: Path  # the checkpoint to write, models/NAME.safetensors; its state is kept beside it in NAME.work/
-    folder: Path | None = None  # the user's own songs; None: composed songs, number 0 to n_songs - 1
+    folder: Path | None = None  # the user's own songs; None: composed songs, n_songs from number `first` on
     n_remixes: int = 0  # made of each song in the folder that comes as stems
     held_out_work: str | None = None  # the song of the folder to hold out in all its versions; None: chosen by a hash
-    start: Path | None = None  # a checkpoint to fine-tune; its networks keep their shapes
-    keep: float = 0.0
+    start: Path | None = None  # a checkpoint whose LSTM is fine-tuned; its codec and score model stay as they are
     title: str = ""  # the model's name for listeners
     about: str = ""  # an honest sentence on what it was trained on
     n_songs: int = 400
-    minutes: float | None = 60.0  # wall-clock budget of both stages
-    codec_steps: int | None = None  # with lstm_steps, instead of minutes: the run is reproducible
+    first: int = 0
+    n_scores: int = 20_000  # composed songs, number 0 and up, that the score model learns from
+    recordings: Path | None = None  # a folder of songs that the codec learns from as well, remixed like those of folder
+    minutes: float | None = 60.0  # wall-clock budget of all stages
+    codec_steps: int | None = None  # these three instead of minutes: the run is reproducible
+    score_steps: int | None = None
     lstm_steps: int | None = None
     n_jobs: int = os.cpu_count() or 1
     resume: bool = False
@@ -47,10 +61,20 @@ class Plan:
     lstm_shape: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if (self.codec_steps is None) != (self.lstm_steps is None):
-            raise KpopError("A run in steps needs both --codec-steps and --lstm-steps: give both or neither.")
-        if self.codec_steps is None and not (self.minutes and self.minutes > 0):
-            raise KpopError("A run needs a budget: give --minutes above 0, or --codec-steps and --lstm-steps.")
+        steps = {self.codec_steps is None, self.score_steps is None, self.lstm_steps is None}
+        if len(steps) > 1:
+            raise KpopError(
+                "A run in steps needs all of --codec-steps, --score-steps and --lstm-steps: give all or none."
+            )
+        if steps == {True} and not (self.minutes and self.minutes > 0):
+            raise KpopError("A run needs a budget: give --minutes above 0, or the number of steps of each stage.")
+
+    def budget(self, stage: str) -> Budget:
+        """Steps, or seconds, of "codec", "score" or "lstm"."""
+        trained = [] if self.start else ["codec"] if self.folder else ["codec", "score"]
+        shares = {other: SHARES[other] for other in trained}
+        share = shares.get(stage, 1 - sum(shares.values()))
+        return getattr(self, f"{stage}_steps"), (self.minutes or 0.0) * 60 * share
 
     @property
     def work(self) -> Path:
@@ -59,13 +83,19 @@ class Plan:
 
 
 def run(plan: Plan, report: Report = print) -> None:
-    """Train both networks as planned and write the checkpoint. KpopError when there are no usable songs."""
+    """Train the networks as planned and write the checkpoint. KpopError when there are no usable songs."""
     _prepare_work(plan)
     songs, held_out = _songs(plan, report)
     report(f"{len(songs)} songs to train on, {len(held_out)} held out")
-    start_codec, start = load_checkpoint(plan.start)[:2] if plan.start else (None, None)
-    codec, codec_curve = _train_codec(plan, songs, held_out, start_codec, report)
-    trainer = _lstm_trainer(plan, songs, held_out, codec, start)
+    start = None
+    if plan.start:
+        codec, start, start_info, score = load_checkpoint(plan.start)
+        curves = {name: start_info[name] for name in ("codec_curve", "score_curve") if name in start_info}
+    else:
+        codec, codec_curve = _train_codec(plan, songs, held_out, report)
+        score, score_curve = (None, None) if plan.folder else _train_score(plan, report)
+        curves = {"codec_curve": codec_curve, "score_curve": score_curve}
+    trainer = _lstm_trainer(plan, songs, held_out, codec.to(best_device()), start)
     info = {
         "data": str(plan.folder.name) if plan.folder else CORPUS_DATA,
         "title": plan.title,
@@ -74,22 +104,19 @@ def run(plan: Plan, report: Report = print) -> None:
         "held_out": [song.name for song in held_out],
         "metronome_rate": metre_rate(songs),
         "knows_labels": any(song.labels.any() for song in songs),
-        "codec_curve": codec_curve,
+        **curves,
     }
     snapshots = plan.work / "snapshots.safetensors"
 
     def publish(curve: Curve, **figures: dict) -> None:
-        save_checkpoint(plan.out, codec, trainer.model, info | {"lstm_curve": curve} | figures)
+        save_checkpoint(plan.out, codec, trainer.model, info | {"lstm_curve": curve} | figures, score)
 
     def on_step(step: int) -> None:
         if step in SNAPSHOT_STEPS:
             add_snapshot(snapshots, snapshots, step, trainer.model)
 
-    budget = plan.lstm_steps, (plan.minutes or 0.0) * 60 * (1 - CODEC_SHARE)
-    curve = trainer.train(budget, plan.work / "lstm.state", songs_id(songs, held_out), report, publish, on_step)
-    if start:
-        for trained, earlier in zip(trainer.model.parameters(), start.parameters(), strict=True):
-            trained.data.lerp_(earlier.to(trained.device), plan.keep)
+    data = songs_id(songs, held_out) if plan.folder else CORPUS_VERSION
+    curve = trainer.train(plan.budget("lstm"), plan.work / "lstm.state", data, report, publish, on_step)
     bits = trainer.bits_per_step()
     publish(curve, bits_per_step=bits)
     add_snapshot(snapshots, plan.out.with_suffix(".snapshots.safetensors"), curve[-1]["step"], trainer.model)
@@ -102,8 +129,8 @@ def _prepare_work(plan: Plan) -> None:
     try:
         plan.work.mkdir(parents=True, exist_ok=True)
         if not plan.resume:
-            for name in ("codec.state", "codec.safetensors", "lstm.state", "snapshots.safetensors"):
-                (plan.work / name).unlink(missing_ok=True)
+            for path in plan.work.glob("*.*"):
+                path.unlink()
     except OSError as error:
         raise KpopError(f"{plan.work} cannot be written ({error.strerror}): choose another --out.") from error
 
@@ -112,30 +139,49 @@ def _songs(plan: Plan, report: Report) -> tuple[Songs, Songs]:
     """(training songs, held-out songs)."""
     if plan.folder is None:
         make = partial(corpus_song, cache=plan.work / f"corpus-{CORPUS_VERSION}")
-        return split(in_processes(make, range(plan.n_songs), plan.n_jobs, report, "rendered"))
+        return _composed(make, range(plan.first, plan.first + plan.n_songs), plan.n_jobs, report, "songs rendered")
     if plan.n_remixes:
         songs = remixed_songs(plan.folder, plan.n_remixes, plan.work / "songs", report)
         return split(songs, work_of, plan.held_out_work)
     return split(folder_songs(plan.folder, plan.work / "songs", report))
 
 
-def _train_codec(plan: Plan, songs: Songs, held_out: Songs, start: Codec | None, report: Report) -> tuple[Codec, Curve]:
+def _composed(make: Callable[[int], Any], numbers: range, n_jobs: int, report: Report, done: str) -> tuple[list, list]:
+    """What make() returns for the numbers, and for others that are held out of every run."""
+    n_held_out = min(1 + len(numbers) // 20, MAX_HELD_OUT)
+    made = in_processes(make, [*numbers, *range(FIRST_HELD_OUT, FIRST_HELD_OUT + n_held_out)], n_jobs, report, done)
+    return made[: len(numbers)], made[len(numbers) :]
+
+
+def _train_codec(plan: Plan, songs: Songs, held_out: Songs, report: Report) -> tuple[Codec, Curve]:
     """The codec, rounded as in the checkpoint so that the LSTM is trained on the same tokens, and its curve."""
     done = plan.work / "codec.safetensors"
     if not done.exists():
-        trainer = CodecTrainer(songs, held_out, start.config if start else plan.codec_config)
-        if start:
-            trainer.fine_tune(start)
-        budget = plan.codec_steps, (plan.minutes or 0.0) * 60 * CODEC_SHARE
-        curve = trainer.train(budget, plan.work / "codec.state", songs_id(songs, held_out), report)
+        recordings: tuple[Songs, ...] = ()
+        if plan.recordings:
+            recordings = remixed_songs(plan.recordings, plan.n_remixes, plan.work / "songs", report)
+            recordings = split(recordings, work_of, plan.held_out_work)
+        trainer = CodecTrainer(songs, held_out, plan.codec_config, *recordings)
+        data = songs_id(songs, held_out)
+        curve = trainer.train(plan.budget("codec"), plan.work / "codec.state", data, report)
         save_checkpoint(done, trainer.model, None, {"codec_curve": curve})
     codec, info = load_codec(done)
-    return codec.to(best_device()), info["codec_curve"]
+    return codec, info["codec_curve"]
+
+
+def _train_score(plan: Plan, report: Report) -> tuple[TokenLstm, Curve]:
+    """The score model and its curve."""
+    sequences = _composed(score_sequence, range(plan.n_scores), plan.n_jobs, report, "songs composed")
+    config = LstmConfig(LABEL_SIZES, len(LABEL_SIZES), recalls=True, **SCORE_SHAPE)
+    trainer = LstmTrainer(*sequences, config)
+    trainer.name = "score"
+    curve = trainer.train(plan.budget("score"), plan.work / "score.state", CORPUS_VERSION, report)
+    return trainer.model, curve
 
 
 def _lstm_trainer(plan: Plan, songs: Songs, held_out: Songs, codec: Codec, start: TokenLstm | None) -> LstmTrainer:
     sizes = (*LABEL_SIZES, *codec.config.flat_codebook_sizes)
-    config = start.config if start else LstmConfig(sizes, len(LABEL_SIZES), **plan.lstm_shape)
+    config = start.config if start else LstmConfig(sizes, len(LABEL_SIZES), recalls=True, **plan.lstm_shape)
     sequences = [[encode_song(song, codec, best_device()) for song in side] for side in (songs, held_out)]
     trainer = LstmTrainer(*sequences, config, codec.config)
     if start:
