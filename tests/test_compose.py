@@ -19,6 +19,7 @@ from kpop.constants import (
     HIGHEST_TUNE_MIDI,
     LABEL_SIZES,
     LOWEST_TUNE_MIDI,
+    N_SYLLABLE_CLASSES,
     N_TUNE_CLASSES,
     SAMPLE_RATE_HZ,
     SIXTEENTH_SAMPLES,
@@ -214,6 +215,15 @@ def test_tune_labels_tell_pitches_apart_and_where_a_note_begins():
     pitches = range(LOWEST_TUNE_MIDI, HIGHEST_TUNE_MIDI + 1)
     assert {tune_class(midi, begins) for midi in pitches for begins in (True, False)} == set(range(1, N_TUNE_CLASSES))
     assert tune_class(20, begins=True) == tune_class(LOWEST_TUNE_MIDI, begins=True)
+
+
+def test_syllable_labels_are_those_of_the_singer_and_of_the_rapper():
+    assert len(syllables()) + 1 == N_SYLLABLE_CLASSES
+    lead = (Note(0, 2, 60, 1.0, "na"), Note(2, 2, 62, 0.8, ""), Note(5, 1, 60, 1.0, "bam"))
+    rap = (Note(8, 1, 3, 1.0, "go"),)
+    classes = step_labels(replace(SCORES[1], tracks=SCORES[1].tracks | {"lead": lead, "rap": rap}))[:40, 4]
+    na, bam, go = (1 + syllables().index(syllable) for syllable in ("na", "bam", "go"))
+    assert classes.tolist() == [na] * 16 + [0] * 4 + [bam] * 4 + [0] * 8 + [go] * 4 + [0] * 4
 
 
 # Of the six mixes of "everything is free" (CC0) at -14 LUFS: mean level of octave bands in dB relative to the whole.

@@ -197,7 +197,7 @@ def test_a_seed_is_four_bars_but_no_more_than_the_clip_or_half_the_song(n_steps,
 
 
 WITHIN_FOUR_BARS, END_OF_FOUR_BARS = np.array([3, 4]), np.array([255, 0])
-NO_LABELS = np.empty((0, 4), int)
+NO_LABELS = np.empty((0, 5), int)
 SECTIONS, OUTROS = set(range(N_SECTION_CLASSES)), set(OUTRO)
 
 
@@ -236,7 +236,7 @@ def test_labels_are_the_same_in_pieces_and_change_sections_every_four_bars(pipel
 
 
 def test_known_labels_stay_and_others_are_sampled_and_a_note_begins_once(pipeline):
-    labels = np.tile([7, 3, 3, 5], (32, 1))  # a new note on every sixteenth
+    labels = np.tile([7, 3, 3, 5, 9], (32, 1))  # a new note on every sixteenth
     known = np.where(np.arange(32)[:, None] < 16, labels, SAMPLED)
     rows = label_track(pipeline, known=known).rows(0, 128)
     assert (rows[:63, :3] == [7, 3, 3]).all()

@@ -28,13 +28,14 @@ from kpop.constants import (
 )
 from kpop.corpus import theory
 from kpop.corpus.arrangement import arrange, choose_arrangement
+from kpop.corpus.lyrics import syllables
 from kpop.corpus.melody import write_tunes
 from kpop.corpus.mix import render, render_stems
 from kpop.corpus.score import KINDS, PALETTES, Chord, Chords, Passage, Score, Section
 
 # Carried by caches, checkpoints and the similarity index. Change it whenever a number gives another song: then
 # tests/test_golden.py fails.
-CORPUS_VERSION = "2026-11-27"
+CORPUS_VERSION = "2026-11-28"
 CORPUS_DATA = f"own corpus, version {CORPUS_VERSION}"  # the "data" in the info of a checkpoint trained on it
 # Kind and bars of each section. All start at a multiple of four bars, the period of the LSTM's metre positions.
 FORMS = (
@@ -152,7 +153,8 @@ def _key_name(section: Section) -> str:
 
 
 def step_labels(score: Score) -> np.ndarray:
-    """Labels (n_bars * STEPS_PER_BAR, 4) uint8 of each step: classes of section, key, chord and tune (LABEL_SIZES)."""
+    """Labels (n_bars * STEPS_PER_BAR, 5) uint8 of each step: classes of section, key, chord, tune and syllable
+    (LABEL_SIZES)."""
     steps = np.zeros((score.n_bars * STEPS_PER_BAR, len(LABEL_SIZES)), np.uint8)
     for section in score.sections:
         first, length = section.first_bar * STEPS_PER_BAR, section.n_bars * STEPS_PER_BAR
@@ -161,10 +163,14 @@ def step_labels(score: Score) -> np.ndarray:
         first_class = theory.FIRST_MINOR if section.mode == "minor" else theory.FIRST_MAJOR
         steps[first : first + length, 1] = first_class + section.tonic
     steps[:, 2] = np.repeat([theory.chord_class(chord) for bar in score.chords for chord in bar], STEPS_PER_BAR // 2)
-    for note in score.tracks["lead"]:
-        first, stop = (round(time * STEPS_PER_SIXTEENTH) for time in (note.start_16th, note.end_16th))
-        steps[first:stop, 3] = tune_class(note.midi, begins=False)
-        steps[first, 3] = tune_class(note.midi, begins=True)
+    for track in ("lead", "rap"):
+        for note in score.tracks[track]:
+            first, stop = (round(time * STEPS_PER_SIXTEENTH) for time in (note.start_16th, note.end_16th))
+            if track == "lead":
+                steps[first:stop, 3] = tune_class(note.midi, begins=False)
+                steps[first, 3] = tune_class(note.midi, begins=True)
+            # a note without a syllable goes on with the one before
+            steps[first:stop, 4] = 1 + syllables().index(note.syllable) if note.syllable else steps[first - 1, 4]
     return steps
 
 

@@ -8,14 +8,23 @@ import math
 import numpy as np
 import torch
 
-from kpop.audio.stft import BIN_WIDTH_HZ, from_log_magnitude, log_mel_db, log_mel_spectrogram, stft
+from kpop.audio.stft import (
+    BIN_WIDTH_HZ,
+    from_log_magnitude,
+    log_mel_db,
+    log_mel_spectrogram,
+    mel_centres_hz,
+    stft,
+    stft_at,
+)
 from kpop.codec.model import Codec
-from kpop.constants import N_BINS
+from kpop.constants import FRAMES_PER_STEP, LABEL_SIZES, N_BINS, N_TUNE_CLASSES
 from kpop.generation.pipeline import analyse, codec_copy, decode, encode
 from kpop.similarity.build import INT16_SCALE
 from kpop.training.codec import perplexity_shares
 from kpop.training.data import Songs
 
+CONSONANTS_HZ = 2_000.0
 BINS_HZ = np.arange(N_BINS) * BIN_WIDTH_HZ
 
 
@@ -61,6 +70,15 @@ def copy_figures(waveform: np.ndarray, copy: np.ndarray) -> dict[str, float]:
     }
 
 
+def consonant_flux_db(waveform: np.ndarray, hop: int, sung_steps: np.ndarray) -> float:
+    """Spectral flux at sung syllables: mean rise in dB of the mel bands from 2 kHz on, over the four frames around the
+    steps (n,) at which they begin."""
+    n_frames = len(waveform) // hop
+    level_db = log_mel_db(np.abs(stft_at(waveform, np.arange(n_frames) * hop)))[:, mel_centres_hz() >= CONSONANTS_HZ]
+    frames = sung_steps[(sung_steps > 0) & (sung_steps < n_frames // FRAMES_PER_STEP - 1)] * FRAMES_PER_STEP
+    return float(np.maximum(level_db[frames + 1] - level_db[frames - 2], 0).mean())
+
+
 def _ratio_db(numerator: float, denominator: float) -> float:
     if numerator == 0:
         return -math.inf
@@ -68,8 +86,8 @@ def _ratio_db(numerator: float, denominator: float) -> float:
 
 
 def codec_figures(codec: Codec, songs: Songs) -> dict[str, float]:
-    """Means over songs: log-mel error, and absolute differences in treble energy and crest factor, in dB; and the
-    smallest perplexity of a codebook's tokens, as a share of its size."""
+    """Means over composed songs: log-mel error, and absolute differences in treble energy, crest factor and flux at
+    consonants, in dB; and the smallest perplexity of a codebook's tokens, as a share of its size."""
     rows, tokens = [], []
     for song in songs:
         waveform = song.waveform / INT16_SCALE
@@ -77,12 +95,15 @@ def codec_figures(codec: Codec, songs: Songs) -> dict[str, float]:
         tokens.append(encode(codec, log_magnitudes))
         levels = [log_mel_db(from_log_magnitude(each)) for each in (decode(codec, tokens[-1]), log_magnitudes)]
         copy = codec_copy(waveform, codec, song.hop)
+        sung = np.flatnonzero(song.labels[:, LABEL_SIZES.index(N_TUNE_CLASSES)] % 2)
+        flux, flux_of_copy = (consonant_flux_db(each, song.hop, sung) for each in (waveform, copy))
         treble, treble_of_copy = (band_energy_db(each, 4_000, 8_000) for each in (waveform, copy))
         figures = {
             "spectral_convergence_db": spectral_convergence_db(np.abs(stft(waveform)), copy),
             "log_mel_error_db": np.abs(levels[0] - levels[1]).mean(),
             "log_mel_error_after_inversion_db": log_mel_error_db(waveform, copy),
             "treble_difference_db": abs(treble_of_copy - treble),
+            "consonant_flux_difference_db": abs(flux_of_copy - flux),
             "crest_difference_db": abs(crest_factor_db(copy) - crest_factor_db(waveform)),
         }
         rows.append(figures)

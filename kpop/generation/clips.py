@@ -34,7 +34,7 @@ class SeedClip:
     title: str
     waveform: np.ndarray  # float32 (n_samples,), 16 kHz, -14 LUFS, at most CLIP_STEPS at its tempo
     metre_position: int = 0  # of its first step
-    labels: np.ndarray | None = None  # uint8 (n_steps, 4), classes of section, key, chord and tune; None if unknown
+    labels: np.ndarray | None = None  # uint8 (n_steps, 5), of step_labels(); None if unknown
     tempo_bpm: float | None = None  # of the clip and so of the song; None for the model's
 
 

@@ -1,7 +1,7 @@
 """The labels of a song, written four bars at a time by the score model: an LSTM over sixteenths of labels alone.
 
-Labels decide form, key, chords and tune. They are few bits of a step, so the LSTM that predicts sound learns them last;
-composed scores cost no rendering, so a model of them alone can be trained on tens of thousands.
+Labels decide form, key, chords, tune and words. They are few bits of a step, so the LSTM that predicts sound learns
+them last; composed scores cost no rendering, so a model of them alone can be trained on tens of thousands.
 """
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from kpop.constants import (
     LABEL_SIZES,
     N_SECTION_CLASSES,
+    N_TUNE_CLASSES,
     PERIOD_16THS,
     SIXTEENTHS_PER_BAR,
     STEPS_PER_SIXTEENTH,
@@ -18,7 +19,7 @@ from kpop.lstm.model import recalled_steps
 from kpop.lstm.sampler import SAMPLED, BatchState, Chunk, Sampler
 
 MASK = np.array(LABEL_SIZES)  # mask tokens: unknown labels
-TUNE = LABEL_SIZES.index(max(LABEL_SIZES))  # column of the tune
+TUNE = LABEL_SIZES.index(N_TUNE_CLASSES)  # column of the tune
 ENDING_16THS = 8 * SIXTEENTHS_PER_BAR
 
 OUTRO = [1 + 2 * KINDS.index("outro") + later for later in (0, 1)]
@@ -48,7 +49,7 @@ def constraint_ids(positions: np.ndarray, n_left: int | None, n_ending: int) -> 
 
 
 def sixteenth_labels(labels: np.ndarray, offset: int = 0) -> np.ndarray:
-    """Labels (n_sixteenths, 4) of the sixteenths that steps (n_steps, 4) fall into, the first of them at its step
+    """Labels (n_sixteenths, 5) of the sixteenths that steps (n_steps, 5) fall into, the first of them at its step
     `offset`: a note of the tune is taken to begin with its sixteenth."""
     padded = np.pad(labels, ((offset, 0), (0, 0)), mode="edge")
     return padded[::STEPS_PER_SIXTEENTH]
@@ -70,7 +71,7 @@ class LabelTrack:
         temperature: float,
         rng: np.random.Generator,
     ) -> None:
-        """known: int (n, 4) of the first sixteenths; SAMPLED tokens are sampled at temperature 1. metre_position: of
+        """known: int (n, 5) of the first sixteenths; SAMPLED tokens are sampled at temperature 1. metre_position: of
         the first step. n_steps: of the song, None if it is endless. temperature: of all that follows."""
         self._score, self._state, self._rng = score, BatchState(score.config, 1), rng
         self._known, self._temperature = known, temperature
@@ -79,7 +80,7 @@ class LabelTrack:
         self._rows = np.empty((0, len(LABEL_SIZES)), np.int64)
 
     def rows(self, start: int, stop: int) -> np.ndarray:
-        """Labels int64 (stop - start, 4) as the LSTM of steps takes them: each row is of the step after."""
+        """Labels int64 (stop - start, 5) as the LSTM of steps takes them: each row is of the step after."""
         steps = np.arange(start + 1, stop + 1)
         rows = self._until(self._index(stop) + 1)[self._index(steps)]
         begins = (rows[:, TUNE] % 2 == 1) & (rows[:, TUNE] < MASK[TUNE])
@@ -92,7 +93,7 @@ class LabelTrack:
         return recalled_steps(_without_masks(sections))[start:]
 
     def append(self, row: np.ndarray) -> None:
-        """The labels (4,) of the next sixteenth, if they became known otherwise."""
+        """The labels (5,) of the next sixteenth, if they became known otherwise."""
         self._known = np.concatenate([self._known[: len(self._rows)], row[None]])
 
     def _index(self, step):

@@ -50,7 +50,7 @@ class TrainingSong:
     name: str
     waveform: np.ndarray  # (n_steps * step_samples,) int16, 16 kHz
     metre_positions: np.ndarray  # (n_steps,) int16, 0 to N_METRE_POSITIONS - 1
-    labels: np.ndarray  # (n_steps, 4) uint8, classes of section, key, chord and tune (LABEL_SIZES), 0 where unknown
+    labels: np.ndarray  # (n_steps, 5) uint8, classes of LABEL_SIZES, 0 where unknown
     hop: int = HOP_LENGTH  # samples between its STFT frames
 
     @property
