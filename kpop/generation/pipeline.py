@@ -75,9 +75,8 @@ class Pipeline:
                 tokens = encode(self.codec, log_magnitudes)
                 labels = np.tile(self.lstm_config.codebook_sizes[: self.n_labels], (len(tokens), 1))  # mask tokens
                 if clip.labels is not None and self.has_labels:
-                    leading = clip.labels[
-                        1 : 1 + len(tokens), : self.n_labels
-                    ]  # a step carries the labels of the step that follows
+                    # a step carries the labels of the step that follows
+                    leading = clip.labels[1 : 1 + len(tokens), : self.n_labels]
                     labels[: len(leading)] = leading
                 self._encoded[key] = log_magnitudes, np.concatenate([labels, tokens], 1)
             self._encoded.move_to_end(key)

@@ -3,8 +3,8 @@
 A step has one token of each codebook: first the labels (section, key, chord, tune, syllable), then the codec's
 codebooks. Within a step they are predicted one after the other, each given those before it, so that the product of
 their probabilities is exactly the probability of the step (cf. "flattening" in Copet et al. 2023, "Simple and
-controllable music generation"). Music repeats after one bar and after four, and a chorus after a minute, so the tokens of then are inputs
-as well: lagged inputs with two constant lags, and one at the same place in the last section of the same kind.
+controllable music generation"). Music repeats after one bar and after four, and a chorus after a minute, so the tokens
+of then are inputs as well: with two constant lags, and at the same place in the last section of the same kind.
 """
 
 from dataclasses import dataclass
