@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
-from kpop.audio.beat import BeatTrack, track_beats
+from kpop.audio.beat import track_beats
 from kpop.audio.io import read_audio
 from kpop.audio.loudness import integrated_loudness, normalise
 from kpop.audio.stft import LOG_FLOOR
@@ -181,17 +181,21 @@ def folder_song(path: Path, name: str) -> TrainingSong:
     return unlabelled_song(name, waveform)
 
 
-def unlabelled_song(name: str, waveform: np.ndarray, beats: BeatTrack | None = None) -> TrainingSong:
+def unlabelled_song(name: str, waveform: np.ndarray, hop: int | None = None) -> TrainingSong:
     """A waveform (n_samples,) float32 of unknown score as a training song, at the loudness of all.
 
-    Its beats are tracked if they are not given. Raises KpopError when it is silent.
+    hop: of a waveform that begins with a bar and whose bars are whole frames; of others, beats are tracked. Raises
+    KpopError when it is silent.
     """
     if integrated_loudness(waveform) < SILENCE_LUFS:
         raise KpopError("it is silent.")
     waveform = normalise(waveform)
-    n_steps = len(waveform) // STEP_SAMPLES
-    metre_positions = (beats or track_beats(waveform)).metre_positions(n_steps)
-    return TrainingSong(name, to_int16(waveform), metre_positions, np.zeros((n_steps, len(LABEL_SIZES)), np.uint8))
+    samples = to_int16(waveform, (hop or HOP_LENGTH) * FRAMES_PER_STEP)
+    n_steps = len(samples) // ((hop or HOP_LENGTH) * FRAMES_PER_STEP)
+    labels = np.zeros((n_steps, len(LABEL_SIZES)), np.uint8)
+    if hop is None:
+        return TrainingSong(name, samples, track_beats(waveform).metre_positions(n_steps), labels)
+    return TrainingSong(name, samples, (np.arange(n_steps) % N_METRE_POSITIONS).astype(np.int16), labels, hop)
 
 
 def content_key(path: Path) -> str:

@@ -1,7 +1,7 @@
-"""Songs that come as stems, one sound file per part: many remixes of each, at our own tempo and on its grid.
+"""Songs that come as stems, one sound file per part: many remixes of each, on the grid of its tempo.
 
-A song near TEMPO_BPM is resampled (varispeed), which keeps onsets sharp and moves the pitch, by less than a semitone at
-132 BPM. In some remixes voices and instruments are transposed, which takes a time stretch; percussion never is.
+A song is resampled by less than 0.4 %, so that its bars are whole frames. In some remixes voices and instruments are
+transposed, which takes a time stretch; percussion never is.
 """
 
 import hashlib
@@ -18,7 +18,14 @@ from kpop.audio.beat import BeatTrack, track_beats
 from kpop.audio.io import read_audio
 from kpop.audio.phase import reconstruct
 from kpop.audio.stft import frame_count, stft_at
-from kpop.constants import BAR_SAMPLES, BEATS_PER_BAR, HOP_LENGTH, SAMPLE_RATE_HZ, STEPS_PER_S, TEMPO_BPM
+from kpop.constants import (
+    BEATS_PER_BAR,
+    FRAMES_PER_STEP,
+    HOP_LENGTH,
+    SAMPLE_RATE_HZ,
+    STEPS_PER_BAR,
+    TEMPO_BPM,
+)
 from kpop.errors import KpopError
 from kpop.training.data import (
     SUFFIXES,
@@ -34,12 +41,11 @@ from kpop.training.data import (
 )
 from kpop.training.loop import Report
 
-VERSION = 2  # of the remixes' sound: part of the cache key
+VERSION = 3  # of the remixes' sound: part of the cache key
 BARS_PER_PHRASE = 4  # what metre positions count
 MIN_STEMS = 3
 LENGTH_TOLERANCE = round(0.1 * SAMPLE_RATE_HZ)  # between the stems of a song, in samples
-MAX_SPEED_CHANGE = 0.2  # a song whose tempo is farther from TEMPO_BPM keeps its own
-PHRASES = (8, 15)  # shortest and longest excerpt: 61 to 115 s at TEMPO_BPM
+PHRASES = (8, 15)  # shortest and longest excerpt: 61 to 115 s at 125 BPM
 GROUP_DB = 4.0  # voices, percussion and others each get a gain from -4 to 4 dB
 DROPPED_SHARE = 0.15  # of the stems, absent from a whole remix
 RESTS = {"voices": 0.15, "percussion": 0.15, "some": 0.2}  # probabilities of who rests in a section of 4 or 8 bars
@@ -70,10 +76,14 @@ class StemSong:
     sounding: np.ndarray  # bool (n_stems, n_bars), whether a stem sounds in a bar; n_bars is a whole number of phrases
 
     @property
+    def hop(self) -> int:
+        """Samples between STFT frames at which its bars are STEPS_PER_BAR steps."""
+        return round(HOP_LENGTH * TEMPO_BPM / self.beats.tempo_bpm)
+
+    @property
     def speed(self) -> float:
-        """Playback speed that brings the song to TEMPO_BPM; 1 if that is too far away."""
-        is_near = abs(self.beats.tempo_bpm / TEMPO_BPM - 1) <= MAX_SPEED_CHANGE
-        return TEMPO_BPM / self.beats.tempo_bpm if is_near else 1.0
+        """Playback speed at which they are that exactly."""
+        return HOP_LENGTH * TEMPO_BPM / self.beats.tempo_bpm / self.hop
 
 
 @dataclass(frozen=True)
@@ -108,7 +118,7 @@ def remixed_songs(folder: Path, n_remixes: int, cache_folder: Path, report: Repo
             except (KpopError, OSError) as error:
                 report(f"left out {name}: {error}")
                 break  # the others would fail for the same reason
-            report(f"ready: {name} ({songs[-1].n_steps / STEPS_PER_S:.0f} s)")
+            report(f"ready: {name} ({len(songs[-1].waveform) / SAMPLE_RATE_HZ:.0f} s)")
     made = {song.name for song in songs}
     rest = [path for path in plain if str(path.relative_to(folder)) not in made]
     return songs + folder_songs(folder, cache_folder, report, rest)
@@ -186,7 +196,7 @@ def read_stem_song(paths: list[Path], report: Report) -> StemSong:
         raise KpopError("it is silent.")
     sounding = sounding[:, phrases[0] * BARS_PER_PHRASE : (phrases[-1] + 1) * BARS_PER_PHRASE]
     song = StemSong(groups, samples, replace(beats, beats_s=beats.beats_s + phrases[0] * phrase_s), sounding)
-    report(f"{paths[0].parent.name}: {beats.tempo_bpm:.3f} BPM, played at {beats.tempo_bpm * song.speed:.5g}")
+    report(f"{paths[0].parent.name}: {beats.tempo_bpm:.3f} BPM")
     return song
 
 
@@ -238,7 +248,7 @@ def _draw_plays(sounding: np.ndarray, groups: np.ndarray, rng: np.random.Generat
 
 
 def render(remix: Remix, song: StemSong) -> np.ndarray:
-    """Waveform float32 of a remix, at TEMPO_BPM if the song is near it: then (n_bars * BAR_SAMPLES,)."""
+    """Waveform float32 (n_bars * STEPS_PER_BAR * FRAMES_PER_STEP * song.hop,) of a remix."""
     n_bars = remix.gains.shape[1]
     edges = bar_samples(song.beats, remix.first_bar, n_bars)
     times = np.column_stack([edges[:-1], edges[1:] - FADE_SAMPLES]).ravel()  # gains change just before bar lines
@@ -248,12 +258,11 @@ def render(remix: Remix, song: StemSong) -> np.ndarray:
             gain = np.interp(np.arange(edges[0], edges[-1]), times, np.repeat(gains / 32767, 2)).astype(np.float32)
             side = percussion if group == "percussion" else tonal
             side += zero_padded(samples, edges[0], edges[-1]) * gain
-    n_samples = len(tonal) if song.speed == 1 else n_bars * BAR_SAMPLES
-    percussion, tonal = (zero_padded(varispeed(side, song.speed), 0, n_samples) for side in (percussion, tonal))
     if remix.semitones:
-        moved = 12 * np.log2(song.speed)  # in total a whole number of semitones: A stays near 440 Hz
-        tonal = transpose(tonal, remix.semitones + round(moved) - moved)
-    return percussion + tonal
+        tonal = transpose(tonal, remix.semitones)
+    return zero_padded(
+        varispeed(percussion + tonal, song.speed), 0, n_bars * STEPS_PER_BAR * FRAMES_PER_STEP * song.hop
+    )
 
 
 def varispeed(waveform: np.ndarray, speed: float) -> np.ndarray:
@@ -288,8 +297,7 @@ def _version(read: Callable[[], StemSong], name: str, mix: Path | None, share: f
             raise KpopError("it is not as long as its stems, so they don't tell where its beats are.")
         remix = Remix(0, 0, np.ones((1, song.sounding.shape[1])))
         song = replace(song, groups=np.array(["others"]), samples=samples[None])
-    tempo_bpm = song.beats.tempo_bpm * song.speed
-    return unlabelled_song(name, render(remix, song), BeatTrack(np.arange(2) * 60 / tempo_bpm, tempo_bpm, True))
+    return unlabelled_song(name, render(remix, song), song.hop)
 
 
 def _entries_s(samples: np.ndarray) -> np.ndarray:
