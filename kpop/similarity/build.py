@@ -9,7 +9,7 @@ import numpy as np
 from kpop.checkpoint import load_codec
 from kpop.codec.model import Codec
 from kpop.constants import STEP_SAMPLES, STEPS_PER_BAR
-from kpop.corpus.compose import CORPUS_DATA, CORPUS_VERSION, song_name
+from kpop.corpus.compose import CORPUS_DATA, CORPUS_VERSION
 from kpop.errors import KpopError
 from kpop.generation.pipeline import codec_copy
 from kpop.similarity.features import Projection, analyse_bars, bar_edges
@@ -96,9 +96,8 @@ def training_index(checkpoint: Path, cache: Path, folder: Path | None, n_jobs: i
     if info.get("data") != CORPUS_DATA:
         data = info.get("data", "something unknown")
         raise KpopError(f"{checkpoint.name} has learnt {data}, not {CORPUS_DATA}: give the FOLDER of its songs.")
-    numbers = [n for n in range(info["n_songs"] + len(held_out)) if song_name(n) not in held_out]
     analyse = partial(_analyse_number, cache / f"corpus-{CORPUS_VERSION}")
-    training = in_processes(partial(analyse, None), numbers, n_jobs, report, "songs analysed")
+    training = in_processes(partial(analyse, None), range(info["n_songs"]), n_jobs, report, "songs analysed")
     unseen = in_processes(partial(analyse, codec), UNSEEN, n_jobs, report, "songs analysed")
     return build(training, unseen, info["data"])
 

@@ -38,7 +38,7 @@ MAX_HELD_OUT = 24
 
 @dataclass(frozen=True)
 class Plan:
-    """A training run. Composed songs may be other ones each time that it is resumed."""
+    """A training run. Composed songs may be other ones each time that it is resumed: the next ones."""
 
     out: Path  # the checkpoint to write, models/NAME.safetensors; its state is kept beside it in NAME.work/
     folder: Path | None = None  # the user's own songs; None: composed songs, n_songs from number `first` on
@@ -100,7 +100,7 @@ def run(plan: Plan, report: Report = print) -> None:
         "data": str(plan.folder.name) if plan.folder else CORPUS_DATA,
         "title": plan.title,
         "about": plan.about,
-        "n_songs": len(songs),
+        "n_songs": len(songs) + (0 if plan.folder else plan.first),
         "held_out": [song.name for song in held_out],
         "metronome_rate": metre_rate(songs),
         "knows_labels": any(song.labels.any() for song in songs),
