@@ -2,14 +2,17 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+from kpop import __version__
 from kpop.errors import KpopError
-from kpop.model_info import DEFAULT_MODEL, SUFFIX, checkpoint_path, index_path
+from kpop.model_info import DEFAULT_MODEL, SUFFIX, available_models, checkpoint_path, index_path
 from kpop.settings import LENGTH_RANGE_S, Settings
 
 _say = partial(print, flush=True)
@@ -46,6 +49,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands. Errors in the arguments raise KpopError."""
     program = _Parser(prog="python -m kpop", description="New K-pop from an LSTM and a partially random seed.")
+    program.add_argument("--version", action="version", version=f"Twice4Life {__version__}")
     commands = program.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for run, options, defaults in COMMANDS:
         command = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
@@ -85,6 +89,25 @@ def in_range(kind: type, minimum: float, maximum: float = 1_000_000) -> Callable
 COUNT = in_range(int, 1)
 
 
+def existing_checkpoint(name: str) -> Path:
+    """Path of a model's checkpoint. KpopError when there is no such model."""
+    if not checkpoint_path(name).is_file():
+        raise KpopError(f"There is no model {name}: choose one of {', '.join(available_models())}.")
+    return checkpoint_path(name)
+
+
+def sound_path(name: str) -> Path:
+    """A converter for argparse: a sound file that could be written."""
+    from kpop.audio.io import SUFFIXES
+
+    path = Path(name)
+    if path.suffix.lower() not in SUFFIXES:
+        raise argparse.ArgumentTypeError(f"{name} should end in one of {' '.join(SUFFIXES)}")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{path.parent} is no folder that can be written to")
+    return path
+
+
 def fields_of(kind: type, options: argparse.Namespace) -> dict[str, object]:
     """The options that are fields of this dataclass."""
     return {name: value for name, value in vars(options).items() if name in kind.__dataclass_fields__}
@@ -95,26 +118,28 @@ def _print_figures(title: str, figures: dict[str, float]) -> None:
 
 
 @command(
-    option("--out", type=Path, required=True, help="WAV file to write"),
+    option("--out", type=sound_path, required=True, help="file to write: .wav, .flac, .ogg or .mp3"),
     option("--seconds", dest="length_s", type=float, help="length of the song, {:g} to {:g}".format(*LENGTH_RANGE_S)),
     option("--temperature", type=float, help="0 (most likely) to 2 (wild)"),
     option("--randomness", type=float, help="share of the seed that is random, 0 to 1"),
     option("--seed", dest="seed_number", type=int, help="seed of the random generators"),
-    option("--clip", help="a built-in seed clip, or a sound file"),
+    option("--clip", help="a built-in seed clip's name or title, or a sound file"),
     option("--model", help=MODEL_HELP),
     **vars(Settings()),
 )
 def generate(options: argparse.Namespace) -> None:
     """make a song"""
-    from kpop.audio.io import write_wav
+    from kpop.audio.io import write_audio
     from kpop.engine import get_engine
     from kpop.generation.clips import find_clip
     from kpop.generation.metadata import song_tags
     from kpop.generation.titles import song_title
 
-    settings = Settings(**fields_of(Settings, options))
-    song = get_engine().submit(settings, find_clip(settings.clip)).result()
-    write_wav(options.out, song.waveform, song_tags(settings))
+    clip = find_clip(options.clip)
+    settings = replace(Settings(**fields_of(Settings, options)), clip=clip.name)
+    existing_checkpoint(settings.model)
+    song = get_engine().submit(settings, clip).result()
+    write_audio(options.out, song.waveform, song_tags(settings))
     figures = {"generated_in_s": song.taken_s} | {f"{stage}_s": value for stage, value in song.seconds_taken.items()}
     _print_figures(f"{options.out}: “{song_title(settings)}”, {settings.length_s:g} s", figures)
 
@@ -122,7 +147,7 @@ def generate(options: argparse.Namespace) -> None:
 @command(
     option("folder", nargs="?", type=Path, metavar="FOLDER", help="your songs; without it, composed songs"),
     option("--out", type=lambda name: Path(name.removesuffix(SUFFIX) + SUFFIX), required=True, help="as models/NAME"),
-    option("--from", dest="start", type=checkpoint_path, metavar="MODEL", help=f"fine-tune the LSTM of {MODEL_HELP}"),
+    option("--from", dest="start", metavar="MODEL", help=f"fine-tune the LSTM of {MODEL_HELP}"),
     option("--remixes", dest="n_remixes", type=in_range(int, 0), default=0, help="remixes of each song given as stems"),
     option("--hold-out", dest="held_out_work", metavar="SONG", help="the song to hold out, in all its remixes"),
     option("--title", default="", help="the model's name on the page"),
@@ -144,6 +169,7 @@ def train(options: argparse.Namespace) -> None:
     """train a model on a folder of songs, or on composed ones"""
     from kpop.training.train import Plan, run
 
+    options.start = options.start and existing_checkpoint(options.start)
     run(Plan(**fields_of(Plan, options)), _say)
 
 
@@ -194,7 +220,7 @@ def index(options: argparse.Namespace) -> None:
     """index a model's training songs, which generated songs are compared with"""
     from kpop.similarity import build
 
-    checkpoint, out = checkpoint_path(options.model), options.out or index_path(options.model)
+    checkpoint, out = existing_checkpoint(options.model), options.out or index_path(options.model)
     cache = options.cache or checkpoint.with_suffix(".work")
     songs = build.training_index(checkpoint, cache, options.folder, options.jobs, _say)
     songs.save(out)
@@ -217,7 +243,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
     file = options.out / ("steady.json" if options.steady else "evaluation.json")
     options.out.mkdir(parents=True, exist_ok=True)
-    pipeline = Pipeline.load(checkpoint_path(options.model))
+    pipeline = Pipeline.load(existing_checkpoint(options.model))
     if options.steady:
         content = report.check_collapse(pipeline, options.songs, _say)
     else:
@@ -241,7 +267,11 @@ def resynthesize(options: argparse.Namespace) -> None:
 
     waveform = read_audio(options.source)
     is_codec = options.stage == "codec"
-    copy = codec_copy(waveform, load_codec(checkpoint_path(options.model))[0]) if is_codec else magnitude_copy(waveform)
+    copy = (
+        codec_copy(waveform, load_codec(existing_checkpoint(options.model))[0])
+        if is_codec
+        else magnitude_copy(waveform)
+    )
     write_wav(options.out, copy)
     _print_figures(options.out, copy_figures(waveform, copy))
 

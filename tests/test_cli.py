@@ -44,6 +44,17 @@ def test_generate_writes_the_song_and_its_settings_the_same_each_time(tiny_model
     assert re.search(r"song\.wav: “.+”, 5 s: generated in s \d", capsys.readouterr().out)
 
 
+@pytest.mark.parametrize(("suffix", "format"), [("flac", "FLAC"), ("ogg", "OGG"), ("mp3", "MP3")])
+def test_generate_writes_the_format_of_the_suffix_and_takes_a_clips_title(suffix, format, tiny_model, tmp_path):
+    out = tmp_path / f"song.{suffix}"
+    assert (
+        main(["generate", "--out", str(out), "--model", str(tiny_model), "--seconds", "4", "--clip", "Neon rain"]) == 0
+    )
+    with soundfile.SoundFile(out) as file:
+        assert (file.format, file.artist, len(file)) == (format, "Twice4Life", pytest.approx(64_000, abs=2_500))
+        assert '"clip": "neon-rain"' in file.comment
+
+
 def test_resynthesize_keeps_length_and_level(beat, tmp_path):
     source, out = tmp_path / "in.wav", tmp_path / "out.wav"
     soundfile.write(source, 0.3 * beat[: 3 * SAMPLE_RATE_HZ], SAMPLE_RATE_HZ, "FLOAT")
@@ -70,6 +81,9 @@ def test_train_plans_what_the_options_say(name, tmp_path, monkeypatch):
     [
         "generate --out x.wav --temperature 3",
         "generate --out x.wav --clip nowhere",
+        "generate --out x.txt",
+        "generate --out a-file/x.wav",
+        "evaluate --model nowhere",
         "generate --out nowhere/x.wav --model nowhere.safetensors",
         "generate",
         "train --out x --songs 1",

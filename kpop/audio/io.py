@@ -4,7 +4,8 @@ import math
 import os
 import struct
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,7 @@ MIN_RATE_HZ = 1_000  # a lower one is a broken header, and resampling from it wo
 PCM_SCALE = 32_768  # libsndfile divides by the same when it reads
 SAMPLE_WIDTH_BYTES = 2
 BYTES_PER_S = SAMPLE_WIDTH_BYTES * SAMPLE_RATE_HZ  # of PCM
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")  # of files that can be written
 MAX_WAV_BYTES = 2**32 - 1  # the sizes in the header of a file whose length is not known
 
 
@@ -93,10 +95,28 @@ def wav_bytes(waveform: np.ndarray, tags: Mapping[str, str] | None = None) -> by
 
 def write_wav(path: str | Path, waveform: np.ndarray, tags: Mapping[str, str] | None = None) -> None:
     """Write `wav_bytes(waveform, tags)` to `path`, whole or not at all; KpopError if the folder does not take it."""
-    path, content = Path(path), wav_bytes(waveform, tags)
+    with _whole_file(path) as file:
+        file.write_bytes(wav_bytes(waveform, tags))
+
+
+def write_audio(path: str | Path, waveform: np.ndarray, tags: Mapping[str, str]) -> None:
+    """Write a sound file in the format of the path's suffix, one of SUFFIXES; otherwise as write_wav()."""
+    import soundfile
+
+    if Path(path).suffix.lower() == ".wav":
+        return write_wav(path, waveform, tags)
+    with _whole_file(path) as file, soundfile.SoundFile(file, "w", SAMPLE_RATE_HZ, 1) as sound:
+        sound.title, sound.artist, sound.comment = tags["INAM"], tags["IART"], tags["ICMT"]
+        sound.write(waveform)
+
+
+@contextmanager
+def _whole_file(path: str | Path) -> Iterator[Path]:
+    """A file to be written, which replaces `path` when it is complete. KpopError if the folder does not take it."""
+    path = Path(path)
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-            (Path(folder) / path.name).write_bytes(content)
+            yield Path(folder) / path.name
             os.replace(Path(folder) / path.name, path)
     except OSError as error:
         raise KpopError(f"Cannot write {path} ({error.strerror}); choose a folder that exists and is yours.") from error

@@ -85,5 +85,7 @@ def clip_from_file(source: BinaryIO | str | Path, name: str) -> SeedClip:
 
 
 def find_clip(name: str) -> SeedClip:
-    """A built-in clip by its name, or else the sound file at that path. Raises KpopError when it is neither."""
-    return clip_from_file(name, Path(name).name) if Path(name).is_file() else built_in_clip(name)
+    """The sound file at that path, or else a built-in clip by its name or title. KpopError when it is neither."""
+    if Path(name).is_file():
+        return clip_from_file(name, Path(name).name)
+    return built_in_clip(next((clip.name for clip in built_in_clips() if clip.title.lower() == name.lower()), name))

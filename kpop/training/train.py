@@ -1,6 +1,5 @@
 """A training run, from songs to a checkpoint: the codec, the score model, then the LSTM over tokens and labels."""
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -120,7 +119,7 @@ def run(plan: Plan, report: Report = print) -> None:
     bits = trainer.bits_per_step()
     publish(curve, bits_per_step=bits)
     add_snapshot(snapshots, plan.out.with_suffix(".snapshots.safetensors"), curve[-1]["step"], trainer.model)
-    report(json.dumps(bits))
+    report("bits per step on held-out songs: " + ", ".join(f"{name} {row['all']:.1f}" for name, row in bits.items()))
     report(f"wrote {plan.out}")
 
 
