@@ -4,5 +4,3 @@ import os
 
 # Before numpy is imported. Its matrix products here take milliseconds; on a busy machine each waited for all threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-__version__ = "0.1.0"

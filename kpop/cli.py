@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from kpop import __version__
+from kpop.constants import VERSION
 from kpop.errors import KpopError
 from kpop.model_info import DEFAULT_MODEL, SUFFIX, available_models, checkpoint_path, index_path
 from kpop.settings import LENGTH_RANGE_S, Settings
@@ -49,7 +49,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands. Errors in the arguments raise KpopError."""
     program = _Parser(prog="python -m kpop", description="New K-pop from an LSTM and a partially random seed.")
-    program.add_argument("--version", action="version", version=f"Twice4Life {__version__}")
+    program.add_argument("--version", action="version", version=f"Twice4Life {VERSION}")
     commands = program.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for run, options, defaults in COMMANDS:
         command = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)

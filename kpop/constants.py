@@ -4,6 +4,7 @@ A sixteenth note at 125 BPM is 1920 samples at 16 kHz, so that a hop of 240 samp
 it: onsets of composed songs always fall at the same place in a frame, which makes tokens easier to predict.
 """
 
+VERSION = "0.1.0"  # of the program
 SAMPLE_RATE_HZ = 16_000
 N_FFT = 960  # samples in an STFT window (60 ms)
 HOP_LENGTH = 240  # samples between STFT frames (15 ms)

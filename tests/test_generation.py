@@ -26,7 +26,7 @@ from kpop.constants import (
 )
 from kpop.errors import KpopError
 from kpop.generation.clips import SeedClip, built_in_clip, built_in_clips, clip_from_file, find_clip
-from kpop.generation.labels import OUTRO, SECTION_CONSTRAINTS, LabelTrack, constraint_ids
+from kpop.generation.labels import MASK, OUTRO, SECTION_CONSTRAINTS, LabelTrack, constraint_ids
 from kpop.generation.pipeline import Pipeline, invert
 from kpop.generation.seed import Seed, clip_hop, random_mask, song_grid
 from kpop.generation.session import CHUNK_STEPS, N_DISPLAY_MELS, GenerationSession, generate
@@ -246,7 +246,10 @@ def test_known_labels_stay_and_others_are_sampled_and_a_note_begins_once(pipelin
 
 
 def test_of_a_clip_of_unknown_score_the_lstm_samples_the_first_labels(pipeline, clip):
-    sections = make(pipeline, clip, randomness=0.0).sections
-    n_seed = 256
-    assert not sections[:n_seed].any()
-    assert sections[n_seed : n_seed + 100].any()
+    assert not make(pipeline, clip, randomness=0.0).sections[:256].any()
+    track = label_track(pipeline, known=np.tile(MASK, (64, 1)))
+    track.append(np.array([7, 3, 3, 0, 0]))
+    rows = track.rows(0, 600)
+    assert (rows[:255] == MASK).all()
+    assert (rows[255:258, 0] == 7).all()
+    assert (rows[300:] < MASK).all()

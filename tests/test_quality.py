@@ -310,7 +310,7 @@ def test_each_kind_of_collapse_is_found_in_generated_songs(monkeypatch):
 
     def generate(pipeline, settings, clip):
         end = ends[kinds[settings.temperature][settings.seed_number]]
-        return SimpleNamespace(waveform=np.concatenate([song, end]), seed_end_s=7.68)
+        return SimpleNamespace(waveform=np.concatenate([song, end]), seed_end_s=7.68, hop=HOP_LENGTH)
 
     monkeypatch.setattr(report, "generate", generate)
     monkeypatch.setattr(
