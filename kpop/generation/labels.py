@@ -93,8 +93,8 @@ class LabelTrack:
         return recalled_steps(_without_masks(sections))[start:]
 
     def append(self, row: np.ndarray) -> None:
-        """The labels (5,) of the next sixteenth, if they became known otherwise."""
-        self._known = np.concatenate([self._known[: len(self._rows)], row[None]])
+        """Labels (5,) of the sixteenth after the known ones, before any row that follows is asked for."""
+        self._known = np.concatenate([self._known, row[None]])
 
     def _index(self, step):
         """The sixteenth of a step."""
