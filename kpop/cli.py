@@ -266,12 +266,10 @@ def resynthesize(options: argparse.Namespace) -> None:
     from kpop.generation.pipeline import codec_copy, magnitude_copy
 
     waveform = read_audio(options.source)
-    is_codec = options.stage == "codec"
-    copy = (
-        codec_copy(waveform, load_codec(existing_checkpoint(options.model))[0])
-        if is_codec
-        else magnitude_copy(waveform)
-    )
+    if options.stage == "codec":
+        copy = codec_copy(waveform, load_codec(existing_checkpoint(options.model))[0])
+    else:
+        copy = magnitude_copy(waveform)
     write_wav(options.out, copy)
     _print_figures(options.out, copy_figures(waveform, copy))
 

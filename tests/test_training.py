@@ -54,6 +54,19 @@ def test_a_process_killed_in_both_stages_resumes_to_the_weights_of_an_unbroken_r
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
+def test_without_its_state_a_run_goes_on_from_the_weights_that_were_kept(tmp_path, songs_folder):
+    out, lines = tmp_path / "m.safetensors", []
+    train(out, songs_folder)
+    (tmp_path / "m.work" / "lstm.state").unlink()
+    before = load_file(tmp_path / "m.work" / "lstm.weights")
+    tiny = {"codec_steps": 8, "score_steps": 0, "lstm_steps": 9, "lstm_shape": TINY_LSTM}
+    run(Plan(out=out, folder=songs_folder, resume=True, **tiny), lines.append)
+    assert "lstm: going on from step 8" in lines
+    after = load_file(tmp_path / "m.work" / "lstm.weights")
+    assert all((after[name].float() - before[name].float()).abs().max() < 0.05 for name in before)
+    assert any(not torch.equal(after[name], before[name]) for name in before)
+
+
 def test_resuming_another_run_is_one_clear_sentence(tmp_path, songs_folder, beat):
     out, folder = tmp_path / "m.safetensors", tmp_path / "songs"
     train(out, songs_folder)

@@ -104,15 +104,7 @@ class Trainer(ABC):
         keep_memory()
         self._budget, self._report, self._publish, self._started_s = budget, report, publish, time.monotonic()
         self.progress, self._best = Progress(songs_id), self._copy_weights()
-        self._warm_since = 0
-        matrices, others = [], []
-        for name, parameter in self.model.named_parameters():
-            is_hidden = parameter.ndim == 2 and any(part in name for part in self.hidden)
-            (matrices if is_hidden else others).append(parameter)
-        self._optimizers = {
-            "adamw": torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.01),
-            "muon": torch.optim.Muon(matrices, weight_decay=0.0),
-        }
+        self._warm_since, self._optimizers = 0, self._new_optimizers()
         for path in (state_path, weights_path(state_path)):
             if path.exists():
                 self._load(path)
@@ -131,6 +123,17 @@ class Trainer(ABC):
         self._save(state_path)
         self.model.load_state_dict(self._best)
         return self.progress.curve
+
+    def _new_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Muon for the hidden matrices, AdamW for all other parameters."""
+        matrices, others = [], []
+        for name, parameter in self.model.named_parameters():
+            is_hidden = parameter.ndim == 2 and any(part in name for part in self.hidden)
+            (matrices if is_hidden else others).append(parameter)
+        return {
+            "adamw": torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.01),
+            "muon": torch.optim.Muon(matrices, weight_decay=0.0),
+        }
 
     def _share_used(self) -> float:
         """Share of the budget that is used up, 1 or more at the end."""
