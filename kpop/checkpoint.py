@@ -28,8 +28,8 @@ def save_checkpoint(
 ) -> None:
     """Write the networks to path, atomically. info: anything JSON can hold.
 
-    The codec's weights are stored as float16, the LSTMs' matrices as int8 with a scale per row, as the sampler uses
-    them. Without an LSTM the file can only be read by load_codec().
+    Matrices are stored as int8 with a scale per row, as the sampler uses them, other weights and code vectors as
+    float16. Without an LSTM the file can only be read by load_codec().
     """
     tensors, metadata = {}, {"format": FORMAT, "info": json.dumps(info)}
     for name, network in {"codec": codec, "lstm": lstm, "score": score}.items():
@@ -37,7 +37,7 @@ def save_checkpoint(
             continue
         metadata[name] = json.dumps(asdict(network.config))
         for key, tensor in network.state_dict(prefix=f"{name}.").items():
-            if network is not codec and tensor.ndim == 2:
+            if tensor.ndim == 2 and "weight" in key:
                 tensors[key], tensors[key + SCALE] = quantized_rows(tensor)
             elif not key.endswith(TRAINING_ONLY):
                 tensors[key] = tensor if key.endswith(FULL_PRECISION) else tensor.half()

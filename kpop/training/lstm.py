@@ -17,7 +17,7 @@ from kpop.training.loop import Trainer, best_device, mixed_precision
 
 BATCH = 24
 WINDOW_STEPS = 384  # six bars
-LABEL_WEIGHT = 2.0  # few bits, on which all others depend
+LABEL_WEIGHT = 0.5  # the score model predicts them; here they are an auxiliary task
 RESIDUAL_WEIGHT = 0.5  # of codebooks that quantize a residual: many bits, mostly texture
 MASKED_LABELS = 0.15  # share of windows whose labels are masked up to a random step, as in a clip of unknown score
 MASKED_LAGS = 0.05  # share of windows without lagged inputs
@@ -39,7 +39,7 @@ class LstmTrainer(Trainer):
     name = "lstm"
     learning_rate = 2e-3
     matrix_rate = 0.02
-    hidden = ("lstm.weight", "projection")
+    hidden = ("lstm.weight",)
     evaluate_every = 100
 
     def __init__(
