@@ -13,7 +13,7 @@ from typing import NoReturn
 from kpop.constants import VERSION
 from kpop.errors import KpopError
 from kpop.model_info import DEFAULT_MODEL, SUFFIX, available_models, checkpoint_path, index_path
-from kpop.settings import LENGTH_RANGE_S, Settings
+from kpop.settings import LENGTH_RANGE_S, TEMPO_RANGE_BPM, Settings
 
 _say = partial(print, flush=True)
 COMMANDS = []
@@ -124,6 +124,7 @@ def _print_figures(title: str, figures: dict[str, float]) -> None:
     option("--randomness", type=float, help="share of the seed that is random, 0 to 1"),
     option("--seed", dest="seed_number", type=int, help="seed of the random generators"),
     option("--clip", help="a built-in seed clip's name or title, or a sound file"),
+    option("--tempo", dest="tempo_bpm", type=in_range(float, *TEMPO_RANGE_BPM), help="of a sound file, if misheard"),
     option("--model", help=MODEL_HELP),
     **vars(Settings()),
 )
@@ -135,7 +136,7 @@ def generate(options: argparse.Namespace) -> None:
     from kpop.generation.metadata import song_tags
     from kpop.generation.titles import song_title
 
-    clip = find_clip(options.clip)
+    clip = find_clip(options.clip, options.tempo_bpm)
     settings = replace(Settings(**fields_of(Settings, options)), clip=clip.name)
     existing_checkpoint(settings.model)
     song = get_engine().submit(settings, clip).result()

@@ -148,7 +148,7 @@ class Job(Outcome[GeneratedSong]):
         """What is going on, for the listener."""
         if self.queue_position:
             return f"Number {self.queue_position} in the queue"
-        return "Dreaming up the song" if self._loader.finished else self._loader.status
+        return "Generating" if self._loader.finished else self._loader.status
 
     def cancel(self) -> None:
         """Give the song up; its slot becomes free at once."""

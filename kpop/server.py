@@ -17,11 +17,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from kpop.audio.io import BYTES_PER_S, MAX_WAV_BYTES, SAMPLE_WIDTH_BYTES, wav_header
+from kpop.generation.clips import clip_path, is_built_in
 
 if TYPE_CHECKING:
     from kpop.engine import PcmBuffer
@@ -68,7 +69,10 @@ class SongFile:
 
 
 def song_routes(state: Callable[[], dict[str, int]], base_path: str = "") -> list[Route]:
-    """/songs/state: how busy the engine is, as JSON. /songs/<id>.wav: one Range; ?download=1: attachment; else 404."""
+    """/songs/state: how busy the engine is, as JSON. /songs/<id>.wav: one Range; ?download=1: attachment; else 404.
+
+    /clips/<name>.flac: a built-in seed clip.
+    """
 
     async def engine_state(request: Request) -> Response:
         return JSONResponse(state(), headers=HEADERS)
@@ -89,7 +93,20 @@ def song_routes(state: Callable[[], dict[str, int]], base_path: str = "") -> lis
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.n_bytes}"
         return SongResponse(file, start, stop, 206, headers)
 
-    return [Route(f"{base_path}/songs/state", engine_state), Route(f"{base_path}/songs/{{id}}.wav", song)]
+    async def clip(request: Request) -> Response:
+        name = request.path_params["name"]
+        return FileResponse(clip_path(name)) if is_built_in(name) else PlainTextResponse(NOT_FOUND, 404)
+
+    return [
+        Route(f"{base_path}/songs/state", engine_state),
+        Route(f"{base_path}/songs/{{id}}.wav", song),
+        Route(clip_url("{name}", base_path), clip),
+    ]
+
+
+def clip_url(name: str, base_path: str = "") -> str:
+    """Of a built-in seed clip's sound."""
+    return f"{base_path}/clips/{name}.flac"
 
 
 def byte_range(header: str, n_bytes: int) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from kpop.errors import KpopError
 LENGTH_RANGE_S = (4.0, 300.0)
 TEMPERATURE_RANGE = (0.0, 2.0)
 RANDOMNESS_RANGE = (0.0, 1.0)
+TEMPO_RANGE_BPM = (60.0, 200.0)  # of a clip, where a listener corrects it
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,9 @@ def controls(query: dict[str, str] | None = None, **state) -> AppTest:
     def script() -> None:
         import streamlit as st
 
-        from kpop.settings import Settings
         from kpop.ui.controls import choose, chosen
 
-        choose(Settings(), st.container(), st.container())
+        choose(st.container(), st.container())
         st.session_state.chosen = chosen()
 
     page = AppTest.from_function(script, default_timeout=TIMEOUT_S)
@@ -71,7 +70,7 @@ def settle(page: AppTest) -> AppTest:
 def words(page: AppTest) -> str:
     """The HTML on the page."""
     assert not page.exception
-    return " ".join(element.proto.body for element in page.get("html"))
+    return " ".join(element.proto.body for element in page.get("html") if "<style>" not in element.proto.body)
 
 
 def slider(page: AppTest, label: str):

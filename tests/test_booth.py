@@ -22,7 +22,7 @@ WINNER, LOSER = Settings(temperature=WILD), Settings(temperature=TAME)
 class FakeSession:
     """A SessionState that only remembers what was requested; complete as soon as it is submitted."""
 
-    error, busy, jobs, job, rendering = "", False, (), None, None
+    error, busy, jobs, previews, rendering = "", False, (), (), None
 
     def request(self, settings: Settings, endless: bool) -> None:
         self.requested, self.endless = settings, endless

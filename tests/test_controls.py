@@ -24,7 +24,7 @@ from kpop.generation.titles import song_title
 from kpop.settings import Settings
 from kpop.ui import sharing
 from kpop.ui.controls import microphone_allowed
-from kpop.ui.sharing import arrived_by_link, link, local_address, page_address
+from kpop.ui.sharing import SENT, link, local_address, page_address
 
 MADE = Settings(0.85, 1.4, 61.0, 4711, "last-train-home", "twice4life")
 CARD = ".st-key-clip [data-testid=stRadioOption]"
@@ -68,26 +68,49 @@ def own_title(page: AppTest) -> str | None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (claps(100), "Heard: 100 BPM – your song goes on in time"),
-        (wav_bytes(rhythms.long_note(np.random.default_rng(0))), "No clear beat heard: your song goes on at 125"),
+        (claps(100), "Heard in My Demo: 100 BPM. Your song goes on in time"),
+        (
+            wav_bytes(rhythms.long_note(np.random.default_rng(0))),
+            "No clear beat heard in My Demo: your song goes on at",
+        ),
     ],
 )
-def test_a_file_becomes_the_seed_and_the_page_says_its_tempo(page, content, sentence):
+def test_a_file_becomes_the_chosen_clip_beside_the_covers_and_the_page_says_its_tempo(page, content, sentence):
     upload(page, content)
     assert (chosen(page).clip, own_title(page)) == ("My Demo.wav", "My Demo")
+    assert (page.radio[0].value, len(page.radio[0].options)) == ("My Demo.wav", 13)
     assert sentence in sentences(page)
+    page.radio[0].set_value("neon-rain").run()
+    assert (chosen(page).clip, own_title(page)) == ("neon-rain", None)
+    page.radio[0].set_value("My Demo.wav").run()
+    assert own_title(page) == "My Demo"
 
 
-def test_the_latest_upload_counts_until_a_button_clears_both(page):
+def test_the_latest_sound_takes_the_place_of_the_one_before_until_it_is_removed(page):
     upload(page, claps(100)).audio_input[0].upload("recording.wav", claps(140), "audio/wav").run()
     assert own_title(page) == "Your recording"
     upload(page, claps(110), "Other.wav")
-    assert own_title(page) == "Other"
-    assert sentences(page).count("BPM") == 1
-    button(page, "Back").click().run()
-    assert own_title(page) is None
-    assert "BPM" not in sentences(page)
+    assert (own_title(page), len(page.radio[0].options)) == ("Other", 13)
+    assert sentences(page).count("BPM.") == 1
+    button(page, "Remove").click().run()
+    assert (own_title(page), chosen(page).clip, len(page.radio[0].options)) == (None, "first-snow", 12)
+    assert "BPM." not in sentences(page)
     assert "120 BPM" in sentences(upload(page, claps(120)))
+
+
+@pytest.mark.parametrize(("press", "bpm"), [("× 4⁄3", 132), ("half", None), ("× ¾", 74.25), (None, 132), (None, 67)])
+def test_a_misheard_tempo_can_be_corrected_by_a_factor_or_typed(page, press, bpm):
+    upload(page, claps(99))
+    if bpm is None:  # 49.5 BPM are out of range
+        assert button(page, press).disabled
+        return
+    if press:
+        button(page, press).click().run()
+    else:
+        next(field for field in page.number_input if field.key == "own_tempo").set_value(float(bpm)).run()
+    clip = page.session_state.chosen[1]
+    assert clip.tempo_bpm == pytest.approx(bpm, rel=0.031)
+    assert f"{clip.tempo_bpm:.0f} BPM" in sentences(page)
 
 
 SILENCE = wav_bytes(np.zeros(5 * SAMPLE_RATE_HZ))
@@ -99,8 +122,9 @@ SILENCE = wav_bytes(np.zeros(5 * SAMPLE_RATE_HZ))
 )
 def test_an_unusable_sound_is_one_sentence_without_markup_and_the_built_in_clip_stays(page, content, sentence):
     upload(page, content, "![x](http://stranger/pixel).wav")
-    assert chosen(page) == Settings()
+    assert (chosen(page), len(page.radio[0].options)) == (Settings(), 12)
     assert [sentence in error.value for error in page.error] == [True]
+    assert page.file_uploader[0].value is None  # it does not stay listed
 
 
 def test_a_song_of_ours_restores_its_settings_whatever_the_address_says_and_is_no_seed():
@@ -198,8 +222,9 @@ def test_a_song_from_a_recording_goes_on_in_its_tempo(clapping, address):
     visit.tab.get_by_role("button", name="Record").click()
     visit.tab.get_by_text("00:06").wait_for()
     visit.tab.get_by_role("button", name="Stop recording").click()
-    visit.tab.get_by_text("Heard: 100 BPM").wait_for()
+    visit.tab.get_by_text("Heard in Your recording: 100 BPM").wait_for()
     visit.generate()
+    assert "From Your recording, 100 BPM" in visit.tab.locator(".facts").first.text_content()
     song = visit.tab.request.get(visit.audio("src")).body()
     assert read_metadata(song).clip == "Your recording"
     assert clips.clip_from_file(io.BytesIO(song), "song").tempo_bpm == pytest.approx(100, rel=0.01)
@@ -215,7 +240,14 @@ def query_of(url: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "values", [(), (0.0, 0.0, 4.0, 0), (1, 2, 300, 2**32 - 1), (0.35, 1.15, 61, 7, "slow-honey", "everything-is-free")]
+    "values",
+    [
+        (),
+        (0.0, 0.0, 4.0, 0),
+        (1, 2, 300, 2**32 - 1),
+        (0.1, 1, 12.5),
+        (0.35, 1.15, 61, 7, "slow-honey", "everything-is-free"),
+    ],
 )
 def test_the_controls_of_whoever_opens_the_link_are_set_to_the_same_song(values):
     settings = Settings(*values)
@@ -224,13 +256,13 @@ def test_the_controls_of_whoever_opens_the_link_are_set_to_the_same_song(values)
 
 def test_the_link_keeps_the_pages_path_and_marks_its_song():
     url = link(Settings(), "https://songs.example:8501/deep/down/?temperature=2&x=1#song")
-    assert url.startswith("https://songs.example:8501/deep/down/?randomness=0.3&temperature=1&")
-    assert arrived_by_link(query_of(url))
+    assert url.startswith("https://songs.example:8501/deep/down/?randomness=0.3&temperature=1&length_s=0%3A30&")
+    assert query_of(url)["song"] == SENT
     assert "x" not in query_of(url)
     assert "#" not in url
     # a song that began with the listener's own file cannot be linked
     url = link(Settings(clip="My Demo.mp3", seed_number=12), BASE)
-    assert (arrived_by_link(query_of(url)), query_of(url)["seed_number"], "Demo" in url) == (False, "12", False)
+    assert ("song" in query_of(url), query_of(url)["seed_number"], "Demo" in url) == (False, "12", False)
 
 
 HERE, THERE = "http://localhost:8501/", "http://10.0.0.2:8501/"
@@ -239,8 +271,8 @@ HERE, THERE = "http://localhost:8501/", "http://10.0.0.2:8501/"
 @pytest.mark.parametrize(
     ("url", "host", "server", "shared", "sentence"),
     [
-        (HERE, "10.0.0.2", None, THERE, "in the same network"),
-        ("http://[::1]:8501/base/?x=1", "10.0.0.2", None, f"{THERE}base/", "in the same network"),
+        (HERE, "10.0.0.2", None, THERE, "on the same Wi-Fi"),
+        ("http://[::1]:8501/base/?x=1", "10.0.0.2", None, f"{THERE}base/", "on the same Wi-Fi"),
         ("https://songs.example/?x=1", None, "127.0.0.1", "https://songs.example/", "that can reach this page"),
         (HERE, None, None, HERE, "can’t open this link: this computer is in no network"),
         (HERE, "10.0.0.2", "localhost", HERE, "can’t open this link: the page is served for this computer only"),
@@ -260,16 +292,15 @@ def test_offline_there_is_no_local_address(monkeypatch):
 
 
 @pytest.mark.parametrize(("host", "own_clip"), [("192.168.1.5", False), (None, True)])
-def test_a_song_can_be_downloaded_and_its_link_copied_or_scanned_where_phones_reach_it(monkeypatch, host, own_clip):
+def test_a_songs_link_can_be_copied_or_scanned_where_phones_reach_it(monkeypatch, host, own_clip):
     def share(settings) -> None:
         from kpop.ui import sharing
 
-        sharing.share(settings, b"RIFF", "song.wav")
+        sharing.share(settings)
 
     settings = Settings(clip="demo.mp3" if own_clip else "first-snow")
     monkeypatch.setattr(sharing, "local_address", lambda: host)
     page = AppTest.from_function(share, default_timeout=60, args=(settings,)).run()
-    assert page.get("download_button")[0].label == "Download WAV"
     assert page.code[0].value == link(settings, f"http://{host or 'localhost'}:8501/")
     html = unquote(words(page))
     assert html.count('class="qr" src="data:image/svg+xml') == (host is not None)

@@ -1,13 +1,15 @@
 """The page without a browser, with the shipped model: what it offers, shows and says."""
 
+import html
 import io
+import re
 from dataclasses import replace
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import soundfile
-from pages import button, player, press, settle, slider, visit, words
+from pages import TIMEOUT_S, button, player, press, settle, slider, visit, words
 from safetensors.numpy import save_file
 
 from kpop import model_info
@@ -24,6 +26,8 @@ from kpop.similarity.index import SimilarityIndex
 from kpop.ui.spectrogram import ENDLESS_COLUMNS, N_BANDS, GrowingSpectrogram
 
 SHORT = Settings(length_s=4)
+NOTHING = {"tracks": [], "play": None, "status": "", "error": "", "notice": ""}
+SAME_S = 9.0  # the beginning that does not depend on the length
 BROKEN = KpopError("The strings broke: put on new ones.")
 
 
@@ -34,18 +38,48 @@ def sine(length_s: float) -> np.ndarray:
 def test_first_visit_invites_offers_every_choice_and_plays_nothing(jobs):
     page = settle(visit())
     assert "Kevin needs new songs" in words(page)
-    assert [slider.label for slider in page.slider] == ["Seed randomness", "Length", "Temperature"]
-    for end in ("Kevin’s memory", "pure chance", "a hook", "a whole song", "safe", "wild"):
+    values = {slider.label: slider.value for slider in (*page.slider, *page.select_slider)}
+    assert values == {"Seed randomness": 0.3, "Temperature": 1.0, "Length": 4.0}
+    for end in ("close to the clip", "ignore the clip", "0:04", "5:00", "safe", "wild"):
         assert end in words(page)
     assert (page.radio[0].label, page.number_input[0].label) == ("Seed clip", "Seed number")
-    assert player(page) == {"tracks": [], "play": None, "status": "", "error": ""}
+    assert {key: player(page)[key] for key in ("tracks", "play", "status", "error", "notice")} == NOTHING
+    assert not page.get("plotly_chart")
     assert jobs == []
+
+
+def test_a_reload_brings_the_song_back_by_its_settings_without_starting_it(jobs):
+    page = press(visit(), "Generate")
+    query = dict(page.query_params.items())
+    assert query["song"] == "here"
+    again = settle(visit(query))
+    assert (jobs[1].settings, player(again)["play"]) == (jobs[0].settings, None)
+    assert f"“{song_title(SHORT)}” is here again" in player(again)["notice"]
+    assert player(press(again, "Generate"))["notice"] == ""
+    sent = settle(visit({"song": "1", "seed_number": "8"}))
+    assert jobs[3].settings == replace(SHORT, seed_number=8)
+    assert "Somebody sent you" in player(sent)["notice"]
+    press(sent, "Four takes")
+    assert "song" not in sent.query_params
+
+
+def test_a_longer_song_begins_as_the_one_before_and_plays_on(jobs):
+    page = press(visit({"length_s": "20", "seed_number": "5"}), "Generate")
+    press(page, "30 s longer")
+    assert jobs[1].settings == replace(jobs[0].settings, length_s=50)
+    assert player(page)["continues"]
+    assert page.select_slider[0].value == 50
+    one, two = (job.result().waveform for job in jobs)
+    n_same = round(SAME_S * SAMPLE_RATE_HZ)
+    assert np.array_equal(one[:n_same], two[:n_same])
+    assert not player(press(page, "Generate"))["continues"]
+    assert button(press(visit({"length_s": "300"}), "Generate"), "30 s longer").disabled
 
 
 def test_a_song_starts_by_itself_and_keeps_its_url_when_its_picture_is_there(jobs):
     page = settle(visit())
     button(page, "Generate").click().run()
-    assert "Being made…" in words(page)
+    assert "From First Snow, 126 BPM · 0:04" in words(page)
     (track,) = player(page)["tracks"]
     assert player(page)["play"] == track["url"]
     assert (track["title"], track["length_s"]) == (song_title(SHORT), 4)
@@ -54,7 +88,6 @@ def test_a_song_starts_by_itself_and_keeps_its_url_when_its_picture_is_there(job
     assert all(finished[key] == track[key] for key in ("url", "title", "beat", "plot"))
     assert len(page.get("plotly_chart")) == 1
     assert page.get("download_button")[0].label == "Download WAV"
-    assert "4 s of music in" in words(page)
     assert "Kevin needs new songs" not in words(page)
     with soundfile.SoundFile(io.BytesIO(page.session_state.session.songs[0].file.read())) as sound:
         assert (sound.frames, sound.title) == (4 * SAMPLE_RATE_HZ, song_title(SHORT))
@@ -64,7 +97,7 @@ def test_the_song_is_what_the_listener_chose_and_generate_never_makes_the_one_th
     page = visit()
     slider(page, "Seed randomness").set_value(0.8)
     slider(page, "Temperature").set_value(1.5)
-    slider(page, "Length").set_value(5.0)
+    page.select_slider[0].set_value(5.0)
     page.number_input[0].set_value(99)
     page.radio[0].set_value("neon-rain")
     press(page, "Generate")
@@ -95,7 +128,7 @@ def test_a_failure_is_one_sentence_at_the_player_and_the_old_song_stays(jobs, mo
 def test_an_endless_song_has_no_length_and_ends_with_the_next_request(jobs):
     page = visit()
     page.toggle[0].set_value(True).run()
-    assert slider(page, "Length").disabled
+    assert page.select_slider[0].disabled
     button(page, "Generate").click().run()
     assert (player(page)["tracks"][0]["length_s"], jobs[0].endless) == (None, True)
     page.toggle[0].set_value(False)
@@ -105,12 +138,15 @@ def test_an_endless_song_has_no_length_and_ends_with_the_next_request(jobs):
 
 
 def test_four_variations_are_shown_together_and_one_of_them_kept(jobs):
-    page = press(visit({"seed_number": "4294967294"}), "Four takes")
-    assert len(page.get("plotly_chart")) == len(player(page)["tracks"]) == 4
+    page = button(visit({"seed_number": "4294967294"}), "Four takes").click().run()
+    assert player(page)["play"] == player(page)["tracks"][0]["url"]
+    assert button(page, "Keep A").disabled
+    settle(page)
+    assert len(page.get("plotly_chart")) == len(player(page)["tracks"]) == len(page.get("download_button")) == 4
     assert [job.settings.seed_number for job in jobs] == [2**32 - 2, 2**32 - 1, 0, 1]
     assert {replace(job.settings, seed_number=7) for job in jobs} == {SHORT}
-    assert (player(page)["play"], len(page.session_state.session.history)) == (None, 4)
-    assert "seed number 4294967294 → 0" in words(page)
+    assert len(page.session_state.session.history) == 4
+    assert f"Take C: {song_title(jobs[2].settings)}" in html.unescape(words(page))
     page.button(key="keep-2").click().run()
     assert len(page.get("plotly_chart")) == len(player(page)["tracks"]) == 1
     assert page.number_input[0].value == 0
@@ -141,6 +177,11 @@ def test_an_own_file_is_what_all_songs_start_from_and_its_name_brings_no_markup(
     assert {(job.settings.clip, job.clip.name) for job in jobs} == {(name, name)}
     assert (len(jobs), page.session_state.session.songs[0].own_clip) == (6, jobs[0].clip)
     assert "<img src=x" not in words(page)
+    assert "From &lt;img" in words(page)
+    page.radio[0].set_value("neon-rain")
+    press(page, "Generate")
+    assert jobs[-1].clip.name == "neon-rain"
+    assert "From Neon Rain, 123 BPM" in words(page)
 
 
 def test_missing_or_damaged_weights_are_one_sentence_and_are_found_once_they_are_there(jobs, monkeypatch, tmp_path):
@@ -179,19 +220,24 @@ def test_one_model_needs_no_choice_and_several_are_offered_by_title(monkeypatch,
     assert "Has learnt from 12 songs: demos." in [caption.value for caption in page.caption]
 
 
-def test_a_clip_can_be_heard_before_it_is_chosen_for_a_song():
-    page = visit({"clip": "Slow Honey"})
-    assert not page.get("audio")
-    assert len(press(page, "Hear Slow Honey").get("audio")) == 1
-
-
 def test_a_song_tells_its_closest_moment_in_the_training_music_and_both_can_be_heard(monkeypatch):
     data = SimilarityIndex.load(index_path(DEFAULT_MODEL)).data  # an earlier corpus, which cannot be rendered again
     monkeypatch.setattr(index, "CORPUS_DATA", data)
     page = press(visit({"length_s": "12"}), "Generate")
-    assert "Closest moment in training: song" in " ".join(caption.value for caption in page.caption)
-    page.session_state["moments"] = True
-    assert len(page.run().get("audio")) == 2
+    assert page.session_state.session.similarity.wait(TIMEOUT_S)
+    page.session_state["novelty"] = True
+    page.run()
+    assert re.search(r"Training song, \d:\d\d: song \d+", " ".join(caption.value for caption in page.caption))
+    assert len(page.get("audio")) == 2
+
+
+def test_what_is_below_the_song_stays_closed_until_it_is_wanted(jobs):
+    page = settle(visit())
+    tabs = page.get("button_group")[-1]
+    assert tabs.value is None
+    for name in ("Earlier songs", "Hear it learn", "How it works"):
+        tabs = tabs.set_value(name).run().get("button_group")[-1]
+    assert "Press Generate, and the figures of your own song will stand here" in words(page)
 
 
 @pytest.mark.parametrize("length_s", [4, 60])

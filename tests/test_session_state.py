@@ -91,13 +91,13 @@ def test_a_request_cancels_the_one_before_and_its_song_never_appears(engine):
 
 def test_the_status_is_one_line_queue_first_and_then_progress(engine):
     session = started(engine, SHORT)
-    job = session.job
+    (job,) = session.jobs
     job.queue_position = 3
     assert session.status == "Number 3 in the queue…"
     job.queue_position = 0
-    assert session.status == "Dreaming up the song…"
+    assert session.status == "Generating…"
     job.pcm.append(bytes(32_000))
-    assert session.status == "Dreaming up the song… 25%"
+    assert session.status == "Playing while it’s generated… 25%"
     finish(job)
     assert session.busy
     session.rendering.wait(TIMEOUT_S)
@@ -108,9 +108,9 @@ def test_the_status_is_one_line_queue_first_and_then_progress(engine):
 def test_an_endless_song_has_no_progress_and_is_never_put_on_the_page(engine):
     session = started(engine, SHORT, endless=True)
     assert session.rendering is None
-    assert session.status == "Dreaming up the song…"
-    session.job.pcm.append(bytes(100))
-    assert (session.status, session.files[0].n_bytes, session.busy) == ("", None, True)
+    assert session.status == "Generating…"
+    session.jobs[0].pcm.append(bytes(100))
+    assert (session.status, session.previews[0].file.n_bytes, session.busy) == ("", None, True)
 
 
 def test_a_refusal_cancels_the_other_variations_and_is_a_sentence_until_the_next_request(engine):
@@ -119,14 +119,14 @@ def test_a_refusal_cancels_the_other_variations_and_is_a_sentence_until_the_next
     assert not session.submit(engine)
     assert [job.cancelled for job in engine.jobs] == [True]
     assert "try again" in session.error
-    assert session.job is None
+    assert not session.jobs
     session.request(SHORT)
     assert session.error == ""
 
 
 def test_a_session_that_ends_cancels_its_songs_and_frees_their_memory(engine):
     session = started(engine, SHORT)
-    (job,), rendering, file = session.jobs, session.rendering, weakref.ref(session.files[0])
+    (job,), rendering, file = session.jobs, session.rendering, weakref.ref(session.previews[0].file)
     session = None
     gc.collect()
     assert job.cancelled
@@ -140,7 +140,7 @@ def test_the_preview_is_what_the_finished_song_says(randomness):
 
     settings = replace(SHORT, randomness=randomness, length_s=20)
     job = get_engine().submit(settings, built_in_clip(settings.clip))
-    known, song = preview(job), job.result()
+    known, song = preview(job, None), job.result()
     assert known.seed_end_s == pytest.approx(song.seed_end_s)
     assert known.beat == song.beat
 
@@ -240,7 +240,7 @@ def test_any_other_setting_or_another_file_of_the_same_name_is_another_song():
 def test_a_press_on_an_earlier_song_sets_the_controls_and_requests_it():
     made = Settings(0.85, 1.4, 61.0, 4711, "last-train-home")
     page = shown((Entry(made),))
-    assert "Last Train Home · randomness 0.85 · temperature 1.40 · 61 s" in words(page)
+    assert "Last Train Home · randomness 0.85 · temperature 1.40 · 1:01" in words(page)
     assert page.button[0].label == f"Play again *{song_title(made)}*"
     page.session_state.endless = True
     page.button[0].click().run()

@@ -89,12 +89,17 @@ class BeatTrack:
 NO_BEAT = BeatTrack(np.arange(2) * 60 / TEMPO_BPM, float(TEMPO_BPM), False)  # our own tempo, from the first sample on
 
 
-def track_pulse(waveform: np.ndarray) -> Pulse | None:
-    """The beat of a waveform (n_samples,) float32 at 16 kHz, best of four seconds or more; None if none is clear."""
+def track_pulse(waveform: np.ndarray, near_bpm: float | None = None) -> Pulse | None:
+    """The beat of a waveform (n_samples,) float32 at 16 kHz, best of four seconds or more; None if none is clear.
+
+    near_bpm: a tempo known within 3 %, with which there is always a pulse, and in any octave.
+    """
     bands = _bands(waveform)
     flux = _flux(bands, TEMPO_GAIN)
-    tempo_bpm = _tempo(flux) if flux.any() else TEMPO_BPM
-    is_clear = _clarity(flux, tempo_bpm) >= MIN_CLARITY
+    tempo_bpm = near_bpm or TEMPO_BPM
+    if flux.any():
+        tempo_bpm = _refined_tempo(flux, near_bpm or _rough_tempo(flux))
+    is_clear = near_bpm or _clarity(flux, tempo_bpm) >= MIN_CLARITY
     return Pulse(tempo_bpm, _beat_s(_flux(bands, BEAT_GAIN), tempo_bpm)) if is_clear else None
 
 
@@ -177,11 +182,16 @@ def _flux(bands: np.ndarray, gain: float) -> np.ndarray:
     return np.maximum(flux - uniform_filter1d(flux, round(MEAN_S * FLUX_PER_S)), 0)
 
 
-def _tempo(flux: np.ndarray) -> float:
-    """The strongest tempo in windows, then the one near it whose subdivisions are most in phase over all the flux."""
+def _rough_tempo(flux: np.ndarray) -> float:
+    """The strongest of TEMPI_BPM in windows of the flux."""
     starts = range(0, max(len(flux) - WINDOW_FRAMES // 2, 1), WINDOW_FRAMES // 2)
     windows = [flux[start : start + WINDOW_FRAMES] for start in starts]
-    tempi = TEMPI_BPM[sum(_strengths(window) for window in windows if window.any()).argmax()] * REFINEMENT
+    return TEMPI_BPM[sum(_strengths(window) for window in windows if window.any()).argmax()]
+
+
+def _refined_tempo(flux: np.ndarray, rough_bpm: float) -> float:
+    """The tempo near another one whose subdivisions are most in phase over all the flux."""
+    tempi = rough_bpm * REFINEMENT
     fits = [
         weight * np.abs(zoom_fft(flux, tempi[[0, -1]] / 60 * per_beat, len(tempi), fs=FLUX_PER_S, endpoint=True))
         for per_beat, weight in zip(PER_BEAT[FINE], WEIGHTS[FINE], strict=True)

@@ -73,19 +73,28 @@ def clip_path(name: str) -> Path:
     return CLIPS_DIR / f"{name}.flac"
 
 
-def clip_from_file(source: BinaryIO | str | Path, name: str) -> SeedClip:
+def clip_from_file(source: BinaryIO | str | Path, name: str, tempo_bpm: float | None = None) -> SeedClip:
     """The beginning of a sound file, from its first sound on, at -14 LUFS, with its tempo where there is a clear beat.
 
-    Raises KpopError when the file is broken, silent, or holds less than two seconds of sound.
+    tempo_bpm: within 3 %, where it is known. Raises KpopError when the file is broken, silent, or holds less than two
+    seconds of sound.
     """
+    return clip_from_waveform(read_audio(source, max_s=LONGEST_FILE_S), name, tempo_bpm)
+
+
+def clip_from_waveform(waveform: np.ndarray, name: str, tempo_bpm: float | None = None) -> SeedClip:
+    """As clip_from_file(), of a waveform float32 (n_samples,) at 16 kHz."""
     from kpop.generation.recording import prepare_recording  # imports scipy, which the page must not wait for
 
-    waveform, metre_position, tempo_bpm = prepare_recording(read_audio(source, max_s=LONGEST_FILE_S), name)
-    return SeedClip(name, Path(name).stem, waveform, metre_position, None, tempo_bpm)
+    clip, metre_position, tempo_bpm = prepare_recording(waveform, name, tempo_bpm)
+    return SeedClip(name, Path(name).stem, clip, metre_position, None, tempo_bpm)
 
 
-def find_clip(name: str) -> SeedClip:
-    """The sound file at that path, or else a built-in clip by its name or title. KpopError when it is neither."""
+def find_clip(name: str, tempo_bpm: float | None = None) -> SeedClip:
+    """The sound file at that path, or else a built-in clip by its name or title. KpopError when it is neither.
+
+    tempo_bpm: of a sound file, as for clip_from_file().
+    """
     if Path(name).is_file():
-        return clip_from_file(name, Path(name).name)
+        return clip_from_file(name, Path(name).name, tempo_bpm)
     return built_in_clip(next((clip.name for clip in built_in_clips() if clip.title.lower() == name.lower()), name))

@@ -23,11 +23,13 @@ MAX_BEATS = SEED_BARS * BEATS_PER_BAR + 1  # one more than the seed, as context 
 ANALYSED_S = 12.0  # the slowest four bars, and a margin
 
 
-def prepare_recording(waveform: np.ndarray, name: str) -> tuple[np.ndarray, int, float | None]:
+def prepare_recording(
+    waveform: np.ndarray, name: str, tempo_bpm: float | None = None
+) -> tuple[np.ndarray, int, float | None]:
     """(clip, metre position of its first step, tempo in BPM) of a waveform (n_samples,) float32 at 16 kHz.
 
-    The tempo is None where no beat is clear. Raises KpopError, which calls the recording `name`, when it is silent or
-    holds less than two seconds of sound.
+    tempo_bpm: within 3 %, where it is known. The returned tempo is None where no beat is clear. Raises KpopError, which
+    calls the recording `name`, when it is silent or holds less than two seconds of sound.
     """
     if len(waveform) < MIN_S * SAMPLE_RATE_HZ:
         raise KpopError(f"{name} lasts only {len(waveform) / SAMPLE_RATE_HZ:.1f} s: two seconds or more are needed.")
@@ -45,7 +47,7 @@ def prepare_recording(waveform: np.ndarray, name: str) -> tuple[np.ndarray, int,
     if (length_s := (stop - start) / SAMPLE_RATE_HZ) < MIN_S:
         raise KpopError(f"{name} holds only {length_s:.1f} s of sound: two seconds or more are needed.")
     waveform *= np.float32(WORKING_RMS / level.max())
-    pulse = track_pulse(waveform[start:stop][: round(ANALYSED_S * SAMPLE_RATE_HZ)])
+    pulse = track_pulse(waveform[start:stop][: round(ANALYSED_S * SAMPLE_RATE_HZ)], tempo_bpm)
     if pulse is None:
         clip = normalise(waveform[start : min(stop, start + CLIP_SAMPLES)])
         return clip, first_metre_position(clip), None

@@ -48,6 +48,12 @@ def base_path() -> str:
     return f"/{path}" if path else ""
 
 
+def clock(seconds: float) -> str:
+    """Minutes and seconds, as players show them: 1:05, or 1:05.5 for a fraction of a second."""
+    minutes, seconds = divmod(seconds, 60)
+    return f"{minutes:.0f}:{seconds:02.0f}" if seconds == int(seconds) else f"{minutes:.0f}:{seconds:04.1f}"
+
+
 def escape_markdown(text: str) -> str:
     """Text from outside, such as a file's name or a song's title, without effect as Markdown."""
     return re.sub(r"([\\`*_{}\[\]()<>#+\-.!:$~|])", r"\\\1", text)

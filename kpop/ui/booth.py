@@ -150,8 +150,8 @@ def booth() -> None:
     with st.container(key="booth-tracks"):
         for i, session in enumerate(state.sessions):
             with st.container(key=f"booth-track-{i}"):
-                if session.job:
-                    show_figure(session.preview, f"booth-plot-{i}", "stretch")
+                for song in session.previews:
+                    show_figure(song, f"booth-plot-{i}", "stretch")
     with st.container(key="booth-foot"):
         show_buttons(state)
     with st.container(key="booth-players"):

@@ -1,4 +1,4 @@
-"""Thumbs, top list, and starting settings by preference. Where feedback is off, nothing is shown or stored."""
+"""Thumbs, top list, and surprises by preference. Where feedback is off, nothing is shown or stored."""
 
 import math
 import random
@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
@@ -21,7 +21,7 @@ from kpop.ui.session_state import play_again
 
 THUMBS = {UP: ":material/thumb_up: I like this song", DOWN: ":material/thumb_down: Not for me"}
 THANKS = {UP: "Thank you! More like this.", DOWN: "Thank you. Less like this.", None: ""}
-NOT_COUNTED = "Not counted: your switch is off."
+NOT_COUNTED = "Not counted: you don’t want your votes to count."
 EMPTY = "No favourites yet today. Make a song, give it a thumbs up, and it will be the first to stand here."
 CACHE_S = 5
 DOUBLE_CLICK_S = 0.7
@@ -94,14 +94,6 @@ def _counts() -> bool:
     return st.session_state.get("thumbs_count", True)
 
 
-def starting() -> Settings:
-    """Settings at the start of the session, sampled once by preference; the defaults if the query sets any."""
-    if "starting" not in st.session_state:
-        requested = any(field.name in st.query_params for field in fields(Settings))
-        st.session_state.starting = Settings() if requested or not open_store() else sample_settings()
-    return st.session_state.starting
-
-
 def surprise() -> None:
     """Requests a song that is likely to please, with the length and model of the controls. For callbacks."""
     chosen = {key: st.session_state[key] for key in ("length_s", "model") if st.session_state.get(key)}
@@ -121,29 +113,20 @@ def _preferences() -> feedback.Preferences:
     return feedback.Preferences.from_votes(votes)
 
 
-def feedback_corner() -> None:
-    """Today's top list, the switch for this listener's own votes, and all votes as CSV."""
-    store = open_store()
-    if not store:
-        return
-    with st.expander("What people like", icon=":material/favorite:"):
-        st.caption(
-            "Seed clips and settings that people like are offered more often; what few have tried still gets its chance"
-            " now and then. That is called Thompson sampling."
-        )
-        st.html('<h3 class="hits-title">Today’s favourites</h3>')
-        with st.container(key="hits"):
-            hits = _hits()
-            if not hits:
-                st.html(f'<p class="no-hits">{EMPTY}</p>')
-            for place, (title, settings, hearts) in enumerate(hits):
-                label = f"Play **{escape_markdown(title)}** · {hearts} heart{'' if hearts == 1 else 's'}"
-                options = {"icon": ":material/play_arrow:", "width": "stretch"}
-                st.button(label, key=f"hit_{place}", on_click=play_again, args=(settings,), **options)
-        st.toggle("Let my thumbs count", value=True, key="thumbs_count", on_change="ignore")
-        st.caption("Kept on this machine: how a song was made, and the thumb it got. Nothing about you.")
-        file, options = ("twice4life-votes.csv", "text/csv"), {"icon": ":material/download:", "on_click": "ignore"}
-        st.download_button("Download as CSV", lambda: feedback.csv_text(store.votes()), *file, **options)
+def show_favourites() -> None:
+    """Today's top list, and the switch for this listener's own votes."""
+    st.caption("*Surprise me* offers more often what people like.")
+    with st.container(key="hits"):
+        hits = _hits()
+        if not hits:
+            st.html(f'<p class="no-hits">{EMPTY}</p>')
+        for place, (title, settings, n_likes) in enumerate(hits):
+            times = f"{n_likes} time{'' if n_likes == 1 else 's'}"
+            label = f"Play **{escape_markdown(title)}** · liked or downloaded {times}"
+            options = {"icon": ":material/play_arrow:", "width": "stretch"}
+            st.button(label, key=f"hit_{place}", on_click=play_again, args=(settings,), **options)
+    st.toggle("Count my votes", value=True, key="thumbs_count", persist_state="session")
+    st.caption("Kept on this machine: how a song was made, and the thumb it got. Nothing about you.")
 
 
 @st.cache_data(ttl=CACHE_S, show_spinner=False)

@@ -26,7 +26,7 @@ TOKENS = "codes."  # name of a snapshot's tensor, followed by the training step
 N_COLUMNS = 384  # of each picture
 TOUR_S = 3.84  # two bars of each moment
 INVITATION = (
-    "The same dream at ten moments of the training. At first it knows nothing, and you hear noise; an hour later it "
+    "The same song at ten moments of the training. At first the model knows nothing, and you hear noise; in the end it "
     "plays in time and in tune. Move the slider while it plays."
 )
 CURVE = """<p class="facts">How much new songs surprise it</p>
@@ -114,11 +114,9 @@ def moment_facts(curve: Curve, step: int) -> str:
 
 
 def hear_it_learn(model: str) -> None:
-    """The training of a model, decoded when the listener requests it; nothing for a model without snapshots."""
-    if not snapshots_path(model).exists():
-        return
+    """The training of a model that has snapshots, decoded when the listener requests it."""
     requested = st.session_state.setdefault("learning_requested", {})  # tasks by model
-    with st.expander("Hear it learn", icon=":material/school:"), st.container(key="learning"):
+    with st.container(key="learning"):
         st.markdown(INVITATION)
         task = requested.get(model)
         if task and task.error:

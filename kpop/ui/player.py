@@ -8,26 +8,24 @@ from dataclasses import asdict, replace
 import streamlit as st
 
 from kpop.engine import get_engine
-from kpop.settings import RANDOMNESS_RANGE, TEMPERATURE_RANGE, Settings
+from kpop.settings import LENGTH_RANGE_S, RANDOMNESS_RANGE, TEMPERATURE_RANGE, Settings
 from kpop.ui.assets import STATIC_DIR, base_path
-from kpop.ui.controls import N_VARIATIONS
 from kpop.ui.feedback import keeper
-from kpop.ui.session_state import SessionState, set_controls
+from kpop.ui.session_state import LONGER_S, SessionState, make_longer, set_controls
+from kpop.ui.sharing import download
 from kpop.ui.song import PageSong
 
 REDRAW_S = 0.5
 STILL = {"displayModeBar": False, "scrollZoom": False}  # a finger scrolls past the figure
-HEIGHTS_PX = {1: 360, 2: 260, N_VARIATIONS: 200}  # of a figure, by their number
+HEIGHT_PX, SMALL_PX = 360, 200  # of the figure of the only song, of one of several
 LETTERS = "ABCD"
-WELCOME = """<section class="welcome"><h2>Kevin needs new songs.</h2>
-<p>He knows every real one by heart. Pick the first few seconds, decide how much of them the machine may forget, press
-<b>Generate</b> – and it dreams up the rest of a song that nobody has ever heard.</p>
+WELCOME = """<section class="welcome"><p>Pick a clip: a song’s first few seconds. Choose how much it may change, press
+<b>Generate</b>, and hear how a song goes on that nobody has ever heard.</p>
 <div class="bars" aria-hidden="true">{}</div></section>"""
 BAR, N_BARS = '<i style="height:{:.0f}%;--d:-{:.1f}s"></i>', 36
-SENT = "Somebody sent you “{}”: press Generate, and the machine dreams it again, note for note."
 HEADING = '<h2 class="now"{}>{}</h2><p class="facts">{}</p>'
-FACTS = "temperature {0.temperature:.2f} · seed randomness {0.randomness:.2f}"
-LABELS = {"randomness": "seed randomness", "seed_number": "seed number"}  # other fields: their names
+INVITATION = HEADING.format(' id="song"', "Kevin needs new songs.", "He knows every real one by heart.")
+LABELS = {"randomness": "seed randomness"}  # other fields: their names
 FAR = 0.5  # a difference in settings that everybody hears
 CHANGES = {"Temperature": ("temperature", TEMPERATURE_RANGE), "Seed randomness": ("randomness", RANDOMNESS_RANGE)}
 
@@ -40,7 +38,7 @@ show_player = st.components.v2.component(
 )
 
 # Containers that are there on every run, so that nothing in them is drawn anew because something else appears.
-Layout = namedtuple("Layout", ["first", "player", "others", "below"])
+Layout = namedtuple("Layout", ["heading", "player", "songs", "actions"])
 
 
 def make_layout() -> Layout:
@@ -59,63 +57,71 @@ def draw_player(session: SessionState, layout: Layout) -> None:
     def update() -> None:
         if (session.rendering and session.rendering.finished) or (was_busy and not session.busy):
             st.rerun()
-        show_player(key="player", data=[player_data(session)])  # a dict would make Streamlit load pandas
+        data = player_data(session) | {"grid": bool(st.session_state.get("grid"))}
+        show_player(key="player", data=[data])  # a dict would make Streamlit load pandas
 
     with layout.player:
         update()
 
 
 def player_data(session: SessionState) -> dict:
-    """For player.js: the songs on the page, or the one in the making; which of them is to start; status and error."""
-    songs = [replace(session.preview, file=session.files[0])] if session.job else session.songs
+    """For player.js: the songs on the page, which of them is to start and how, and what is going on."""
     tracks = [
         {"url": song.file.url(base_path()), "title": song.title, "length_s": song.length_s, "beat": asdict(song.beat)}
         | {"plot": f"track-{i}"}
-        for i, song in enumerate(songs)
+        for i, song in enumerate(session.shown)
     ]
-    if session.job and session.job.pcm.n_bytes:
+    if any(job.pcm.n_bytes for job in session.jobs):
         from kpop.ui.spectrogram import GrowingSpectrogram, png_uri  # imports scipy, which the page must not wait for
 
-        growing = session.growing = session.growing or GrowingSpectrogram(session.job.pcm)
-        growing.update()
-        if len(growing.columns):
-            from_s, to_s = growing.span_s
-            tracks[0]["growth"] = {"image": png_uri(growing.columns), "from_s": from_s, "to_s": to_s}
-    return {"tracks": tracks, "play": session.play, "status": session.status, "error": session.error}
+        session.growing = session.growing or tuple(GrowingSpectrogram(job.pcm) for job in session.jobs)
+        for track, growing in zip(tracks[-len(session.jobs) :], session.growing, strict=True):
+            growing.update()
+            if len(growing.columns):
+                from_s, to_s = growing.span_s
+                track["growth"] = {"image": png_uri(growing.columns), "from_s": from_s, "to_s": to_s}
+    continues = bool(session.submitted and session.submitted.continues)
+    words = {"status": session.status, "error": session.error, "notice": session.notice}
+    return {"tracks": tracks, "play": session.play, "continues": continues, "session": session.id, **words}
 
 
 def show_songs(session: SessionState, layout: Layout) -> None:
-    """The song in the making, if it plays; else the finished ones, or a welcome."""
-    songs = (session.preview,) if session.job else session.songs
-    with layout.first.container(key="track-0"):
+    """The songs in the making or the finished ones, or a welcome: several as a grid, each with its own buttons."""
+    songs = session.shown
+    with layout.heading:
+        if not songs:
+            st.html(INVITATION)
+        elif len(songs) == 1:
+            st.html(HEADING.format(' id="song"', html.escape(songs[0].title), html.escape(songs[0].facts)))
+        else:
+            facts = html.escape(songs[0].facts)
+            st.html(HEADING.format(' id="song"', f"Take A to {LETTERS[len(songs) - 1]}", facts))
+    if len(songs) > 1:
+        with layout.songs:
+            columns = [column for _ in range(0, len(songs), 2) for column in st.columns(2)]
+            for i in range(len(songs)):
+                with columns[i].container(key=f"track-{i}"):
+                    show_take(session, songs, i)
+        return
+    with layout.songs.container(key="track-0"):
         if songs:
-            show_song(session, songs, 0)
+            show_figure(songs[0], "spectrogram-0", HEIGHT_PX)
         else:
             rng = random.Random(4)
             bars = "".join(BAR.format(rng.uniform(15, 95), rng.uniform(0, 5)) for _ in range(N_BARS))
             st.html(WELCOME.format(bars))
-    for i in range(1, len(songs)):
-        with layout.others.container(key=f"track-{i}"):
-            show_song(session, songs, i)
 
 
-def show_sent(session: SessionState) -> None:
-    """At the top, where a phone shows it: that somebody has sent a song, until the first one is made."""
-    waiting = session.sent and not (session.songs or session.jobs)
-    st.html(f'<p class="sent">{SENT.format(html.escape(session.sent)) if waiting else ""}</p>')
-
-
-def show_song(session: SessionState, songs: tuple[PageSong, ...], index: int) -> None:
-    """One of several has a heading that says how it differs from the first, and a button that removes the others."""
-    song, anchor = songs[index], "" if index else ' id="song"'
-    if len(songs) == 1:
-        st.html(HEADING.format(anchor, html.escape(song.title), song.facts))
-    else:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            facts = difference(songs[0].settings, song.settings) if index else FACTS.format(song.settings)
-            st.html(HEADING.format(anchor, f"{LETTERS[index]} · {html.escape(song.title)}", facts))
-            st.button("Keep this one", key=f"keep-{index}", on_click=keep, args=(session, song))
-    show_figure(song, f"spectrogram-{index}", HEIGHTS_PX[len(songs)])
+def show_take(session: SessionState, songs: tuple[PageSong, ...], index: int) -> None:
+    """One of several songs: what it is, its spectrogram, and buttons to keep and to download it."""
+    song, name = songs[index], f"Take {LETTERS[index]}"
+    change = difference(songs[0].settings, song.settings) if index else ""
+    st.html(f'<h3 class="take">{name}: {html.escape(song.title)}</h3><p class="facts">{change}</p>')
+    show_figure(song, f"spectrogram-{index}", SMALL_PX)
+    with st.container(horizontal=True):
+        options = {"on_click": keep, "args": (session, song), "disabled": not song.figure}
+        st.button(f"Keep {LETTERS[index]}", key=f"keep-{index}", **options)
+        download(song, f"Download {LETTERS[index]}")
 
 
 def show_figure(song: PageSong, key: str, height: int | str) -> None:
@@ -127,20 +133,28 @@ def show_figure(song: PageSong, key: str, height: int | str) -> None:
 
 
 def keep(session: SessionState, song: PageSong) -> None:
-    """Remove the other songs. For callbacks."""
+    """Remove the other songs; it plays on. For callbacks."""
     keeper(song.settings)()
     set_controls(song.settings)
     session.show((song,), get_engine())
 
 
 def difference(one: Settings, other: Settings) -> str:
-    """What has changed, e.g. "temperature 1.00 → 1.60"."""
+    """What has changed but the seed number, e.g. "temperature 1.00 → 1.60"."""
     changes, values = [], asdict(other)
     for name, value in asdict(one).items():
-        if value != values[name]:
+        if value != values[name] and name != "seed_number":
             shape = "{:.2f} → {:.2f}" if isinstance(value, float) else "{} → {}"
             changes.append(f"{LABELS.get(name, name)} {shape.format(value, values[name])}")
     return " · ".join(changes)
+
+
+def longer(song: PageSong) -> None:
+    """A request for the same song, LONGER_S longer."""
+    is_longest = song.settings.length_s >= LENGTH_RANGE_S[1]
+    with st.container(key="longer", width="content"):
+        label, icon = f"{LONGER_S:.0f} s longer", ":material/more_time:"
+        st.button(label, icon=icon, on_click=make_longer, disabled=is_longest)
 
 
 @st.fragment

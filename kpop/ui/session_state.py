@@ -1,5 +1,6 @@
 """The state of one browser session: its request, the songs in the making, the songs on the page, and its history."""
 
+import secrets
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -11,8 +12,7 @@ from kpop.engine import Engine, Job
 from kpop.errors import KpopError
 from kpop.generation.clips import SeedClip, built_in_clip
 from kpop.runtime import PipelineLoader
-from kpop.server import SongFile
-from kpop.settings import Settings
+from kpop.settings import LENGTH_RANGE_S, Settings
 from kpop.ui.assets import base_path
 from kpop.ui.song import PageSong, preview, render, song_file, start_comparing
 from kpop.ui.tasks import BackgroundTask
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from kpop.ui.spectrogram import GrowingSpectrogram
 
 MAX_ENTRIES = 12  # of the history: no sound but the listener's clips, up to 600 kB each
+LONGER_S = 30.0
+PLAYING = "Playing while it’s generated…"
+
+
+@dataclass(frozen=True, eq=False)
+class OwnClip:
+    """The listener's own clip. pcm: the sound that it was cut from; empty if that is not there any more."""
+
+    clip: SeedClip
+    pcm: bytes = b""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +54,18 @@ def remember(history: tuple[Entry, ...], entry: Entry) -> tuple[Entry, ...]:
 
 @dataclass(frozen=True)
 class Request:
-    """Songs to be made together. own_clip: instead of the built-in one; beside: show them beside the first song."""
+    """Songs to be made together.
+
+    own_clip: instead of the built-in one; beside: show them beside the first song; continues: where that has come to,
+    the new one plays on; silent: does not start by itself
+    """
 
     songs: tuple[Settings, ...]
     own_clip: SeedClip | None = None
     endless: bool = False
     beside: bool = False
+    continues: bool = False
+    silent: bool = False
 
 
 @dataclass(eq=False)
@@ -58,24 +74,28 @@ class SessionState:
 
     requested: Request | None = None  # by a callback, until it is submitted
     jobs: tuple[Job, ...] = ()  # the songs in the making
-    files: tuple[SongFile, ...] = ()  # theirs
+    previews: tuple[PageSong, ...] = ()  # what is known of them
+    growing: "tuple[GrowingSpectrogram, ...]" = ()  # their pictures
     rendering: BackgroundTask[tuple[PageSong, ...]] | None = None  # makes PageSongs of them
-    preview: PageSong | None = None  # what is known of the only one of them, which plays while it is made
-    growing: "GrowingSpectrogram | None" = None  # its picture
     play: str | None = None  # URL of the song that is to start by itself
     songs: tuple[PageSong, ...] = ()  # the finished songs on the page
     similarity: "BackgroundTask[SimilarityResult | None] | None" = None  # of the only one of them
     history: tuple[Entry, ...] = ()
     loader: PipelineLoader | None = None  # of the chosen model
-    sent: str | None = None  # title of a song whose link brought the listener here
-    _submitted: Request | None = None
+    own: OwnClip | None = None
+    is_new: bool = True  # until the page has been drawn once
+    notice: str = ""  # a line for the listener, until the next request
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(6))
+    submitted: Request | None = None  # the last one
     _model: str | None = None
     _error: str = ""
 
     @property
-    def job(self) -> Job | None:
-        """The song that plays while it is made."""
-        return self.jobs[0] if self.preview else None
+    def shown(self) -> tuple[PageSong, ...]:
+        """The songs on the page, in the making or finished."""
+        if not self.jobs:
+            return self.songs
+        return (self.songs[:1] if self.submitted.beside else ()) + self.previews
 
     @property
     def busy(self) -> bool:
@@ -87,17 +107,18 @@ class SessionState:
     def status(self) -> str:
         """What is going on, in a line; empty while nothing is."""
         if job := next((job for job in self.jobs if not job.finished), None):
-            fraction = sum(job.fraction for job in self.jobs) / len(self.jobs)
-            playing = job.endless and job.pcm.n_bytes
-            return "" if playing else f"{job.status}…" + (f" {fraction:.0%}" if fraction else "")
+            fraction, plays = sum(job.fraction for job in self.jobs) / len(self.jobs), self.jobs[0].pcm.n_bytes
+            if plays and job.endless:
+                return ""
+            return (PLAYING if plays else f"{job.status}…") + (f" {fraction:.0%}" if fraction else "")
         if self.rendering:
-            return "Painting the picture…"
+            return "Drawing the picture…"
         return f"{self.loader.status}…" if self.busy else ""
 
     @property
     def error(self) -> str:
         """What went wrong since the last request, in a sentence; empty if nothing did."""
-        errors = self._error, self.job and self.job.error, self.loader and self.loader.error
+        errors = self._error, *(job.error for job in self.jobs), self.loader and self.loader.error
         return next((f"{error}" for error in errors if error), "")
 
     def request(self, *songs: Settings, **options) -> None:
@@ -106,7 +127,7 @@ class SessionState:
         options: fields of `Request`.
         """
         self._clear_jobs()
-        self.requested, self._error, self._model = Request(songs, **options), "", None
+        self.requested, self._error, self._model, self.notice = Request(songs, **options), "", None, ""
 
     def submit(self, engine: Engine) -> bool:
         """Hand a request to the engine; False if there is none, or if it was refused (see `error`)."""
@@ -121,9 +142,9 @@ class SessionState:
             self._clear_jobs()
             self._error = f"{error}"
             return False
-        self.files, self._submitted = tuple(map(song_file, self.jobs)), request
-        if len(self.jobs) == 1 and not request.beside:
-            self.preview, self.play, self.growing = preview(self.jobs[0]), self.files[0].url(base_path()), None
+        self.submitted, self.previews = request, tuple(preview(job, song_file(job)) for job in self.jobs)
+        if not (request.beside or request.silent):
+            self.play = self.previews[0].file.url(base_path())
         if not request.endless:
             self.rendering = BackgroundTask(partial(render, self.jobs, request.own_clip))
         return True
@@ -135,17 +156,18 @@ class SessionState:
 
     def update(self, engine: Engine) -> None:
         """Put rendered songs on the page, or set `error` if they failed."""
-        rendering, files = self.rendering, self.files
+        rendering, previews = self.rendering, self.previews
         if not (rendering and rendering.finished):
             return
         self._clear_jobs()
         if rendering.error:
             self._error = f"{rendering.error}"
             return
-        made = tuple(replace(song, file=file) for song, file in zip(rendering.result(), files, strict=True))
+        made = zip(rendering.result(), previews, strict=True)
+        made = tuple(replace(song, source=known.source, file=known.file) for song, known in made)
         for song in made:
             self.history = remember(self.history, Entry(song.settings, song.own_clip))
-        self.show(self.songs[:1] + made if self._submitted.beside else made, engine)
+        self.show(self.songs[:1] + made if self.submitted.beside else made, engine)
 
     def show(self, songs: tuple[PageSong, ...], engine: Engine) -> None:
         """Put these songs on the page, and compare the only one of them with the training music."""
@@ -157,7 +179,7 @@ class SessionState:
     def _clear_jobs(self) -> None:
         for job in self.jobs:
             job.cancel()  # unless it is finished
-        self.jobs, self.files, self.rendering, self.preview = (), (), None, None
+        self.jobs, self.previews, self.growing, self.rendering = (), (), (), None
 
 
 def get_session() -> SessionState:
@@ -172,5 +194,16 @@ def set_controls(settings: Settings) -> None:
 
 def play_again(settings: Settings, own_clip: SeedClip | None = None) -> None:
     """Set the controls and request this song. own_clip: replaces the built-in clip. For callbacks."""
+    session = get_session()
     set_controls(settings)
-    get_session().request(settings, own_clip=own_clip)
+    if own_clip and not (session.own and session.own.clip is own_clip):
+        session.own = OwnClip(own_clip)
+    session.request(settings, own_clip=own_clip)
+
+
+def make_longer() -> None:
+    """Request the song on the page LONGER_S longer; it plays on where it is. For callbacks."""
+    session, song = get_session(), get_session().songs[0]
+    settings = replace(song.settings, length_s=min(song.settings.length_s + LONGER_S, LENGTH_RANGE_S[1]))
+    set_controls(settings)
+    session.request(settings, own_clip=song.own_clip, continues=True)

@@ -2,7 +2,7 @@
 
 import html
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -15,10 +15,16 @@ from kpop.generation.clips import built_in_clips, is_built_in
 from kpop.generation.titles import song_title
 from kpop.model_info import available_models, model_info
 from kpop.settings import Settings
-from kpop.ui.assets import base_path
+from kpop.ui.assets import base_path, clock
 from kpop.ui.feedback import keeper
+from kpop.ui.session_state import Request, SessionState
+from kpop.ui.song import PageSong
 
-SONG_PARAMETER = "song"  # song=1: the link was shared for this song
+SONG_PARAMETER, SENT, HERE = "song", "1", "here"  # the link was shared for this song; the page shows it
+NOTICES = {
+    SENT: "Somebody sent you “{}”. Here it is, note for note: press play.",
+    HERE: "“{}” is here again, note for note: press play.",
+}
 PROBE_ADDRESS = ("192.0.2.1", 9)  # documentation addresses, RFC 5737: nobody has this one
 NOT_IN_THE_LINK = "Your own file doesn’t travel in a link: send it along, or the song starts from another clip."
 
@@ -29,10 +35,11 @@ def link(settings: Settings, base_url: str) -> str:
     A clip of the listener's own cannot be linked: then "clip" and "song" are left out.
     """
     clips, models = _titles()
-    query = asdict(settings) | {"model": models.get(settings.model, settings.model), SONG_PARAMETER: 1}
+    query = asdict(settings) | {"model": models.get(settings.model, settings.model), SONG_PARAMETER: SENT}
     for key, value in query.items():
         if isinstance(value, float) and value.is_integer():
             query[key] = int(value)  # as Streamlit writes it
+    query["length_s"] = clock(settings.length_s)
     if settings.clip in clips:
         query["clip"] = clips[settings.clip]
     else:
@@ -41,9 +48,24 @@ def link(settings: Settings, base_url: str) -> str:
     return parts._replace(path=parts.path or "/", query=urlencode(query), fragment="").geturl()
 
 
-def arrived_by_link(query: Mapping[str, str]) -> bool:
-    """Whether the page was opened by a link to one song. query: as st.query_params."""
-    return query.get(SONG_PARAMETER) == "1"
+def restore_song(session: SessionState) -> None:
+    """On the first run: requests the song of the page's address, which was shared, or on the page before a reload."""
+    kind = st.query_params.get(SONG_PARAMETER)
+    if not session.is_new:
+        return
+    session.is_new = False
+    if kind in NOTICES:
+        settings = settings_from_query(st.query_params, Settings())
+        session.request(settings, silent=True)
+        session.notice = NOTICES[kind].format(song_title(settings))
+
+
+def keep_song(request: Request) -> None:
+    """Lets the page's address say whether a reload can bring the song back."""
+    if len(request.songs) > 1 or request.own_clip or request.endless or request.beside:
+        st.query_params.pop(SONG_PARAMETER, None)
+    else:
+        st.query_params[SONG_PARAMETER] = HERE
 
 
 def settings_from_query(query: Mapping[str, str], start: Settings) -> Settings:
@@ -52,12 +74,18 @@ def settings_from_query(query: Mapping[str, str], start: Settings) -> Settings:
     Widgets bound to the query read it too, but replace a missing parameter by their minimum.
     """
     clips, models = ({title: name for name, title in titles.items()} for titles in _titles())
-    readers = {"clip": clips.get, "model": models.get, "seed_number": int}
+    readers = {"clip": clips.get, "model": models.get, "seed_number": int, "length_s": seconds}
     for key in asdict(start):
         with suppress(ValueError, KpopError):
             value = readers.get(key, float)(query[key]) if key in query else None
             start = start if value is None else replace(start, **{key: value})
     return start
+
+
+def seconds(text: str) -> float:
+    """The inverse of clock(), also of bare seconds. Raises ValueError."""
+    minutes, _, rest = text.rpartition(":")
+    return 60 * int(minutes or 0) + float(rest)
 
 
 def page_address(url: str, server_address: str | None) -> tuple[str, bool, str]:
@@ -74,7 +102,7 @@ def page_address(url: str, server_address: str | None) -> tuple[str, bool, str]:
         reason = "this computer is in no network right now."
     else:
         there = parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host)
-        return there.geturl(), True, "Scan it with a phone in the same network as this computer."
+        return there.geturl(), True, "Scan it with a phone on the same Wi-Fi as this computer."
     return parts.geturl(), False, f"Phones can’t open this link: {reason}"
 
 
@@ -97,29 +125,32 @@ def _titles() -> tuple[dict[str, str], dict[str, str]]:
     return {clip.name: clip.title for clip in built_in_clips()}, models
 
 
-@st.fragment
-def share(settings: Settings, wav: Callable[[], bytes], file_name: str) -> None:
-    """Buttons to download the song and to share it."""
-    keep = keeper(settings)
+def download(song: PageSong, label: str = "Download WAV") -> None:
+    """A button that downloads a finished song."""
+    keep = keeper(song.settings)
 
-    def download() -> bytes:
+    def wav() -> bytes:
         keep()  # here, since the rerun after a callback would replace the file that the browser is about to request
-        return wav()
+        return song.file.read()
 
-    options = {"icon": ":material/download:", "on_click": "ignore"}
-    with st.container(horizontal=True, vertical_alignment="center", width="content", key="sharing"):
-        st.download_button("Download WAV", download, file_name, "audio/wav", **options)
-        with st.popover("Share", icon=":material/share:", key="share"):
-            here = st.context.url or f"http://localhost:{st.get_option('server.port')}{base_path()}/"
-            url, for_phones, sentence = page_address(here, st.get_option("server.address"))
-            song_link, title = link(settings, url), html.escape(song_title(settings))
-            st.html(f'<p class="share-title">A link to “{title}”, with all its settings</p>')
-            st.code(song_link, language=None, wrap_lines=True)
-            if not is_built_in(settings.clip):
-                st.caption(NOT_IN_THE_LINK)
-            if for_phones:
-                st.html(f'<img class="qr" src="{qr_uri(song_link)}" alt="QR code of the link to {title}">')
-            st.caption(sentence)
+    options = {"icon": ":material/download:", "on_click": "ignore", "disabled": not song.figure}
+    st.download_button(label, wav, song.file.file_name, "audio/wav", key=f"download-{song.file.id}", **options)
+
+
+@st.fragment
+def share(settings: Settings) -> None:
+    """The link to the song, and its QR code."""
+    with st.popover("Share", icon=":material/share:", key="share"):
+        here = st.context.url or f"http://localhost:{st.get_option('server.port')}{base_path()}/"
+        url, for_phones, sentence = page_address(here, st.get_option("server.address"))
+        song_link, title = link(settings, url), html.escape(song_title(settings))
+        st.html(f'<p class="share-title">A link to “{title}”, with all its settings</p>')
+        st.code(song_link, language=None, wrap_lines=True)
+        if not is_built_in(settings.clip):
+            st.caption(NOT_IN_THE_LINK)
+        if for_phones:
+            st.html(f'<img class="qr" src="{qr_uri(song_link)}" alt="QR code of the link to {title}">')
+        st.caption(sentence)
 
 
 @lru_cache(maxsize=64)

@@ -1,66 +1,69 @@
-"""Novelty meter: how similar a song is to the training music at its closest moment, with both moments to listen to."""
+"""Novelty badge: how similar a song is to the training music at its closest moment, with both moments to listen to."""
 
 import html
 from typing import TYPE_CHECKING
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
+from kpop.ui.assets import clock
 from kpop.ui.tasks import POLL_S, BackgroundTask
 
 if TYPE_CHECKING:
     from kpop.similarity.index import SimilarityResult
 
-IS_NEW = "New: no closer to its training music than a song that it never heard."
-IS_CLOSE = "Closer than most unheard songs come: listen to both."
+BADGES = {True: ("Original", ":material/verified:"), False: ("Close to a training song", ":material/compare_arrows:")}
+SENTENCES = {
+    True: "No closer to the training music than songs come that the model has never heard.",
+    False: "Closer to the training music than most songs come that the model has never heard.",
+}
 
 
-def show_similarity(comparing: "BackgroundTask[SimilarityResult | None]", container: DeltaGenerator) -> None:
-    """Waits for the result and shows it in `container`; nothing if there is none."""
-    progress = container.empty()
-    if not comparing.finished:
-        progress.caption("Comparing with the training music…")
-    while not comparing.wait(POLL_S):
-        st.session_state.get("session")  # a call to Streamlit, which ends this run if a newer one is due
-    progress.empty()
-    result = None if comparing.error else comparing.result()
-    if not result:
-        return
-    container.html(meter(result))
-    container.caption(
-        f"Closest moment in training: {result.song} at {clock(result.song_start_s)}, {result.similarity:.0%} alike – "
-        f"an unheard song of this length reaches {result.usual:.0%}"
-    )
-    with container:
-        hear_both(result)
+def show_similarity(comparing: "BackgroundTask[SimilarityResult | None]") -> None:
+    """The badge, as soon as the result is there, with the details behind it; nothing if there is none."""
+    waiting = not comparing.finished
+
+    @st.fragment(run_every=POLL_S if waiting else None)
+    def badge() -> None:
+        if waiting and comparing.finished:
+            st.rerun()
+        if not comparing.finished:
+            st.popover("Comparing…", icon=":material/hourglass:", disabled=True)
+        elif not comparing.error and (result := comparing.result()):
+            label, icon = BADGES[is_new(result)]
+            with st.popover(label, icon=icon, key="novelty", on_change="rerun") as details:
+                if details.open:
+                    show_details(result)
+
+    badge()
 
 
-@st.fragment
-def hear_both(result: "SimilarityResult") -> None:
-    """An expander with both moments; the training song's is rendered only while it is open."""
-    moments = st.expander("Hear both moments", icon=":material/compare_arrows:", key="moments", on_change="rerun")
-    if not moments.open:
-        return
-    here, there = moments.columns(2)
-    here.caption(f"Here, at {clock(result.start_s)} of your song")
+def is_new(result: "SimilarityResult") -> bool:
+    """Whether a song that the model was not trained on might be as similar."""
+    return result.similarity <= result.high
+
+
+def show_details(result: "SimilarityResult") -> None:
+    """The meter, and both moments."""
+    st.html(meter(result))
+    here, there = st.columns(2)
+    here.caption(f"Your song, {clock(int(result.start_s))}")
     here.audio(result.here)
+    there.caption(f"Training song, {clock(int(result.song_start_s))}: {result.song}")
     if result.number is None:
         there.caption("The training song itself is not here.")
-        return
-    there.caption(f"There, at {clock(result.song_start_s)} of {result.song}")
-    with there, st.spinner("Rendering the training song…"):
-        st.audio(result.there)
+    else:
+        with there, st.spinner("Rendering the training song…"):
+            st.audio(result.there)
 
 
 def meter(result: "SimilarityResult") -> str:
     """HTML of a bar from 0 to 100 % with the song's similarity and the range of unheard songs."""
     song, low, usual, high = (f"{share:.0%}" for share in (result.similarity, result.low, result.usual, result.high))
-    is_new = result.similarity <= result.high  # a song that the model was not trained on might be as similar
-    kind, sign, verdict = ("new", "✓", IS_NEW) if is_new else ("near", "≈", IS_CLOSE)
+    kind, verdict = "new" if is_new(result) else "near", SENTENCES[is_new(result)]
     label = f"Your song comes {song} near to training; unheard songs come {low} to {high} near, usually {usual}."
     return f"""
 <div class="close close-{kind}">
-  <p class="close-verdict"><span aria-hidden="true">{sign}</span> {html.escape(verdict)}</p>
+  <p class="close-verdict">{html.escape(verdict)}</p>
   <div class="close-bar" role="img" aria-label="{label}">
     <i class="close-range" style="left:{low};right:calc(100% - {high})"></i>
     <i class="close-usual" style="left:{usual}"></i>
@@ -73,8 +76,3 @@ def meter(result: "SimilarityResult") -> str:
     <span><i class="close-usual"></i>their middle {usual}</span>
   </p>
 </div>"""
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, as players show them."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

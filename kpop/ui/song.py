@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kpop.audio.io import from_pcm
-from kpop.generation.clips import SeedClip
+from kpop.generation.clips import SeedClip, is_built_in
 from kpop.generation.metadata import song_tags
 from kpop.generation.seed import song_grid
 from kpop.generation.titles import song_file_name, song_title
 from kpop.model_info import checkpoint_path, header, index_path
 from kpop.server import SongFile
 from kpop.settings import Beat, GeneratedSong, Settings
+from kpop.ui.assets import clock
 from kpop.ui.tasks import POLL_S, BackgroundTask, Report
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class PageSong:
     length_s: float | None  # None if it is endless
     seed_end_s: float
     beat: Beat
+    source: str = ""  # the clip's title, or the file's name
     figure: "go.Figure | None" = None
     own_clip: SeedClip | None = None  # the listener's, None for a built-in one
     file: SongFile | None = None
@@ -48,12 +50,9 @@ class PageSong:
     @property
     def facts(self) -> str:
         """A line for the listener."""
-        if not self.length_s:
-            return "Endless: until you leave or make another song"
-        if not self.figure:
-            return "Being made…"
-        made = f"{self.length_s:.0f} s of music in {self.taken_s:.1f} s"
-        return f"{made} · seed {self.seed_end_s:.1f} s · seed number {self.settings.seed_number}"
+        source = self.source if self.settings.randomness < 1 else "pure chance"
+        length = clock(self.length_s) if self.length_s else "endless, until you leave or make another song"
+        return f"From {source}, {self.beat.tempo_bpm:.0f} BPM · {length}"
 
 
 def song_file(job: "Job") -> SongFile:
@@ -67,11 +66,13 @@ def song_file(job: "Job") -> SongFile:
     return SongFile(job.pcm, song_file_name(job.settings), song_tags(job.settings), cancel)
 
 
-def preview(job: "Job") -> PageSong:
+def preview(job: "Job", file: SongFile | None) -> PageSong:
     """From the settings, the clip and the checkpoint's header: equal to what the finished song says."""
     settings, info = job.settings, header(checkpoint_path(job.settings.model)).get("info", {})
     grid = song_grid(settings, job.clip, info.get("metronome_rate", 1.0), job.endless)
-    return PageSong(settings, None if job.endless else settings.length_s, grid.seed_end_s, grid.beat)
+    length_s, source = None if job.endless else settings.length_s, job.clip.title
+    source = source if is_built_in(job.clip.name) else job.clip.name
+    return PageSong(settings, length_s, grid.seed_end_s, grid.beat, source, file=file)
 
 
 def render(jobs: "tuple[Job, ...]", own_clip: SeedClip | None, report: Report) -> tuple[PageSong, ...]:

@@ -32,8 +32,8 @@ SEED_COLOUR = "#ffa07a"
 GENERATED_COLOUR = "#e0428c"
 ABOVE = {"xref": "paper", "y": 1.04, "yref": "paper", "yanchor": "bottom", "showarrow": False}
 LABEL = '<span style="color:{}">■</span> {}'  # in opposite corners, where they cannot overlap however short the seed is
-SEED_LABEL = ABOVE | {"text": LABEL.format(SEED_COLOUR, "Kevin’s memory"), "x": 0, "xanchor": "left"}
-GENERATED_LABEL = ABOVE | {"text": LABEL.format(GENERATED_COLOUR, "the machine dreams"), "x": 1, "xanchor": "right"}
+SEED_LABEL = ABOVE | {"text": LABEL.format(SEED_COLOUR, "the clip"), "x": 0, "xanchor": "left"}
+GENERATED_LABEL = ABOVE | {"text": LABEL.format(GENERATED_COLOUR, "generated"), "x": 1, "xanchor": "right"}
 CENTRES_HZ = mel_centres_hz(N_BANDS)
 HOVER = {"zsmooth": "fast", "hovertemplate": "%{x:.1f} s<br>%{y} Hz<br>%{z} dB<extra></extra>"}
 AXIS = {"showgrid": False, "fixedrange": True}

@@ -3,7 +3,8 @@
 //
 // data: {tracks: [{url, title, facts, length_s (null: endless), plot, image,
 //        beat: {first_downbeat_s, beat_s, beats_per_bar}, growth: {image, from_s, to_s} while it is made}],
-//        play: url of the song to start, once; status, error: a line each, or empty; tour_s}
+//        play: url of the song to start, once; continues: at the moment that the former one has come to;
+//        status, error, notice: a line each, or empty; grid: whether beats are drawn; session: its name; tour_s}
 // plot: key of the Streamlit container with the track's Plotly figure; image: URL of a picture instead, shown here
 
 const JUMP_S = 5;
@@ -16,6 +17,10 @@ const FADE_MS = 60;
 const RETRY_MS = 500;
 const N_RETRIES = 3;
 const NOTHING = "This song is over: press Generate for another.";
+const INVITATION = "Your song will play here.";
+const RECONNECTED = "The connection was lost, and is there again. ";
+const STARTERS = [".st-key-go", ".st-key-longer", ".st-key-compare-go", ".st-key-earlier", ".st-key-hits"]; // of songs
+const STARTING_MS = 4000; // after a press, until the server must have answered
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
@@ -176,7 +181,7 @@ class Player {
     this.tracks = []; // in the page's order
     this.spare = []; // elements whose song has left the page; an element that has played once may play again
     this.started = new Set(); // URLs that were started for the listener: a rerun sends them again
-    this.blocked = false;
+    this.blocked = this.starting = this.lost = false;
     this.leadS = 0.05; // how long a seek takes; learnt from switch to switch
     this.root = element("section", "player", null, { ariaLabel: "Player" });
     this.picture = element("div", "player-picture", this.root, { hidden: true });
@@ -184,13 +189,9 @@ class Player {
     this.dock = element("div", "player-dock", this.root);
     this.sounds = element("div", "player-sounds", this.dock);
     this.line = element("p", "player-status", this.dock, { role: "status" });
-    this.bar = element("div", "player-bar", this.root);
-    const button = (className, textContent) => element("button", className, this.bar, { type: "button", textContent });
-    this.gridButton = button("player-grid", "Beat grid");
-    this.tourButton = button("player-tour", "From noise to music");
-    this.hint = element("p", "player-hint", this.bar);
-    this.gridButton.addEventListener("click", () => this.setGrid(!this.gridOn));
-    this.setGrid(sessionStorage.getItem("twice4lifeGrid") === "on");
+    this.announcer = element("p", "player-announcer", this.root, { ariaLive: "polite" });
+    const tour = { type: "button", textContent: "From noise to music" };
+    this.tourButton = element("button", "player-tour", this.root, tour);
     this.tourButton.addEventListener("click", () => this.tour());
     this.range.addEventListener("input", () => this.switchTo(this.tracks[Number(this.range.value)]));
     const frame = () => {
@@ -200,10 +201,16 @@ class Player {
     requestAnimationFrame(frame);
   }
 
-  update({ tracks, play, status, error, tour_s }) {
-    Object.assign(this, { status, error });
+  update({ tracks, play, continues, status, error, notice, grid, session, tour_s }) {
+    if (status || error || play !== this.data?.play) this.starting = false;
+    if (this.data && session !== this.data.session) this.lost = true; // the server was restarted
+    this.data = { play, session };
+    Object.assign(this, { status, error, notice, gridOn: grid });
     const kept = tracks.map((song) => this.tracks.find((track) => track.url === song.url));
-    const gone = this.tracks.filter((track) => !kept.includes(track));
+    const starts = play && !this.started.has(play);
+    const former = this.active?.sounds ? this.active : null;
+    const goesOn = former && !kept.includes(former) && (starts ? continues : kept.some(Boolean));
+    const gone = this.tracks.filter((track) => !kept.includes(track) && !(goesOn && track === former));
     for (const track of gone) track.clear();
     this.spare.push(...gone);
     this.tracks = kept.map((track) => track ?? this.spare.shift() ?? new Track(this));
@@ -211,17 +218,32 @@ class Player {
     this.tourS = tour_s;
     this.range.hidden = !tracks[0]?.image;
     this.range.max = tracks.length - 1;
-    this.bar.hidden = !tracks.length;
     this.tourButton.hidden = !tour_s;
-    this.gridButton.hidden = !tracks[0]?.beat;
-    const hint = tracks[0]?.length_s ? "Tap the picture to jump there." : "";
-    const many = tracks.length > 1 && !tracks[0].image;
-    this.hint.textContent = many ? "Tap a letter to switch, or a picture to jump there." : hint;
-    this.activate(this.tracks.includes(this.active) ? this.active : this.tracks[0]);
-    if (!play || this.started.has(play)) return;
-    this.started.add(play);
-    const track = this.tracks.find((each) => each.url === play);
-    if (track) this.activate(track).play();
+    if (starts) this.started.add(play);
+    const next = starts ? this.tracks.find((track) => track.url === play) : this.tracks[0];
+    if (goesOn && next) return this.takeOver(former, next);
+    this.activate(!starts && this.tracks.includes(this.active) ? this.active : next);
+    if (starts) next?.play();
+  }
+
+  // A song that leaves the page sounds until another one, at the same moment, takes over.
+  async takeOver(former, next) {
+    former.overlay.remove();
+    await this.switchTo(next);
+    former.clear();
+    this.spare.push(former);
+  }
+
+  // A button was pressed that requests a song: before the server has answered, the page says so.
+  start() {
+    this.starting = this.lost = false;
+    setTimeout(() => {
+      this.starting = true;
+      this.showStatus();
+      setTimeout(() => ((this.starting = false), this.showStatus()), STARTING_MS);
+    });
+    if (matchMedia("(max-width: 640px)").matches || scrollTop() > 0)
+      document.querySelector("#song")?.scrollIntoView({ behavior: "smooth" });
   }
 
   // Shows this track's controls, in the page and on the lock screen.
@@ -305,6 +327,7 @@ class Player {
 
   // One sound at a time, except while one takes over from another.
   onPlay(track) {
+    this.announcer.textContent = `Playing ${track.song.title}`;
     for (const audio of document.querySelectorAll("audio"))
       if (audio !== track.audio && !audio.paused && !track.audio.muted) audio.pause();
     if (!("mediaSession" in navigator)) return;
@@ -320,24 +343,27 @@ class Player {
     this.switchTo(this.tracks[(this.tracks.indexOf(this.active) + by + n) % n]);
   }
 
-  setGrid(on) {
-    this.gridOn = on;
-    this.gridButton.ariaPressed = String(on);
-    sessionStorage.setItem("twice4lifeGrid", on ? "on" : "off");
-  }
-
   // One line: what failed, what is to be done, or what is going on.
   showStatus() {
     const { audio } = this.active ?? {};
-    const failed = this.error || (audio?.error && !this.status ? NOTHING : "");
-    const waiting = audio && !audio.paused && audio.readyState < 3 ? "First notes…" : "";
+    const failed = this.starting ? "" : this.error || (audio?.error && !this.status ? NOTHING : "");
+    const waiting = audio && !audio.paused && audio.readyState < 3 ? "Buffering…" : "";
     const { image, title, facts } = this.active?.song ?? {};
-    const going = this.blocked ? "Press play to hear it." : this.status || waiting;
-    const text = failed || going || (image ? `${title} · ${facts}` : "");
-    if (this.line.textContent !== text) this.line.textContent = text;
+    const going = this.starting ? "Starting…" : this.blocked ? "Press play to hear it." : waiting || this.status;
+    const text = failed || going || this.notice || (image ? `${title} · ${facts}` : audio ? this.hint() : INVITATION);
+    const shown = (this.lost && !image ? RECONNECTED : "") + text;
+    if (this.line.textContent !== shown) this.line.textContent = shown;
     this.line.dataset.busy = Boolean(this.status);
     this.line.classList.toggle("player-failed", Boolean(failed));
-    this.dock.classList.toggle("player-empty", !text && !audio);
+    this.dock.classList.toggle("player-empty", !audio);
+    this.dock.classList.toggle("player-busy", this.starting || Boolean(this.status));
+    document.documentElement.classList.toggle("song-starting", this.starting);
+  }
+
+  // What can be done while nothing is to be told.
+  hint() {
+    if (this.tracks.length > 1) return "Switch by the letters or the keys 1 to 4; tap a picture to jump there.";
+    return this.active.song.length_s ? "Tap the picture to jump there; space pauses." : "";
   }
 }
 
@@ -349,11 +375,32 @@ for (const kind of ["pointerup", "keyup"])
     for (const player of players.values()) if (player.blocked) player.active?.play();
   }, true);
 
-// 1 to 4 choose a version, unless somebody is writing.
+// Reruns write the settings into the address: Back is to leave the page, not to undo them one by one.
+history.pushState = history.replaceState;
+
+const scrollTop = () => document.querySelector(".stMain")?.scrollTop ?? 0;
+
+document.addEventListener("click", ({ target }) => {
+  if (!target.closest?.("button") || !target.closest(`${STARTERS}`)) return;
+  for (const player of players.values()) if (player.data?.session) player.start();
+}, true);
+
+// Players that Streamlit draws are called what stands above them.
+setInterval(() => {
+  for (const audio of document.querySelectorAll("audio:not([aria-label])"))
+    audio.ariaLabel = audio.closest(".stColumn, .stVerticalBlock")?.querySelector("p")?.textContent ?? "Recording";
+}, 1000);
+
+// 1 to 4 choose a version, space pauses, unless somebody is writing or on a control.
 document.addEventListener("keydown", (event) => {
-  const writing = event.target.closest?.("input, textarea, select, [role=slider], [contenteditable]");
+  const writing = event.target.closest?.("input, textarea, select, button, audio, a, summary, [role], [contenteditable]");
   if (writing || event.ctrlKey || event.metaKey || event.altKey) return;
   for (const player of players.values()) {
+    if (event.key === " " && player.active && !player.active.song.image && !document.querySelector(".booth-sound")) {
+      event.preventDefault();
+      if (player.active.sounds) player.active.audio.pause();
+      else player.active.play();
+    }
     const names = player.tracks.map((track, i) => [String(i + 1), track.letter.textContent.toLowerCase()]);
     const chosen = player.tracks[names.findIndex((each) => each.includes(event.key.toLowerCase()))];
     if (chosen && player.tracks.length > 1 && !chosen.song.image) player.switchTo(chosen);
