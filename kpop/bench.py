@@ -214,14 +214,16 @@ def listen(port: int, number: int) -> Playback:
 
 
 @contextmanager
-def serving(module: tuple[str, ...], health: str, **environment: str) -> Iterator[tuple[int, subprocess.Popen, float]]:
-    """`python -m module...` with {port} replaced by a free one, until the end of the context.
+def serving(
+    module: tuple[str, ...], health: str, port: int = 0, **environment: str
+) -> Iterator[tuple[int, subprocess.Popen, float]]:
+    """`python -m module...` with {port} replaced by the port, or a free one if 0, until the end of the context.
 
     Yields port, process and time.perf_counter() of its start, once GET health answers.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        port = port or probe.getsockname()[1]
     command = [sys.executable, "-m", *(part.format(port=port) for part in module)]
     started_s = time.perf_counter()
     process = subprocess.Popen(

@@ -87,7 +87,7 @@ def player(page: AppTest) -> dict:
 
 LOOP_S = timeit.timeit("for i in range(10**6): pass", number=1)
 BUSY_FACTOR = 3 * max(1, LOOP_S / 0.01)  # how many times as long as promised a busy or a slower machine may take
-SONG_MS = 120_000
+SONG_MS = 40_000
 LAPTOP = {"viewport": {"width": 1280, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 AUDIO = "document.querySelector('.player-audio:not([hidden])')"
@@ -107,10 +107,10 @@ def launched() -> Iterator:
 
 
 @contextmanager
-def serve(script: str = "app.py", **environment: str) -> Iterator[str]:
+def serve(script: str = "app.py", port: int = 0, **environment: str) -> Iterator[str]:
     """A page in a process of its own; yields its address."""
     command = ("streamlit", "run", script, "--server.port={port}", "--server.headless=true")
-    with bench.serving(command, "/_stcore/health", **environment) as (port, *_):
+    with bench.serving(command, "/_stcore/health", port, **environment) as (port, *_):
         yield f"http://localhost:{port}"
 
 

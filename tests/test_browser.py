@@ -5,10 +5,12 @@ import re
 import signal
 import time
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from pages import AUDIO, BUSY_FACTOR, LAPTOP, PHONE, Visit, sticks_out
+from axe_playwright_python.sync_playwright import Axe
+from pages import AUDIO, BUSY_FACTOR, LAPTOP, PHONE, Visit, serve, sticks_out
 
 from kpop import bench
 from kpop.ui.sharing import local_address
@@ -17,6 +19,7 @@ USABLE_S = 4.0  # from the start of the server to a Generate button that can be 
 COLD_SOUND_S = 10.0  # from a press at that moment to the first sound
 FIRST_SOUND_S = 0.6  # the same with the model loaded
 IN_STEP_S = 0.05
+TOLD_MS = 200  # from a press to the first word about it
 ENDLESS = "Endless – the machine just goes on"
 NOISES = """() => { window.noises = []; for (const kind of ['pause', 'waiting', 'emptied', 'seeking'])
   document.addEventListener(kind, ({ target }) => target.matches('.player-audio') && noises.push(kind), true); }"""
@@ -136,9 +139,10 @@ def test_the_seed_ends_where_its_border_is_drawn_and_the_grid_lies_on_the_bars(v
     page = ready(visit("?length_s=30"))
     plot = "[...document.querySelectorAll('.js-plotly-plot')].find(plot => plot.offsetHeight)"
     line_s = page.tab.evaluate(f"{plot}.layout.shapes.find(shape => shape.type === 'line').x0")
-    facts = page.tab.locator(".facts").first.text_content()
-    assert float(re.search(r"seed ([\d.]+) s", facts)[1]) == pytest.approx(line_s, abs=0.05)
-    page.tab.get_by_role("button", name="Beat grid").click()
+    bpm = int(re.search(r"From First Snow, (\d+) BPM", page.tab.locator(".facts").first.text_content())[1])
+    assert 16 * 60 / bpm == pytest.approx(line_s, rel=0.01)
+    page.tab.get_by_text("More choices").click()
+    page.tab.get_by_text("Show the beat grid").click()
     page.wait_for_js("!document.querySelector('.track-grid').hidden")
     bar = "parseFloat(document.querySelector('.track-grid').style.getPropertyValue('--bar'))"
     page.wait_for_js(f"{bar} > 0")
@@ -151,7 +155,7 @@ def test_the_picture_grows_while_the_song_is_made_and_one_can_go_back_in_it(visi
     width = "parseFloat(document.querySelector('.track-growth:not([hidden])')?.style.width)"
     page.wait_for_js(f"{width} > 0")
     early = page.tab.evaluate(width)
-    assert "Dreaming up the song" in page.tab.locator(".player-status").first.text_content()
+    assert "Playing while it’s generated" in page.tab.locator(".player-status").first.text_content()
     page.wait_for_js(f"{width} > {early} || document.querySelector('.player-status').dataset.busy === 'false'")
     page.wait_for_audio("currentTime > 2")
     click_picture(page, 0.5 / 300)
@@ -159,32 +163,133 @@ def test_the_picture_grows_while_the_song_is_made_and_one_can_go_back_in_it(visi
     page.wait_for_audio("currentTime > 2.5")
 
 
-def test_nothing_jumps_when_the_song_is_finished(visit):
-    page = visit("?length_s=60").rest()
+@pytest.mark.parametrize("device", [LAPTOP, PHONE], ids=["laptop", "phone"])
+def test_a_press_is_answered_at_once_in_sight_and_nothing_jumps_until_the_song_is_finished(visit, device):
+    page = visit("?length_s=60", **device).rest()
     page.tab.evaluate("""() => { window.tops = [];
+      const names = ['#song', '.player-dock', '.st-key-track-0', '.st-key-layout-actions', '.st-key-more'];
       (function look() { requestAnimationFrame(look);
-        const parts = ['.st-key-track-0 .js-plotly-plot', '.player-audio'].map(part => document.querySelector(part));
-        if (parts.every(part => part?.offsetHeight)) tops.push(parts.map(part => part.getBoundingClientRect().top));
-      })(); }""")
+        const parts = names.map(name => document.querySelector(name));
+        if (parts.every(part => part)) tops.push(parts.map(part => Math.round(
+          part.getBoundingClientRect().top + (part.matches('.player-dock') && innerWidth < 641 ? 0 :
+            document.querySelector('.stMain').scrollTop))));
+      })();
+      const line = document.querySelector('.player-status'), start = () => { pressedMs = performance.now(); };
+      document.querySelector('.st-key-go button').addEventListener('click', start, true);
+      new MutationObserver(() => { window.toldMs ??= performance.now() - pressedMs; window.told ??= line.textContent; })
+        .observe(line, { childList: true }); }""")
     page.generate()
+    told, told_ms = page.tab.evaluate("[told, toldMs]")
+    assert told == "Starting…"
+    assert told_ms < TOLD_MS
     for tops in zip(*page.tab.evaluate("tops"), strict=True):
         assert max(tops) - min(tops) <= 2
+    box = page.tab.locator("#song").bounding_box()
+    assert 0 <= box["y"] < device["viewport"]["height"] / 3
 
 
 def test_variations_switch_at_the_same_moment_and_one_is_kept(visit):
     page = visit("?length_s=20").rest()
     page.tab.get_by_role("button", name="Four takes").click()
+    page.wait_for_audio("currentTime > 0.2")  # by itself
     page.tab.locator(".st-key-track-3 .track-letter").wait_for()
-    page.rest().audio("play()")
-    page.wait_for_audio("currentTime > 1")
+    page.rest().wait_for_audio("currentTime > 1")
+    boxes = [page.tab.locator(f".st-key-track-{i}").bounding_box() for i in range(4)]
+    assert boxes[0]["y"] == boxes[1]["y"] < boxes[2]["y"]
+    assert boxes[0]["x"] == boxes[2]["x"] < boxes[1]["x"]
     for key, index in (("3", 2), ("1", 0), ("4", 3)):
         offset_s, active, n_playing = page.tab.evaluate(SWITCH, key)
         assert (active, n_playing) == (index, 1)
         assert abs(offset_s) < IN_STEP_S
-    title = page.tab.locator(".st-key-track-3 .now").text_content()
-    page.tab.get_by_role("button", name="Keep this one").nth(3).click()
+    title = page.tab.locator(".st-key-track-3 .take").text_content()
+    at_s = page.audio("currentTime")
+    page.tab.get_by_role("button", name="Keep B").click()  # not the one that sounds: it takes over
     page.tab.locator(".st-key-track-1").wait_for(state="detached")
-    assert title == f"D · {page.tab.locator('#song').text_content()}"
+    assert title != f"Take B: {page.tab.locator('#song').text_content()}"
+    page.wait_for_audio(f"currentTime > {at_s} + 0.2")
+    assert page.tab.evaluate("[...document.querySelectorAll('.player-audio')].filter(each => !each.paused).length") == 1
+
+
+def test_a_longer_song_plays_on_where_the_shorter_one_is(visit):
+    page = ready(visit("?length_s=20"))
+    page.wait_for_audio("currentTime > 3")
+    page.tab.get_by_role("button", name="30 s longer").click()
+    page.wait_for_audio("duration === 50")
+    at_s = page.audio("currentTime")
+    assert 3 < at_s < 3 + 5 * BUSY_FACTOR
+    page.wait_for_audio(f"currentTime > {at_s} + 0.5 && !{AUDIO}.muted")
+
+
+def test_a_song_can_be_paused_while_it_is_made(visit):
+    page = visit("?length_s=300").rest()
+    page.generate_button.click()
+    page.wait_for_audio("currentTime > 0.3")
+    page.audio("pause()")
+    page.rest()
+    assert page.audio("paused")
+    page.tab.locator("body").press("Space")
+    page.wait_for_audio("paused === false")
+
+
+def test_a_cover_is_heard_before_it_is_chosen_and_ends_with_the_song(visit):
+    page = visit("?length_s=8").rest()
+    page.tab.get_by_role("button", name="Hear Slow Honey").click()
+    cover = "document.querySelector('audio[aria-label=\"Seed clip\"]')"
+    page.wait_for_js(f"{cover}.currentTime > 0.2 && !{cover}.paused")
+    assert page.tab.locator(".st-key-clip [data-testid=stRadioOption]:has(:checked)").inner_text() == "First Snow"
+    page.generate_button.click()
+    page.wait_for_audio("currentTime > 0.2")
+    assert page.tab.evaluate(f"{cover}.paused")
+
+
+def test_back_leaves_the_page_and_a_reload_brings_the_song_back(visit):
+    page = visit("?length_s=8").rest()
+    n_entries = page.tab.evaluate("history.length")
+    page.slide("Temperature", "ArrowRight", "ArrowRight")
+    page.wait_for_js("location.search.includes('temperature=1.1')")
+    page.generate()
+    assert page.tab.evaluate("history.length") == n_entries
+    title, song = page.tab.locator("#song").text_content(), page.tab.request.get(page.audio("src")).body()
+    page.tab.reload()
+    page.tab.get_by_text("is here again, note for note").wait_for()
+    page.rest()
+    assert page.tab.locator("#song").text_content() == title
+    assert page.tab.request.get(page.audio("src")).body() == song
+
+
+def test_fast_presses_end_with_the_last_ones_song_and_no_message(visit):
+    page = visit("?length_s=8").rest()
+    for name in ("Generate", "Surprise me", "Four takes", "Generate", "Generate", "Surprise me", "Generate"):
+        page.tab.get_by_role("button", name=name).click(delay=10)
+    page.rest().wait_for_audio("currentTime > 0.2")
+    assert page.tab.locator("[data-testid=stToast], [data-testid=stException], .player-failed").count() == 0
+
+
+def test_after_a_restart_of_the_server_the_page_says_so_and_has_its_song_again(chromium):
+    with ExitStack() as servers:
+        server = servers.enter_context(ExitStack())
+        address = server.enter_context(serve())
+        page = Visit(chromium, address, **LAPTOP).open("?length_s=8").rest()
+        page.generate()
+        title = page.tab.locator("#song").text_content()
+        server.close()
+        servers.enter_context(serve(port=int(address.rpartition(":")[2])))
+        page.tab.get_by_text("The connection was lost, and is there again").wait_for()
+        page.rest()
+        assert page.tab.locator("#song").text_content() == title
+        page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize("device", [LAPTOP, PHONE], ids=["laptop", "phone"])
+def test_an_accessibility_audit_finds_nothing_serious(visit, device, scheme):
+    page = ready(visit("?length_s=8", color_scheme=scheme, reduced_motion="reduce", **device))
+    for text in ("Start from a song of your own", "More choices", "How it works"):
+        page.tab.get_by_text(text, exact=True).click()
+    page.rest().tab.wait_for_timeout(500)
+    for violation in Axe().run(page.tab).response["violations"]:
+        places = [node["target"] for node in violation["nodes"]]
+        assert violation["impact"] not in ("serious", "critical"), f"{violation['help']}: {places}"
 
 
 def test_an_endless_song_plays_through_reruns_and_ends_when_its_tab_is_closed(visit):
@@ -239,9 +344,6 @@ def test_nothing_sticks_out_sideways_and_the_player_is_in_sight(visit, device, s
     assert not sticks_out(page)
     box = page.tab.locator(".player-dock").first.bounding_box()
     assert box["y"] + box["height"] <= device["viewport"]["height"] + 1
-    if device is PHONE:  # a link leads down to the song
-        page.tab.get_by_role("link", name="Your song is ready").tap()
-        page.wait_for_js("document.querySelector('#song').getBoundingClientRect().top < innerHeight / 3")
 
 
 def test_a_song_can_be_made_with_the_keyboard_alone(visit):
@@ -263,8 +365,8 @@ def test_a_link_says_what_it_brings_and_makes_the_same_song(visit):
     assert not sticks_out(page)
     link = page.tab.locator("[data-testid=stPopoverBody] code").text_content()
     other = visit(link[link.index("?") :])
-    other.tab.locator(".sent").filter(has_text="Somebody sent you").wait_for()
-    other.rest().generate()
+    other.tab.get_by_text("Somebody sent you").wait_for()
+    other.rest()
     contents = [urllib.request.urlopen(each.audio("src")).read() for each in (page, other)]
     assert contents[0] == contents[1]
 
