@@ -206,8 +206,9 @@ def test_variations_switch_at_the_same_moment_and_one_is_kept(visit):
     page.tab.get_by_role("button", name="Keep B").click()  # not the one that sounds: it takes over
     page.tab.locator(".st-key-track-1").wait_for(state="detached")
     assert title != f"Take B: {page.tab.locator('#song').text_content()}"
-    page.wait_for_audio(f"currentTime > {at_s} + 0.2")
-    assert page.tab.evaluate("[...document.querySelectorAll('.player-audio')].filter(each => !each.paused).length") == 1
+    page.wait_for_audio(f"currentTime > {at_s} + 0.2 && !{AUDIO}.muted")
+    page.wait_for_js("[...document.querySelectorAll('.player-audio')].filter(each => !each.paused).length === 1")
+    assert not page.audio("paused")
 
 
 def test_a_longer_song_plays_on_where_the_shorter_one_is(visit):

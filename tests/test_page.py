@@ -50,8 +50,7 @@ def test_first_visit_invites_offers_every_choice_and_plays_nothing(jobs):
 
 def test_a_reload_brings_the_song_back_by_its_settings_without_starting_it(jobs):
     page = press(visit(), "Generate")
-    query = dict(page.query_params.items())
-    assert query["song"] == "here"
+    query = {"temperature": "1.9", "kept": page.query_params["kept"]}  # the slider was moved since
     again = settle(visit(query))
     assert (jobs[1].settings, player(again)["play"]) == (jobs[0].settings, None)
     assert f"“{song_title(SHORT)}” is here again" in player(again)["notice"]
@@ -59,8 +58,11 @@ def test_a_reload_brings_the_song_back_by_its_settings_without_starting_it(jobs)
     sent = settle(visit({"song": "1", "seed_number": "8"}))
     assert jobs[3].settings == replace(SHORT, seed_number=8)
     assert "Somebody sent you" in player(sent)["notice"]
+    assert "kept" in sent.query_params
     press(sent, "Four takes")
-    assert "song" not in sent.query_params
+    assert "kept" not in sent.query_params
+    for nonsense in ("", "~~~~~", "1~2~3~4~5~6", "0.3~1~30~7~gone~twice4life", "0.3~9~30~7~first-snow~twice4life"):
+        assert settle(visit({"kept": nonsense})).session_state.session.songs == ()
 
 
 def test_a_longer_song_begins_as_the_one_before_and_plays_on(jobs):

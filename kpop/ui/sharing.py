@@ -20,11 +20,10 @@ from kpop.ui.feedback import keeper
 from kpop.ui.session_state import Request, SessionState
 from kpop.ui.song import PageSong
 
-SONG_PARAMETER, SENT, HERE = "song", "1", "here"  # the link was shared for this song; the page shows it
-NOTICES = {
-    SENT: "Somebody sent you “{}”. Here it is, note for note: press play.",
-    HERE: "“{}” is here again, note for note: press play.",
-}
+SONG_PARAMETER = "song"  # song=1: the link was shared for this song
+KEPT_PARAMETER, SEPARATOR = "kept", "~"  # the settings of the song on the page, whatever the controls are set to since
+SENT = "Somebody sent you “{}”. Here it is, note for note: press play."
+KEPT = "“{}” is here again, note for note: press play."
 PROBE_ADDRESS = ("192.0.2.1", 9)  # documentation addresses, RFC 5737: nobody has this one
 NOT_IN_THE_LINK = "Your own file doesn’t travel in a link: send it along, or the song starts from another clip."
 
@@ -35,7 +34,7 @@ def link(settings: Settings, base_url: str) -> str:
     A clip of the listener's own cannot be linked: then "clip" and "song" are left out.
     """
     clips, models = _titles()
-    query = asdict(settings) | {"model": models.get(settings.model, settings.model), SONG_PARAMETER: SENT}
+    query = asdict(settings) | {"model": models.get(settings.model, settings.model), SONG_PARAMETER: 1}
     for key, value in query.items():
         if isinstance(value, float) and value.is_integer():
             query[key] = int(value)  # as Streamlit writes it
@@ -49,23 +48,34 @@ def link(settings: Settings, base_url: str) -> str:
 
 
 def restore_song(session: SessionState) -> None:
-    """On the first run: requests the song of the page's address, which was shared, or on the page before a reload."""
-    kind = st.query_params.get(SONG_PARAMETER)
+    """On the first run: requests the song that was on the page before a reload, or that a link was shared for."""
     if not session.is_new:
         return
-    session.is_new = False
-    if kind in NOTICES:
-        settings = settings_from_query(st.query_params, Settings())
-        session.request(settings, silent=True)
-        session.notice = NOTICES[kind].format(song_title(settings))
+    session.is_new, query, song, words = False, st.query_params, None, KEPT
+    if KEPT_PARAMETER in query:
+        song = _settings_from_text(query[KEPT_PARAMETER])
+    elif query.get(SONG_PARAMETER) == "1":
+        song, words = settings_from_query(query, Settings()), SENT
+    if song:
+        session.request(song, silent=True)
+        session.notice = words.format(song_title(song))
 
 
 def keep_song(request: Request) -> None:
-    """Lets the page's address say whether a reload can bring the song back."""
-    if len(request.songs) > 1 or request.own_clip or request.endless or request.beside:
-        st.query_params.pop(SONG_PARAMETER, None)
+    """Writes the song's settings into the page's address, so that a reload can bring it back."""
+    if len(request.songs) == 1 and not (request.own_clip or request.endless or request.beside):
+        st.query_params[KEPT_PARAMETER] = SEPARATOR.join(map(str, asdict(request.songs[0]).values()))
     else:
-        st.query_params[SONG_PARAMETER] = HERE
+        st.query_params.pop(KEPT_PARAMETER, None)
+
+
+def _settings_from_text(text: str) -> Settings | None:
+    """The settings that keep_song() wrote, None if they are none or their clip or model is not here."""
+    with suppress(ValueError, TypeError, KpopError):
+        *numbers, seed_number, clip, model = text.split(SEPARATOR)
+        if is_built_in(clip) and model in available_models():
+            return Settings(*map(float, numbers), int(seed_number), clip, model)
+    return None
 
 
 def settings_from_query(query: Mapping[str, str], start: Settings) -> Settings:
