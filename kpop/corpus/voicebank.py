@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from scipy.ndimage import uniform_filter1d
+from tqdm import tqdm
 
 from kpop.constants import SAMPLE_RATE_HZ
 from kpop.corpus.lyrics import ipa, syllables
@@ -91,16 +92,15 @@ def _equaliser_db(sung: Iterable[Syllable]) -> np.ndarray:
     return gain_db.astype(np.float32)
 
 
-def make_voicebank(path: Path, report: Callable[[str], None]) -> None:
+def make_voicebank(path: Path) -> None:
     """Speak and analyse every syllable, and write the file. Raises KpopError when a package of PACKAGES is missing."""
     speak, tensors = _speaker(), {}
     for singer in SINGERS:
-        made = [_analysed(speak, singer, ipa(name)) for name in syllables()]
+        made = [_analysed(speak, singer, ipa(name)) for name in tqdm(syllables(), singer, disable=None)]
         tensors[f"{singer}.env"] = np.concatenate([levels for levels, _, _ in made])
         tensors[f"{singer}.ap"] = np.concatenate([noise for _, noise, _ in made])
         frames = [(len(levels), vowel) for levels, _, vowel in made]
         tensors[f"{singer}.frames"] = np.array(frames, np.int32)
-        report(f"{singer}: {len(made)} syllables, {sum(n for n, _ in frames) * FRAME_S / len(made):.2f} s on average")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, ORIGIN | {"syllables": json.dumps(syllables())})
 

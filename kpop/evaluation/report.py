@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
 import torch
+from tqdm import tqdm
 
 from kpop.audio.loudness import normalise
 from kpop.constants import (
@@ -81,28 +83,29 @@ class Excerpt(NamedTuple):
 
 
 Values = dict[str, np.ndarray]  # row -> (n_songs,)
+progress = partial(tqdm, unit="song", leave=False, disable=None)
 
 
 def evaluate(pipeline: Pipeline, n_songs: int, seconds: float, index: Path, report: Report) -> dict:
     """Measure n_songs per row of `seconds` each, seeds not counted; report the table and the codec's figures line by
     line, and return them for JSON. index: file of the similarity index, if any."""
     songs, table = unseen_songs(n_songs), Table()
-    rows = row_waveforms(pipeline, songs, seconds, report)
-    report("Analysing all rows")
-    table.add_features({row: [measures.analyse_song(*song) for song in each] for row, each in rows.items()})
+    rows = row_waveforms(pipeline, songs, seconds)
+    analyse = measures.analyse_song
+    table.add_features({row: [analyse(*song) for song in progress(each, row)] for row, each in rows.items()})
     if index.is_file():
         search = SimilarityIndex.load(index).search
         musical = {row: each for row, each in rows.items() if row != NOISE}  # noise cannot copy
-        matches = {row: [search(song.waveform, 0, song.bar_samples) for song in each] for row, each in musical.items()}
+        matches = {
+            row: [search(song.waveform, 0, song.bar_samples) for song in progress(each, "similarity")]
+            for row, each in musical.items()
+        }
         table.add("similarity", per_song(matches, lambda match: match.similarity if match else 0.0))
     else:
         report(f"The similarity to training songs is left out: there is no {index}.")
-    report("Comparing choruses")
     table.add("hooks_return", hook_rows(pipeline, songs))
-    report("Counting bits")
     sequences = [encode_song(song, pipeline.codec, CPU) for song in songs[:N_BITS_SONGS]]
     table.add("bits_per_step", bits_of_rows(pipeline, sequences, seconds))
-    report("Measuring the codec alone")
     figures = fidelity.codec_figures(pipeline.codec, songs[:N_CODEC_SONGS])
     codec_lines = (f"{name.replace('_', ' '):<36} {value:8.2f}" for name, value in figures.items())
     for line in ("", *table.lines(), "", *codec_lines):
@@ -117,7 +120,7 @@ def per_song(rows: dict[str, Iterable], value: Callable[..., float]) -> Values:
 
 def unseen_songs(n_songs: int) -> Songs:
     """Composed songs that no model was trained on."""
-    return [corpus_song(FIRST_UNSEEN + index) for index in range(n_songs)]
+    return [corpus_song(FIRST_UNSEEN + index) for index in progress(range(n_songs), "composing and rendering")]
 
 
 def excerpts(songs: Songs, n_samples: int) -> list[Excerpt]:
@@ -135,7 +138,7 @@ def generated_songs(
 ) -> Iterator[GeneratedSong]:
     """Songs with length_s seconds after their seed; seed numbers from 0 on, seed clips in turn, randomness 0.3."""
     clips = built_in_clips()
-    for number in range(n_songs):
+    for number in progress(range(n_songs), "generating"):
         clip = built_in_clip(clips[number % len(clips)].name)
         seed_s = SEED_STEPS * round(clip_hop(clip, pipeline.positions_per_step)) * FRAMES_PER_STEP / SAMPLE_RATE_HZ
         whole_s = min(length_s + seed_s, LENGTH_RANGE_S[1])
@@ -174,14 +177,12 @@ def pink_noise(n_samples: int, rng: np.random.Generator) -> np.ndarray:
     return normalise(scipy.fft.irfft(spectrum / np.sqrt(np.maximum(hz, 40.0)), n_samples) * 100)
 
 
-def row_waveforms(pipeline: Pipeline, songs: Songs, seconds: float, report: Report) -> dict[str, list[Excerpt]]:
+def row_waveforms(pipeline: Pipeline, songs: Songs, seconds: float) -> dict[str, list[Excerpt]]:
     """The songs of every row that has a sound, all of one length and beginning with a bar."""
     n_samples, codec = round(seconds * SAMPLE_RATE_HZ), pipeline.codec
-    report("Generating songs")
     rows = {GENERATED: list(generated(pipeline, len(songs), seconds)), REFERENCE: excerpts(songs, n_samples)}
-    report("Copying unheard songs through the codec, and making the controls")
     rows |= {row: [] for row in (COPIES, BARS, SIXTEENTHS, NOISE)}
-    for number, excerpt in enumerate(rows[REFERENCE]):
+    for number, excerpt in enumerate(progress(rows[REFERENCE], "codec copies and controls")):
         rng = np.random.default_rng([number, 6])
         rows[COPIES].append(excerpt.mapped(lambda waveform, hop=excerpt.hop: codec_copy(waveform, codec, hop)))
         rows[BARS].append(bars_shuffled(excerpt, rng))
@@ -333,7 +334,8 @@ def check_collapse(pipeline: Pipeline, n_songs: int, report: Report) -> dict:
     The limits lie half-way between the maximum of n_songs unseen songs and the collapse itself: in entropy, the minimum
     of pink noise; in repetition 1, the same bar again and again.
     """
-    known = [measures.stability(song.waveform / INT16_SCALE, song.hop) for song in unseen_songs(n_songs)]
+    songs = progress(unseen_songs(n_songs), "analysing")
+    known = [measures.stability(song.waveform / INT16_SCALE, song.hop) for song in songs]
     noise = measures.stability(pink_noise(30 * SAMPLE_RATE_HZ, np.random.default_rng(0)))
     max_entropy = (max(float(song.entropy.max()) for song in known) + float(noise.entropy.min())) / 2
     max_repetition = (max(song.repetition for song in known) + 1) / 2

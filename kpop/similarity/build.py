@@ -97,8 +97,8 @@ def training_index(checkpoint: Path, cache: Path, folder: Path | None, n_jobs: i
         data = info.get("data", "something unknown")
         raise KpopError(f"{checkpoint.name} has learnt {data}, not {CORPUS_DATA}: give the FOLDER of its songs.")
     analyse = partial(_analyse_number, cache / f"corpus-{CORPUS_VERSION}")
-    training = in_processes(partial(analyse, None), range(info["n_songs"]), n_jobs, report, "songs analysed")
-    unseen = in_processes(partial(analyse, codec), UNSEEN, n_jobs, report, "songs analysed")
+    training = in_processes(partial(analyse, None), range(info["n_songs"]), n_jobs, "Analysing training songs")
+    unseen = in_processes(partial(analyse, codec), UNSEEN, n_jobs, "Analysing unheard songs")
     return build(training, unseen, info["data"])
 
 

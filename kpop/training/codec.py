@@ -29,7 +29,7 @@ EVALUATION_STEPS = 400  # 12 s an excerpt: enough steps to measure the use of a 
 class CodecTrainer(Trainer):
     """The codec in training."""
 
-    name = "codec"
+    name = "Codec"
     learning_rate = 1.5e-3
     matrix_rate = 0.02
     hidden = ("expand", "contract", "split")
@@ -85,6 +85,11 @@ class CodecTrainer(Trainer):
             figures[name] = (self._mel_db(self.model.decode(tokens[-1])) - self._mel_db(target)).abs().mean().item()
         uses = perplexity_shares(tokens[0], self.model.config.flat_codebook_sizes)
         return figures | {"least_use": min(uses)}
+
+    def summary(self, figures: dict[str, float]) -> str:
+        """What evaluate() returned, in words."""
+        recorded = f", {figures['recorded']:.2f} dB on recordings" if "recorded" in figures else ""
+        return f"log-mel error {figures['held_out']:.2f} dB on held-out songs{recorded}"
 
     def _batch(self, songs: Songs, n: int, n_steps: int, rng: np.random.Generator, n_recorded: int = 0) -> torch.Tensor:
         """Log magnitudes (n + n_recorded, n_frames, N_BINS) of random excerpts."""

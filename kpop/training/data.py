@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
+from tqdm import tqdm
 
 from kpop.audio.beat import track_beats
 from kpop.audio.io import read_audio
@@ -121,16 +122,12 @@ def songs_id(songs: Songs, held_out: Songs) -> str:
     return hashlib.sha256(repr(sides).encode()).hexdigest()[:16]
 
 
-def in_processes(make: Callable[[int], Any], numbers: Sequence[int], n_jobs: int, report: Report, done: str) -> list:
-    """What make() returns for each song number, computed by n_jobs processes; done: "songs rendered", in reports."""
-    made = []
+def in_processes(make: Callable[[int], Any], numbers: Sequence[int], n_jobs: int, title: str) -> list:
+    """What make() returns for each song number, computed by n_jobs processes behind a progress bar of this title."""
     context = multiprocessing.get_context("spawn")  # a fork of a process that has run torch's threads may hang
     with context.Pool(n_jobs, torch.set_num_threads, (1,)) as pool:
-        for each in pool.imap(make, numbers, chunksize=4):
-            made.append(each)
-            if len(made) % max(50, len(numbers) // 20) == 0 or len(made) == len(numbers):
-                report(f"{len(made)} of {len(numbers)} {done}")
-    return made
+        made = pool.imap(make, numbers, chunksize=4)
+        return list(tqdm(made, title, len(numbers), unit="song", disable=None))
 
 
 def corpus_song(number: int, cache: Path | None = None) -> TrainingSong:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from kpop.checkpoint import read_tensors, write_tensors
 from kpop.errors import KpopError
@@ -84,6 +85,10 @@ class Trainer(ABC):
     def evaluate(self) -> dict[str, float]:
         """Held-out figures; "held_out" is minimised."""
 
+    @abstractmethod
+    def summary(self, figures: dict[str, float]) -> str:
+        """What evaluate() returned, in words."""
+
     def train(
         self,
         budget: Budget,
@@ -110,9 +115,11 @@ class Trainer(ABC):
                 self._load(path)
                 break
         saved_s = time.monotonic()
+        bar = tqdm(desc=self.name, total=1.0, bar_format="{desc} {percentage:.1f} % |{bar}|", leave=False, disable=None)
         while self._share_used() < 1 and self.progress.evaluations_since_best < PATIENCE:
             on_step(self.progress.step)
             self._step()
+            bar.update(self._share_used() - bar.n)
             if self.progress.step % self.evaluate_every == 0:
                 self._evaluate()
             if time.monotonic() - saved_s > SAVE_EVERY_S:
@@ -120,6 +127,7 @@ class Trainer(ABC):
                 saved_s = time.monotonic()
         if self.progress.step % self.evaluate_every:
             self._evaluate()
+        bar.close()
         self._save(state_path)
         self.model.load_state_dict(self._best)
         return self.progress.curve
@@ -170,10 +178,10 @@ class Trainer(ABC):
             progress.best_held_out, progress.evaluations_since_best = figures["held_out"], 0
             self._best = self._copy_weights()
             self._publish(progress.curve)
-        words = "  ".join(f"{key} {value:.3f}" for key, value in figures.items())
+        best = "" if progress.evaluations_since_best else ", the best so far"
         left_s = elapsed_s * max(1 / max(self._share_used(), 1e-9) - 1, 0)
-        minutes = f"({elapsed_s / 60:.1f} min, {left_s / 60:.1f} min left)"
-        self._report(f"{self.name}: step {progress.step}  {words}  {minutes}")
+        minutes = f"{elapsed_s / 60:.0f} min so far, {left_s / 60:.0f} min left"
+        self._report(f"{self.name}, step {progress.step:,}: {self.summary(figures)}{best} ({minutes})")
 
     def _save(self, path: Path) -> None:
         parts = {"model": self.model.state_dict(), "best": self._best}
@@ -205,7 +213,7 @@ class Trainer(ABC):
         self._best, self.progress = _part(tensors, "best."), progress
         if not self._best:
             self._best, self._warm_since, progress.best_held_out = self._copy_weights(), progress.step, math.inf
-        self._report(f"{self.name}: going on from step {progress.step}")
+        self._report(f"{self.name}: going on from step {progress.step:,}")
 
     def _copy_weights(self) -> dict[str, torch.Tensor]:
         return {name: t.detach().cpu().clone() for name, t in self.model.state_dict().items()}

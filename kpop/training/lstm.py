@@ -36,7 +36,7 @@ Sequences = list[TokenSequence]
 class LstmTrainer(Trainer):
     """The LSTM in training."""
 
-    name = "lstm"
+    name = "LSTM"
     learning_rate = 2e-3
     matrix_rate = 0.02
     hidden = ("lstm.weight",)
@@ -70,6 +70,10 @@ class LstmTrainer(Trainer):
         with mixed_precision(self.device):
             bits = bits_by_codebook(self.model, self.held_out[:EVALUATION_SONGS], EVALUATION_STEPS, self.device)
         return {"held_out": float(bits.sum()), "label_bits": float(bits[: self.model.config.n_labels].sum())}
+
+    def summary(self, figures: dict[str, float]) -> str:
+        """What evaluate() returned, in words."""
+        return f"{figures['held_out']:.2f} bits a step on held-out songs, {figures['label_bits']:.2f} of them labels"
 
     def bits_per_step(self) -> dict[str, dict]:
         """Bits per step on held-out songs, of the LSTM and of baselines: all, the codec's tokens, every codebook."""

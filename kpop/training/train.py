@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from kpop.checkpoint import load_checkpoint, load_codec, save_checkpoint
 from kpop.codec.model import Codec, CodecConfig
 from kpop.constants import LABEL_SIZES, PERIOD_16THS, SIXTEENTHS_PER_BAR
@@ -119,8 +121,8 @@ def run(plan: Plan, report: Report = print) -> None:
     bits = trainer.bits_per_step()
     publish(curve, bits_per_step=bits)
     add_snapshot(snapshots, plan.out.with_suffix(".snapshots.safetensors"), curve[-1]["step"], trainer.model)
-    report("bits per step on held-out songs: " + ", ".join(f"{name} {row['all']:.1f}" for name, row in bits.items()))
-    report(f"wrote {plan.out}")
+    report("Bits a step on held-out songs: " + ", ".join(f"{name} {row['all']:.1f}" for name, row in bits.items()))
+    report(f"Written: {plan.out}")
 
 
 def _prepare_work(plan: Plan) -> None:
@@ -138,17 +140,17 @@ def _songs(plan: Plan, report: Report) -> tuple[Songs, Songs]:
     """(training songs, held-out songs)."""
     if plan.folder is None:
         make = partial(corpus_song, cache=plan.work / f"corpus-{CORPUS_VERSION}")
-        return _composed(make, range(plan.first, plan.first + plan.n_songs), plan.n_jobs, report, "songs rendered")
+        return _composed(make, range(plan.first, plan.first + plan.n_songs), plan.n_jobs, "Rendering songs")
     if plan.n_remixes:
         songs = remixed_songs(plan.folder, plan.n_remixes, plan.work / "songs", report)
         return split(songs, work_of, plan.held_out_work)
     return split(folder_songs(plan.folder, plan.work / "songs", report))
 
 
-def _composed(make: Callable[[int], Any], numbers: range, n_jobs: int, report: Report, done: str) -> tuple[list, list]:
+def _composed(make: Callable[[int], Any], numbers: range, n_jobs: int, title: str) -> tuple[list, list]:
     """What make() returns for the numbers, and for others that are held out of every run."""
     n_held_out = min(1 + len(numbers) // 20, MAX_HELD_OUT)
-    made = in_processes(make, [*numbers, *range(FIRST_HELD_OUT, FIRST_HELD_OUT + n_held_out)], n_jobs, report, done)
+    made = in_processes(make, [*numbers, *range(FIRST_HELD_OUT, FIRST_HELD_OUT + n_held_out)], n_jobs, title)
     return made[: len(numbers)], made[len(numbers) :]
 
 
@@ -170,10 +172,10 @@ def _train_codec(plan: Plan, songs: Songs, held_out: Songs, report: Report) -> t
 
 def _train_score(plan: Plan, report: Report) -> tuple[TokenLstm, Curve]:
     """The score model and its curve."""
-    sequences = _composed(score_sequence, range(plan.n_scores), plan.n_jobs, report, "songs composed")
+    sequences = _composed(score_sequence, range(plan.n_scores), plan.n_jobs, "Composing songs")
     config = LstmConfig(LABEL_SIZES, len(LABEL_SIZES), recalls=True, **SCORE_SHAPE)
     trainer = LstmTrainer(*sequences, config)
-    trainer.name = "score"
+    trainer.name = "Score model"
     curve = trainer.train(plan.budget("score"), plan.work / "score.state", CORPUS_VERSION, report)
     return trainer.model, curve
 
@@ -181,8 +183,9 @@ def _train_score(plan: Plan, report: Report) -> tuple[TokenLstm, Curve]:
 def _lstm_trainer(plan: Plan, songs: Songs, held_out: Songs, codec: Codec, start: TokenLstm | None) -> LstmTrainer:
     sizes = (*LABEL_SIZES, *codec.config.flat_codebook_sizes)
     config = start.config if start else LstmConfig(sizes, len(LABEL_SIZES), recalls=True, **plan.lstm_shape)
-    sequences = [[encode_song(song, codec, best_device()) for song in side] for side in (songs, held_out)]
-    trainer = LstmTrainer(*sequences, config, codec.config)
+    everything = tqdm([*songs, *held_out], "Encoding songs", unit="song", disable=None)
+    sequences = [encode_song(song, codec, best_device()) for song in everything]
+    trainer = LstmTrainer(sequences[: len(songs)], sequences[len(songs) :], config, codec.config)
     if start:
         trainer.model.load_state_dict(start.state_dict())
     return trainer
