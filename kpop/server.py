@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 import webbrowser
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -40,6 +41,7 @@ HEADERS = {
 NOT_FOUND = "This song is over: press Generate for another."
 
 _files: "weakref.WeakValueDictionary[str, SongFile]" = weakref.WeakValueDictionary()
+_expired: deque[str] = deque(maxlen=1000)  # ids
 _streams: set[asyncio.Task] = set()
 
 
@@ -57,6 +59,7 @@ class SongFile:
         self.id, self.n_listeners = secrets.token_urlsafe(12), 0
         self.cancel = weakref.finalize(self, cancel)
         _files[self.id] = self
+        weakref.finalize(self, _expired.append, self.id)
 
     def url(self, base_path: str = "") -> str:
         """base_path: of the page on its server, "" for the root."""
@@ -69,9 +72,8 @@ class SongFile:
 
 
 def song_routes(state: Callable[[], dict[str, int]], base_path: str = "") -> list[Route]:
-    """/songs/state: how busy the engine is, as JSON. /songs/<id>.wav: one Range; ?download=1: attachment; else 404.
-
-    /clips/<name>.flac: a built-in seed clip.
+    """/songs/state: how busy the engine is, as JSON. /songs/<id>.wav: one Range; ?download=1: attachment; 204 if it
+    has expired, else 404. /clips/<name>.flac: a built-in seed clip.
     """
 
     async def engine_state(request: Request) -> Response:
@@ -79,10 +81,13 @@ def song_routes(state: Callable[[], dict[str, int]], base_path: str = "") -> lis
 
     async def song(request: Request) -> Response:
         file = _files.get(request.path_params["id"])
+        is_download = bool(request.query_params.get("download"))
+        if file is None and request.path_params["id"] in _expired and not is_download:
+            return Response(status_code=204, headers=HEADERS)  # a player was late, which is no error to be logged
         if file is None:
             return PlainTextResponse(NOT_FOUND, 404, HEADERS)
         headers = HEADERS | ({} if file.n_bytes is None else {"Accept-Ranges": "bytes"})
-        if request.query_params.get("download"):
+        if is_download:
             headers["Content-Disposition"] = f'attachment; filename="{file.file_name}"'
         span = file.n_bytes and byte_range(request.headers.get("range", ""), file.n_bytes)
         if not span:

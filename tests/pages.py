@@ -122,10 +122,14 @@ class Visit:
         self.context = browser.new_context(**device)
         self.tab = self.context.new_page()
         self.tab.set_default_timeout(SONG_MS)
-        self.tab.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
+        self.tab.on("console", self._hear)
         self.tab.on("pageerror", lambda error: self.complaints.append(f"{error}"))
         own = address, "data:", "blob:"
         self.tab.on("request", lambda request: request.url.startswith(own) or self.strangers.append(request.url))
+
+    def _hear(self, message) -> None:
+        if message.type == "error":
+            self.complaints.append(f"{message.text} {message.location['url']}")
 
     @property
     def generate_button(self):

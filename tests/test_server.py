@@ -119,8 +119,10 @@ def test_urls_cannot_be_guessed_and_expire_with_what_refers_to_the_file(port):
     del file
     gc.collect()
     assert cancelled.is_set()
-    response = get(port, url)
-    assert (response.status, response.read().decode()) == (404, NOT_FOUND)
+    assert get(port, url).status == 204
+    for gone in (f"{url}?download=1", url.replace(".wav", "x.wav")):
+        response = get(port, gone)
+        assert (response.status, response.read().decode()) == (404, NOT_FOUND)
 
 
 @pytest.mark.parametrize(("n_samples", "ends"), [(N_SAMPLES, False), (None, True)])

@@ -13,6 +13,7 @@ from kpop.constants import FRAMES_PER_S, SAMPLE_RATE_HZ
 from kpop.generation.clips import ClipInfo, built_in_clips
 from kpop.settings import GeneratedSong, Settings
 from kpop.ui.assets import STATIC_DIR, cover_uri, style
+from kpop.ui.player import Layout
 from kpop.ui.spectrogram import FLOOR_DB, MAX_COLUMNS, empty_figure, shrink, spectrogram_figure
 
 CENTRES_HZ = mel_centres_hz(128)
@@ -46,8 +47,8 @@ def test_the_seed_is_shaded_and_named_also_before_the_song_is_there(length_s, se
         (shade,) = [shape for shape in figure.layout.shapes if shape.name == "seed"]
         assert (shade.x0, shade.x1) == (0, pytest.approx(seed_end_s))
         texts = " ".join(annotation.text for annotation in figure.layout.annotations)
-        assert "Kevin’s memory" in texts
-        assert "the machine dreams" in texts
+        assert "the clip" in texts
+        assert "generated" in texts
 
 
 def test_the_figure_suits_both_themes_a_finger_scrolls_past_it_and_an_endless_one_has_no_seed():
@@ -87,4 +88,5 @@ def test_the_style_sheet_has_no_tag_since_streamlit_would_drop_it_all_and_its_ke
     assert style("page").count("<") == 2
     source = "".join(path.read_text(encoding="utf-8") for path in [ROOT / "app.py", *(ROOT / "kpop/ui").glob("*.py")])
     keys = set(re.findall(r"\.st-key-([\w-]+)", (STATIC_DIR / "page.css").read_text(encoding="utf-8")))
-    assert {key for key in keys if f'"{key}"' not in source and key not in ("layout-others", "song-0")} == set()
+    keys -= {f"layout-{name}" for name in Layout._fields}
+    assert {key for key in keys if f'"{key}"' not in source and key != "song-0"} == set()

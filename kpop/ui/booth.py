@@ -32,7 +32,7 @@ WORDS = '<div class="booth-words" role="status"><h1>{}</h1><p>{}</p></div>'
 SONG = '<div class="booth-song">{}<div class="booth-words"><p class="kicker">{}</p><h1>{}</h1><p>{}</p></div></div>'
 SCORE = (
     '<div class="booth-score" role="img" aria-label="Today: tame {0}, wild {1}">'
-    '<b style="flex-grow:{0}">Tame {0}</b><b style="flex-grow:{1}">{1} Wild</b></div>'
+    '<b>Tame {0}</b><b>{1} Wild</b><p><i style="flex-grow:{0}"></i><i style="flex-grow:{1}"></i></p></div>'
 )
 QUESTIONS = {
     CHOOSE: ("Pick a beginning", "The machine dreams it on, twice. You say which one is better."),
