@@ -18,6 +18,7 @@ from kpop.settings import LENGTH_RANGE_S, TEMPO_RANGE_BPM, Settings
 
 COMMANDS = []
 POLL_S = 0.05
+SCRATCH = "scratch"  # instead of a model to go on from
 MODEL_HELP = f"{', '.join(available_models())}, or a .safetensors file"
 
 
@@ -157,7 +158,7 @@ def generate(options: argparse.Namespace) -> None:
 @command(
     option("folder", nargs="?", type=Path, metavar="FOLDER", help="your songs; without it, composed songs"),
     option("--out", type=lambda name: Path(name.removesuffix(SUFFIX) + SUFFIX), required=True, help="as models/NAME"),
-    option("--from", dest="start", metavar="MODEL", help=f"fine-tune the LSTM of {MODEL_HELP}"),
+    option("--from", dest="start", metavar="MODEL", help=f"fine-tune the LSTM of {MODEL_HELP}; or scratch"),
     option("--remixes", dest="n_remixes", type=in_range(int, 0), default=0, help="remixes of each song given as stems"),
     option("--hold-out", dest="held_out_work", metavar="SONG", help="the song to hold out, in all its remixes"),
     option("--title", default="", help="the model's name on the page"),
@@ -179,7 +180,8 @@ def train(options: argparse.Namespace) -> None:
     """train a model on a folder of songs, or on composed ones"""
     from kpop.training.train import Plan, run
 
-    options.start = options.start and existing_checkpoint(options.start)
+    start = options.start or (DEFAULT_MODEL if options.folder else SCRATCH)
+    options.start = None if start == SCRATCH else existing_checkpoint(start)
     run(Plan(**fields_of(Plan, options)), _say)
 
 

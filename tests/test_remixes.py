@@ -56,7 +56,7 @@ def album(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def songs(album, tmp_path_factory) -> list[TrainingSong]:
-    return remixed_songs(album, 4, tmp_path_factory.mktemp("cache"), lambda line: None)
+    return remixed_songs(album, 4, tmp_path_factory.mktemp("cache"), 1, lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -128,12 +128,12 @@ def test_rests_come_in_whole_phrases_and_never_silence_all():
 
 
 def test_remixes_are_repeatable_different_and_cached(album, songs, tmp_path, monkeypatch):
-    again = remixed_songs(album, 4, tmp_path, lambda line: None)
+    again = remixed_songs(album, 4, tmp_path, 1, lambda line: None)
     assert [song.name for song in again] == [song.name for song in songs]
     assert [song.waveform.tobytes() for song in again] == [song.waveform.tobytes() for song in songs]
     assert len({song.waveform.tobytes() for song in songs if "/remix-" in song.name}) == 4
     monkeypatch.setattr(remixes, "read_stem_song", lambda *args: pytest.fail("read again"))
-    remixed_songs(album, 4, tmp_path, lambda line: None)
+    remixed_songs(album, 4, tmp_path, 1, lambda line: None)
 
 
 def test_all_versions_of_a_work_are_on_one_side(songs):
@@ -153,7 +153,7 @@ def test_unusable_stems_are_named_and_the_rest_goes_on(tmp_path):
     save(tmp_path / "9.Y", {name: clicks(np.sort(rng.uniform(0, 59, 300)), 2000, 60.0) for name in "ABC"})
     soundfile.write(tmp_path / "plain.wav", sum(stems(125, 10).values()), SAMPLE_RATE_HZ)
     lines = []
-    songs = remixed_songs(tmp_path, 1, tmp_path / "cache", lines.append)
+    songs = remixed_songs(tmp_path, 1, tmp_path / "cache", 1, lines.append)
     assert [song.name for song in songs] == ["7.Beats/remix-00", "plain.wav"]
     for words in (("TORN", ""), ("CUT", "not as long"), ("8.X", "2 stems"), ("9.Y", "no steady tempo")):
         assert any(line.startswith("left out") and all(word in line for word in words) for line in lines)

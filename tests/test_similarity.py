@@ -14,13 +14,12 @@ from kpop import model_info
 from kpop.audio.io import read_audio, wav_bytes
 from kpop.audio.phase import StreamingPhase
 from kpop.audio.stft import stft
-from kpop.constants import BAR_SAMPLES, HOP_LENGTH, SAMPLE_RATE_HZ, STEP_SAMPLES, STEPS_PER_BAR
+from kpop.constants import BAR_SAMPLES, HOP_LENGTH, SAMPLE_RATE_HZ, STEP_SAMPLES
 from kpop.corpus.compose import CORPUS_DATA, compose
 from kpop.errors import KpopError
 from kpop.settings import GRID_BEAT, Beat, GeneratedSong, Settings
 from kpop.similarity import index as similarity
 from kpop.similarity.build import AnalysedSong, analyse_song, build, reference
-from kpop.similarity.features import bar_edges
 from kpop.similarity.index import SimilarityIndex, SimilarityResult, closest_moment
 from kpop.training.data import TrainingSong, to_int16
 from kpop.ui.similarity import meter
@@ -127,13 +126,6 @@ def test_the_more_is_compared_the_more_similar_unseen_songs_are(index):
     medians = [index.quantile(0.5, n) for n in (1, 3, 14, 60, 150)]
     assert medians == sorted(medians)
     assert medians[0] == pytest.approx(0.5, abs=0.06)
-
-
-def test_bars_begin_where_the_metre_says():
-    positions = (np.arange(40, 40 + 300) % 256).astype(np.int16)
-    assert bar_edges(positions).tolist() == [(24 + bar * STEPS_PER_BAR) * STEP_SAMPLES for bar in range(5)]
-    slow = (np.floor(np.arange(320) * 0.8).astype(int) % 256).astype(np.int16)
-    assert np.diff(bar_edges(slow)) == pytest.approx(80 * STEP_SAMPLES, rel=0.02)
 
 
 @pytest.mark.parametrize(

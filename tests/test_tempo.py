@@ -8,8 +8,8 @@ import pytest
 import rhythms
 import soundfile
 
-from kpop.audio.beat import first_metre_position, track_beats, track_pulse
-from kpop.constants import FRAMES_PER_STEP, N_METRE_POSITIONS, SAMPLE_RATE_HZ, STEPS_PER_BAR, TEMPO_BPM
+from kpop.audio.beat import NO_BEAT, first_metre_position, track_beats, track_pulse
+from kpop.constants import FRAMES_PER_STEP, SAMPLE_RATE_HZ, STEPS_PER_BAR, TEMPO_BPM
 from kpop.errors import KpopError
 from kpop.evaluation.fidelity import log_mel_error_db
 from kpop.evaluation.measures import tempo_error_percent
@@ -19,7 +19,6 @@ from kpop.generation.seed import clip_hop
 from kpop.generation.session import generate
 from kpop.model_info import DEFAULT_MODEL, checkpoint_path
 from kpop.settings import Settings
-from kpop.training.data import TrainingSong, metre_rate
 
 
 @pytest.fixture(scope="module")
@@ -129,13 +128,11 @@ def test_too_short_or_silent_is_one_clear_sentence(seconds, gain, words):
     assert str(error.value).count(".wav") == 1
 
 
-def test_a_song_that_keeps_its_tempo_has_exact_beats_and_bars_and_one_without_a_beat_the_models_metre(beat):
+def test_a_song_that_keeps_its_tempo_has_exact_beats_and_bars_and_one_without_a_beat_has_none(beat):
     found = track_beats(beat)
     assert (found.tempo_bpm, found.is_steady) == (TEMPO_BPM, True)
     assert abs((found.beats_s[0] + 0.96) % 1.92 - 0.96) < 0.002
-    np.testing.assert_array_equal(found.metre_positions(600) % STEPS_PER_BAR, np.arange(600) % STEPS_PER_BAR)
-    positions = track_beats(rhythms.rustle(np.random.default_rng(3))).metre_positions(500)
-    np.testing.assert_array_equal(positions, np.arange(500) % N_METRE_POSITIONS)
+    assert track_beats(rhythms.rustle(np.random.default_rng(3))) is NO_BEAT
 
 
 def test_the_beats_of_a_song_whose_tempo_drifts_are_followed():
@@ -143,5 +140,3 @@ def test_the_beats_of_a_song_whose_tempo_drifts_are_followed():
     found = track_beats(rhythms.clicks(times_s, 800, 92))
     assert not found.is_steady
     assert np.quantile(np.abs(times_s[:, None] - found.beats_s).min(1), 0.9) < 0.03
-    song = TrainingSong("clicks", np.zeros(0), found.metre_positions(3000), np.zeros(0))
-    assert metre_rate([song]) == pytest.approx(100 / 125, rel=0.02)

@@ -16,9 +16,7 @@ from kpop.audio.stft import mel_filterbank, stft_at
 from kpop.constants import (
     BEATS_PER_BAR,
     FRAMES_PER_STEP,
-    N_METRE_POSITIONS,
     SAMPLE_RATE_HZ,
-    STEP_SAMPLES,
     STEPS_PER_BAR,
     STEPS_PER_BEAT,
     TEMPO_BPM,
@@ -77,13 +75,6 @@ class BeatTrack:
     beats_s: np.ndarray  # (n_beats,) in seconds; beats_s[0], at or before 0, is a downbeat
     tempo_bpm: float  # on average
     is_steady: bool  # whether the beats are exactly evenly spaced
-
-    def metre_positions(self, n_steps: int) -> np.ndarray:
-        """Metre positions int16 (n_steps,) of the song's steps of STEP_SAMPLES samples."""
-        steps_s = np.arange(n_steps) * STEP_SAMPLES / SAMPLE_RATE_HZ
-        beats = np.interp(steps_s, self.beats_s, np.arange(len(self.beats_s)))
-        beats += np.maximum(steps_s - self.beats_s[-1], 0) * self.tempo_bpm / 60
-        return (np.rint(beats * STEPS_PER_BEAT) % N_METRE_POSITIONS).astype(np.int16)
 
 
 NO_BEAT = BeatTrack(np.arange(2) * 60 / TEMPO_BPM, float(TEMPO_BPM), False)  # our own tempo, from the first sample on

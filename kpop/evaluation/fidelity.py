@@ -20,9 +20,8 @@ from kpop.audio.stft import (
 from kpop.codec.model import Codec
 from kpop.constants import FRAMES_PER_STEP, LABEL_SIZES, N_BINS, N_TUNE_CLASSES
 from kpop.generation.pipeline import analyse, codec_copy, decode, encode
-from kpop.similarity.build import INT16_SCALE
 from kpop.training.codec import perplexity_shares
-from kpop.training.data import Songs
+from kpop.training.data import INT16_SCALE, Songs
 
 CONSONANTS_HZ = 2_000.0
 BINS_HZ = np.arange(N_BINS) * BIN_WIDTH_HZ

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
-import torch
 from tqdm import tqdm
 
 from kpop.audio.loudness import normalise
@@ -29,9 +28,9 @@ from kpop.generation.seed import clip_hop
 from kpop.generation.session import generate
 from kpop.lstm.sampler import Chunk
 from kpop.settings import LENGTH_RANGE_S, GeneratedSong, Settings
-from kpop.similarity.build import FIRST_UNSEEN, INT16_SCALE
+from kpop.similarity.build import FIRST_UNSEEN
 from kpop.similarity.index import SimilarityIndex
-from kpop.training.data import Songs, TokenSequence, corpus_song, encode_song
+from kpop.training.data import INT16_SCALE, Songs, TokenSequence, corpus_song, encode_song
 from kpop.training.loop import Report
 from kpop.training.lstm import Sequences, unigram_bits
 
@@ -58,7 +57,6 @@ FALSE_HOOKS = 0.05  # share of choruses with rotated bars that are taken for the
 N_BITS_SONGS, N_CODEC_SONGS = 10, 4  # of the songs, for what takes long and varies little
 COLLAPSE_TEMPERATURES, COLLAPSE_SEEDS, COLLAPSE_LENGTH_S = (0.7, 1.0, 1.2), 3, 290.0
 N_BOOTSTRAP = 1_000
-CPU = torch.device("cpu")
 
 
 class Excerpt(NamedTuple):
@@ -104,7 +102,7 @@ def evaluate(pipeline: Pipeline, n_songs: int, seconds: float, index: Path, repo
     else:
         report(f"The similarity to training songs is left out: there is no {index}.")
     table.add("hooks_return", hook_rows(pipeline, songs))
-    sequences = [encode_song(song, pipeline.codec, CPU) for song in songs[:N_BITS_SONGS]]
+    sequences = [encode_song(song, pipeline.codec) for song in songs[:N_BITS_SONGS]]
     table.add("bits_per_step", bits_of_rows(pipeline, sequences, seconds))
     figures = fidelity.codec_figures(pipeline.codec, songs[:N_CODEC_SONGS])
     codec_lines = (f"{name.replace('_', ' '):<36} {value:8.2f}" for name, value in figures.items())

@@ -8,28 +8,27 @@ import numpy as np
 
 from kpop.checkpoint import load_codec
 from kpop.codec.model import Codec
-from kpop.constants import STEP_SAMPLES, STEPS_PER_BAR
+from kpop.constants import BAR_SAMPLES, STEP_SAMPLES, STEPS_PER_BAR
 from kpop.corpus.compose import CORPUS_DATA, CORPUS_VERSION
 from kpop.errors import KpopError
 from kpop.generation.pipeline import codec_copy
-from kpop.similarity.features import Projection, analyse_bars, bar_edges
+from kpop.similarity.features import Projection, analyse_bars
 from kpop.similarity.index import ALL_KEYS, N_WINDOWS, QUANTILES, WINDOW_BARS, SimilarityIndex
-from kpop.training.data import TrainingSong, corpus_song, folder_songs, in_processes, metre_rate
+from kpop.training.data import INT16_SCALE, TrainingSong, corpus_song, in_processes
 from kpop.training.loop import Report
+from kpop.training.recordings import folder_songs
 
 FIRST_UNSEEN = 2_000_000  # neither training nor seed clips use song numbers as high
 UNSEEN = range(FIRST_UNSEEN, FIRST_UNSEEN + 24)
-INT16_SCALE = np.float32(32_767)
 
 
 @dataclass(frozen=True)
 class AnalysedSong:
-    """Features of a song's bars, their starts in steps (n_bars,) int32, and its metre positions per step."""
+    """Features of a song's bars, and their starts in steps (n_bars,) int32: of a recording, in steps at TEMPO_BPM."""
 
     name: str
     bars: np.ndarray
     starts: np.ndarray
-    rate: float
 
 
 def analyse_song(song: TrainingSong, codec: Codec | None = None) -> AnalysedSong:
@@ -37,9 +36,10 @@ def analyse_song(song: TrainingSong, codec: Codec | None = None) -> AnalysedSong
     waveform = song.waveform / INT16_SCALE
     if codec is not None:
         waveform = codec_copy(waveform, codec, song.hop)
-    edges = bar_edges(song.metre_positions, song.step_samples)
-    starts = np.round(edges[:-1] / song.step_samples).astype(np.int32)
-    return AnalysedSong(song.name, analyse_bars(waveform, edges), starts, metre_rate([song]))
+    edges = song.samples_of(np.arange(0, song.n_steps + 1, STEPS_PER_BAR))
+    edges = edges[(edges >= 0) & (edges <= len(waveform))].astype(float)
+    starts = edges[:-1] / (song.step_samples if song.centres is None else STEP_SAMPLES)
+    return AnalysedSong(song.name, analyse_bars(waveform, edges), np.round(starts).astype(np.int32))
 
 
 def build(training: list[AnalysedSong], unseen: list[AnalysedSong], data: str) -> SimilarityIndex:
@@ -61,7 +61,7 @@ def build(training: list[AnalysedSong], unseen: list[AnalysedSong], data: str) -
         projection=projection,
         reference=np.zeros((len(N_WINDOWS), len(QUANTILES)), np.float32),
         data=data,
-        bar_samples=STEPS_PER_BAR / float(np.median([song.rate for song in training])) * STEP_SAMPLES,
+        bar_samples=float(BAR_SAMPLES),
     )
     highest = [index.compare(projection.project(song.bars, ALL_KEYS))[0] for song in unseen]
     return replace(index, reference=reference(highest))
@@ -88,7 +88,7 @@ def training_index(checkpoint: Path, cache: Path, folder: Path | None, n_jobs: i
     codec, info = load_codec(checkpoint)
     held_out = set(info.get("held_out", ()))
     if folder:
-        songs = folder_songs(folder, cache / "songs", report)
+        songs = folder_songs(folder, cache / "songs", n_jobs, report)
         training, unseen = ([song for song in songs if (song.name in held_out) == out] for out in (False, True))
         if len(training) != info.get("n_songs") or len(unseen) != len(held_out):
             raise KpopError(f"{checkpoint.name} was not trained on the songs in {folder}: give the folder it learnt.")

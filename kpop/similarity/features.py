@@ -7,7 +7,7 @@ import numpy as np
 import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 
-from kpop.constants import N_METRE_POSITIONS, SAMPLE_RATE_HZ, SIXTEENTHS_PER_BAR, STEP_SAMPLES, STEPS_PER_BAR
+from kpop.constants import SAMPLE_RATE_HZ, SIXTEENTHS_PER_BAR, STEP_SAMPLES, STEPS_PER_BAR
 
 N_PITCH_CLASSES = 12
 BASS_SLOTS, MELODY_SLOTS = 4, 8  # a bar's beats and eighths
@@ -26,18 +26,6 @@ SOFT_FLOOR = 0.25  # of its usual norm, below which a part of a bar loses its we
 WHITENING = 0.5  # exponent: 0 weights components by their variance, 0.5 all equally
 SHRINKAGE = 0.01  # of the largest variance, added to all
 _BLOCK_FRAMES = 128
-
-
-def bar_edges(metre_positions: np.ndarray, step_samples: int = STEP_SAMPLES) -> np.ndarray:
-    """Starts of a song's whole bars, and the end of the last one, in samples (n_bars + 1,) float64.
-
-    metre_positions: (n_steps,) of steps of step_samples
-    """
-    path = np.unwrap(metre_positions.astype(float), period=N_METRE_POSITIONS)
-    rate = np.median(np.diff(path)) if len(path) > 1 else 1.0
-    path = np.append(path, path[-1] + rate)
-    bars = np.arange(np.ceil(path[0] / STEPS_PER_BAR), np.floor(path[-1] / STEPS_PER_BAR) + 1)
-    return np.interp(bars * STEPS_PER_BAR, path, np.arange(len(path))) * step_samples
 
 
 def analyse_bars(waveform: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -1,12 +1,12 @@
-"""Songs of a training run, prepared once and cached: composed or the user's own; their features and token windows."""
+"""Songs of a training run, prepared once and memory-mapped from a cache; their features, tokens and windows."""
 
 import hashlib
 import multiprocessing
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +15,25 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from tqdm import tqdm
 
-from kpop.audio.beat import track_beats
-from kpop.audio.io import read_audio
-from kpop.audio.loudness import integrated_loudness, normalise
 from kpop.audio.stft import LOG_FLOOR
+from kpop.checkpoint import load_codec
 from kpop.codec.model import Codec
 from kpop.constants import (
     FRAMES_PER_STEP,
     HOP_LENGTH,
-    LABEL_SIZES,
     N_FFT,
     N_METRE_POSITIONS,
-    SAMPLE_RATE_HZ,
     STEP_SAMPLES,
-    STEPS_PER_S,
     STEPS_PER_SIXTEENTH,
 )
 from kpop.corpus.compose import compose, song_name, step_labels
 from kpop.corpus.mix import render
 from kpop.errors import KpopError
 from kpop.lstm.model import LstmConfig, recalled_steps
-from kpop.training.loop import Report
 
 HELD_OUT_SHARE = 0.05
-SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"}
-MIN_SONG_S = 15.0
-SILENCE_LUFS = -60.0
+PIECE_STEPS, CONTEXT_STEPS = 8_192, 64  # encoded at once, and beyond both ends, which is more than the codec sees
+INT16_SCALE = np.float32(32_767)
 Batch = dict[str, torch.Tensor | list[torch.Tensor]]
 
 
@@ -53,6 +46,8 @@ class TrainingSong:
     metre_positions: np.ndarray  # (n_steps,) int16, 0 to N_METRE_POSITIONS - 1
     labels: np.ndarray  # (n_steps, 5) uint8, classes of LABEL_SIZES, 0 where unknown
     hop: int = HOP_LENGTH  # samples between its STFT frames
+    centres: np.ndarray | None = None  # (n_frames,) int32, the samples that frames are around; None: every hop samples
+    key: str = ""  # identifies waveform and frames in caches; empty: not cached
 
     @property
     def n_steps(self) -> int:
@@ -64,30 +59,47 @@ class TrainingSong:
         """Samples in a step."""
         return self.hop * FRAMES_PER_STEP
 
+    def samples_of(self, steps: np.ndarray) -> np.ndarray:
+        """The samples int64 (n,) at which steps (n,) begin, one after the last included."""
+        if self.centres is None:
+            return steps * self.step_samples
+        begins = np.append(self.centres[::FRAMES_PER_STEP], self.centres[-1] + self.hop)
+        return begins[steps].astype(np.int64)
+
 
 Songs = list[TrainingSong]
 
 
-def metre_rate(songs: Iterable[TrainingSong]) -> float:
-    """Metre positions per step, the median over songs: 1 at TEMPO_BPM, 0.8 at 100 BPM."""
-    paths = [np.unwrap(song.metre_positions.astype(float), period=N_METRE_POSITIONS) for song in songs]
-    return float(np.median([(path[-1] - path[0]) / max(len(path) - 1, 1) for path in paths]))
-
-
-def cached_song(cache_file: Path, prepare: Callable[[], TrainingSong]) -> TrainingSong:
-    """The song in cache_file, or else what prepare() returns, which is then stored there."""
+def cached_song(path: Path, prepare: Callable[[], TrainingSong]) -> TrainingSong:
+    """The song stored at path.npz and, memory-mapped, its waveform at path.npy; else what prepare() returns, once it is
+    stored there. It has no centres."""
     try:
-        with np.load(cache_file, allow_pickle=False) as file:
-            arrays = (file[name] for name in ("waveform", "metre_positions", "labels"))
-            return TrainingSong(str(file["name"]), *arrays, int(file["hop"]))
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
+            rest = {name: file[name] for name in ("metre_positions", "labels")}
+            name, hop = str(file["name"]), int(file["hop"])
+        return TrainingSong(name, np.load(path.with_suffix(".npy"), mmap_mode="r"), **rest, hop=hop, key=_key(path))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # missing or truncated
     song = prepare()
-    cache_file.parent.mkdir(parents=True, exist_ok=True)
-    beside = cache_file.with_suffix(f".{os.getpid()}.npz")
-    np.savez(beside, **vars(song))
-    beside.replace(cache_file)
-    return song
+    rest = {"name": song.name, "metre_positions": song.metre_positions, "labels": song.labels, "hop": song.hop}
+    write_file(path.with_suffix(".npy"), partial(np.save, arr=song.waveform))
+    write_file(path.with_suffix(".npz"), partial(np.savez, **rest))
+    return replace(song, key=_key(path))
+
+
+def _key(path: Path) -> str:
+    return f"{path.parent.name}-{path.stem}"
+
+
+def write_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Have a file written atomically: `write` is given another one, which then takes its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def to_int16(waveform: np.ndarray, step_samples: int = STEP_SAMPLES) -> np.ndarray:
@@ -122,18 +134,30 @@ def songs_id(songs: Songs, held_out: Songs) -> str:
     return hashlib.sha256(repr(sides).encode()).hexdigest()[:16]
 
 
-def in_processes(make: Callable[[int], Any], numbers: Sequence[int], n_jobs: int, title: str) -> list:
-    """What make() returns for each song number, computed by n_jobs processes behind a progress bar of this title."""
+def in_processes(make: Callable[[Any], Any], items: Sequence, n_jobs: int, title: str) -> list:
+    """What make() returns for each item, computed by n_jobs processes behind a progress bar of this title."""
+    if not items:
+        return []
     context = multiprocessing.get_context("spawn")  # a fork of a process that has run torch's threads may hang
     with context.Pool(n_jobs, torch.set_num_threads, (1,)) as pool:
-        made = pool.imap(make, numbers, chunksize=4)
-        return list(tqdm(made, title, len(numbers), unit="song", disable=None))
+        return list(tqdm(pool.imap(make, items), title, len(items), unit="song", disable=None))
+
+
+def corpus_songs(numbers: Sequence[int], cache: Path, n_jobs: int) -> Songs:
+    """Composed songs, rendered in n_jobs processes unless they are in the cache."""
+    missing = [number for number in numbers if not (cache / f"{song_name(number)}.npz").exists()]
+    in_processes(partial(_render_to_file, cache), missing, n_jobs, "Rendering songs")
+    return [corpus_song(number, cache) for number in numbers]
+
+
+def _render_to_file(cache: Path, number: int) -> None:
+    corpus_song(number, cache)
 
 
 def corpus_song(number: int, cache: Path | None = None) -> TrainingSong:
     """One composed song, with its labels; with a cache folder, rendered once."""
     if cache:
-        return cached_song(cache / f"{song_name(number)}.npz", partial(corpus_song, number))
+        return cached_song(cache / f"{song_name(number)}", partial(corpus_song, number))
     score = compose(number)
     labels = step_labels(score)
     metre_positions = (np.arange(len(labels)) % N_METRE_POSITIONS).astype(np.int16)
@@ -141,71 +165,12 @@ def corpus_song(number: int, cache: Path | None = None) -> TrainingSong:
     return TrainingSong(song_name(number), waveform, metre_positions, labels, score.hop)
 
 
-def sound_files(folder: Path) -> list[Path]:
-    """The sound files in the folder and its subfolders. Raises KpopError when there are none."""
-    if not folder.is_dir():
-        raise KpopError(f"There is no folder {folder}: give the folder that your songs are in.")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not files:
-        raise KpopError(f"There are no songs in {folder}: put wav, flac, ogg or mp3 files there.")
-    return files
-
-
-def folder_songs(folder: Path, cache: Path, report: Report, files: list[Path] | None = None) -> Songs:
-    """All usable songs in the folder and its subfolders; each one left out is reported with the reason.
-
-    files: some of the folder's sound_files(), by default all. Raises KpopError when the folder has none.
-    """
-    songs: dict[str, TrainingSong] = {}
-    for path in sound_files(folder) if files is None else files:
-        name = str(path.relative_to(folder))
-        try:
-            key = content_key(path)
-            if key in songs:
-                raise KpopError("it is a copy of another one.")
-            songs[key] = cached_song(cache / f"{key}.npz", partial(folder_song, path, name))
-            report(f"ready: {name} ({songs[key].n_steps / STEPS_PER_S:.0f} s)")
-        except (KpopError, OSError) as error:
-            report(f"left out {name}: {error}")
-    return list(songs.values())
-
-
-def folder_song(path: Path, name: str) -> TrainingSong:
-    """One song of a file, beats tracked. Raises KpopError when it is broken, silent or too short."""
-    waveform = read_audio(path)
-    if len(waveform) < MIN_SONG_S * SAMPLE_RATE_HZ:
-        raise KpopError(f"it lasts {len(waveform) / SAMPLE_RATE_HZ:.1f} s, training needs {MIN_SONG_S:g} s or more.")
-    return unlabelled_song(name, waveform)
-
-
-def unlabelled_song(name: str, waveform: np.ndarray, hop: int | None = None) -> TrainingSong:
-    """A waveform (n_samples,) float32 of unknown score as a training song, at the loudness of all.
-
-    hop: of a waveform that begins with a bar and whose bars are whole frames; of others, beats are tracked. Raises
-    KpopError when it is silent.
-    """
-    if integrated_loudness(waveform) < SILENCE_LUFS:
-        raise KpopError("it is silent.")
-    waveform = normalise(waveform)
-    samples = to_int16(waveform, (hop or HOP_LENGTH) * FRAMES_PER_STEP)
-    n_steps = len(samples) // ((hop or HOP_LENGTH) * FRAMES_PER_STEP)
-    labels = np.zeros((n_steps, len(LABEL_SIZES)), np.uint8)
-    if hop is None:
-        return TrainingSong(name, samples, track_beats(waveform).metre_positions(n_steps), labels)
-    return TrainingSong(name, samples, (np.arange(n_steps) % N_METRE_POSITIONS).astype(np.int16), labels, hop)
-
-
-def content_key(path: Path) -> str:
-    """Identifies a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:24]
-
-
 def excerpt(song: TrainingSong, first_step: int, n_steps: int) -> np.ndarray:
     """Samples (n_steps * FRAMES_PER_STEP, N_FFT) int16 of the STFT frames of n_steps steps; zeros outside the song."""
-    start = first_step * song.step_samples - N_FFT // 2
-    samples = zero_padded(song.waveform, start, start + n_steps * song.step_samples + N_FFT - song.hop)
-    return np.ascontiguousarray(sliding_window_view(samples, N_FFT)[:: song.hop])
+    frames = np.arange(first_step * FRAMES_PER_STEP, (first_step + n_steps) * FRAMES_PER_STEP)
+    starts = (frames * song.hop if song.centres is None else song.centres[frames]) - N_FFT // 2
+    samples = zero_padded(song.waveform, starts[0], starts[-1] + N_FFT)
+    return sliding_window_view(samples, N_FFT)[starts - starts[0]]
 
 
 def zero_padded(samples: np.ndarray, start: int, stop: int) -> np.ndarray:
@@ -231,10 +196,54 @@ class TokenSequence:
     recalled: np.ndarray  # (n_steps,) int32, of recalled_steps()
 
 
-def encode_song(song: TrainingSong, codec: Codec, device: torch.device) -> TokenSequence:
+def encode_song(song: TrainingSong, codec: Codec) -> TokenSequence:
     """The song's tokens: its labels and the codec's."""
-    features = log_magnitude(torch.from_numpy(excerpt(song, 0, song.n_steps)).to(device).unsqueeze(0))
-    return token_sequence(song.labels, song.metre_positions, codec.encode(features)[0].cpu().numpy())
+    pieces = []
+    for start in range(0, song.n_steps, PIECE_STEPS):  # an hour's frames at once would fill the memory
+        first, stop = max(start - CONTEXT_STEPS, 0), min(start + PIECE_STEPS + CONTEXT_STEPS, song.n_steps)
+        features = log_magnitude(torch.from_numpy(excerpt(song, first, stop - first)).unsqueeze(0))
+        pieces.append(codec.encode(features)[0, start - first :][:PIECE_STEPS].numpy())
+    return token_sequence(song.labels, song.metre_positions, *([np.concatenate(pieces)] if pieces else ()))
+
+
+def encode_songs(
+    songs: Songs, codec_file: Path, cache: Path, n_jobs: int, semitones: Sequence[int] = (0,)
+) -> list[TokenSequence]:
+    """The songs' tokens, of each song in all transpositions by semitones. codec_file: a checkpoint with the codec;
+    cache: a folder for the tokens of this codec."""
+    jobs = [(song, each, cache / f"{song.key}{each:+d}.npy") for song in songs for each in semitones]
+    missing = [job for job in jobs if not job[2].exists()]
+    in_processes(partial(_encode_to_file, codec_file), missing, n_jobs, "Encoding songs")
+    rows = [(song, np.load(path, mmap_mode="r")) for song, _, path in jobs]
+    return [TokenSequence(tokens, song.metre_positions, recalled_of(song.labels)) for song, tokens in rows]
+
+
+def _encode_to_file(codec_file: Path, job: tuple[TrainingSong, int, Path]) -> None:
+    song, semitones, path = job
+    tokens = encode_song(transposed(song, semitones), _codec(codec_file)).tokens
+    write_file(path, partial(np.save, arr=tokens))
+
+
+@lru_cache(maxsize=1)
+def _codec(codec_file: Path) -> Codec:
+    return load_codec(codec_file)[0]
+
+
+def transposed(song: TrainingSong, semitones: float) -> TrainingSong:
+    """The song played faster and higher, or slower and lower, on a grid that follows."""
+    if not semitones:
+        return song
+    ratio = 2 ** (semitones / 12)
+    centres = np.arange(song.n_steps * FRAMES_PER_STEP) * song.hop if song.centres is None else song.centres
+    waveform = to_int16(varispeed(song.waveform / INT16_SCALE, ratio), 1)
+    return replace(song, waveform=waveform, centres=np.rint(centres / ratio).astype(np.int32))
+
+
+def varispeed(waveform: np.ndarray, speed: float) -> np.ndarray:
+    """The waveform (n_samples,) resampled to n_samples / speed: faster and higher by that factor."""
+    import soxr  # imported here because training on composed songs does without it
+
+    return waveform if speed == 1 else soxr.resample(waveform, speed, 1.0, quality="HQ").astype(np.float32)
 
 
 def token_sequence(labels: np.ndarray, metre_positions: np.ndarray, *tokens: np.ndarray) -> TokenSequence:
@@ -243,8 +252,12 @@ def token_sequence(labels: np.ndarray, metre_positions: np.ndarray, *tokens: np.
     Labels are one step early, so that the LSTM has them as input when it predicts their step.
     """
     early = np.concatenate([labels[1:], labels[-1:]])
-    recalled = recalled_steps(labels[:, 0]).astype(np.int32)
-    return TokenSequence(np.concatenate([early, *tokens], 1).astype(np.int16), metre_positions, recalled)
+    return TokenSequence(np.concatenate([early, *tokens], 1).astype(np.int16), metre_positions, recalled_of(labels))
+
+
+def recalled_of(labels: np.ndarray) -> np.ndarray:
+    """recalled_steps() int32 (n_steps,) of labels (n_steps, n_labels)."""
+    return recalled_steps(labels[:, 0]).astype(np.int32)
 
 
 def score_sequence(number: int) -> TokenSequence:

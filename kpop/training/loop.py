@@ -5,6 +5,7 @@ else by AdamW. The state of a run is a safetensors file: weights, best weights, 
 unpickled.
 """
 
+import copy
 import ctypes
 import json
 import math
@@ -68,14 +69,21 @@ class Progress:
 
 
 class Trainer(ABC):
-    """A network in training. Subclasses set the attributes and define loss() and evaluate()."""
+    """A network in training. Subclasses set the attributes and define loss() and evaluate().
+
+    average: the network that is evaluated, and after train() has the best weights: a moving average of the model in
+    training (Polyak & Juditsky 1992, "Acceleration of stochastic approximation by averaging"), or the model itself
+    """
 
     name: str
     model: nn.Module
+    average: nn.Module
     learning_rate: float  # of AdamW
     matrix_rate: float  # of Muon
     hidden: tuple[str, ...]  # parts of the names of matrices between two hidden layers
     evaluate_every: int
+    decay = 0.0  # of the moving average of the weights, which is evaluated and kept; 0: there is none
+    rate = 1.0  # factor of both learning rates
 
     @abstractmethod
     def loss(self, step: int) -> torch.Tensor:
@@ -103,17 +111,20 @@ class Trainer(ABC):
         The state is saved at state_path every minute and at the end. If there is one, training continues from it, and a
         run of a number of steps gives the same weights as one that was not interrupted. Beside it are the weights alone
         in float16, small enough to be kept elsewhere: without the state, training continues from them, with another
-        warm-up. publish(curve) is called whenever the model is the best so far, on_step(step) before every step.
-        Returns the learning curve.
+        warm-up. publish(curve) is called whenever the average is the best so far, but for the weights that training
+        began with; on_step(step) before every step. Returns the learning curve.
         """
         keep_memory()
         self._budget, self._report, self._publish, self._started_s = budget, report, publish, time.monotonic()
+        self.average = copy.deepcopy(self.model).requires_grad_(False) if self.decay else self.model
         self.progress, self._best = Progress(songs_id), self._copy_weights()
         self._warm_since, self._optimizers = 0, self._new_optimizers()
         for path in (state_path, weights_path(state_path)):
             if path.exists():
                 self._load(path)
                 break
+        if not self.progress.curve:
+            self._evaluate()
         saved_s = time.monotonic()
         bar = tqdm(desc=self.name, total=1.0, bar_format="{desc} {percentage:.1f} % |{bar}|", leave=False, disable=None)
         while self._share_used() < 1 and self.progress.evaluations_since_best < PATIENCE:
@@ -129,7 +140,7 @@ class Trainer(ABC):
             self._evaluate()
         bar.close()
         self._save(state_path)
-        self.model.load_state_dict(self._best)
+        self.average.load_state_dict(self._best)
         return self.progress.curve
 
     def _new_optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -162,12 +173,15 @@ class Trainer(ABC):
         factor = warmup * (LOWEST_RATE + (1 - LOWEST_RATE) * cosine)
         for name, rate in (("adamw", self.learning_rate), ("muon", self.matrix_rate)):
             for group in self._optimizers[name].param_groups:
-                group["lr"] = rate * factor
+                group["lr"] = rate * self.rate * factor
         self.model.zero_grad()
         self.loss(step).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self._optimizers.values():
             optimizer.step()
+        if self.decay:
+            with torch.no_grad():
+                torch._foreach_lerp_([*self.average.parameters()], [*self.model.parameters()], 1 - self.decay)
         self.progress.step += 1
 
     def _evaluate(self) -> None:
@@ -177,7 +191,8 @@ class Trainer(ABC):
         if figures["held_out"] < progress.best_held_out:
             progress.best_held_out, progress.evaluations_since_best = figures["held_out"], 0
             self._best = self._copy_weights()
-            self._publish(progress.curve)
+            if progress.step:
+                self._publish(progress.curve)
         best = "" if progress.evaluations_since_best else ", the best so far"
         left_s = elapsed_s * max(1 / max(self._share_used(), 1e-9) - 1, 0)
         minutes = f"{elapsed_s / 60:.0f} min so far, {left_s / 60:.0f} min left"
@@ -185,6 +200,7 @@ class Trainer(ABC):
 
     def _save(self, path: Path) -> None:
         parts = {"model": self.model.state_dict(), "best": self._best}
+        parts |= {"average": self.average.state_dict()} if self.decay else {}
         for kind, optimizer in self._optimizers.items():
             parts |= {f"{kind}.{i}": named for i, named in optimizer.state_dict()["state"].items()}
         # cloned, because safetensors refuses tensors that share memory
@@ -210,13 +226,15 @@ class Trainer(ABC):
             moments = {i: _part(tensors, f"{kind}.{i}.") for i in range(len(optimizer.param_groups[0]["params"]))}
             moments = {i: named for i, named in moments.items() if named}  # a parameter without gradient has none
             optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+        if self.decay:
+            self.average.load_state_dict(_part(tensors, "average.") or self.model.state_dict())
         self._best, self.progress = _part(tensors, "best."), progress
         if not self._best:
             self._best, self._warm_since, progress.best_held_out = self._copy_weights(), progress.step, math.inf
         self._report(f"{self.name}: going on from step {progress.step:,}")
 
     def _copy_weights(self) -> dict[str, torch.Tensor]:
-        return {name: t.detach().cpu().clone() for name, t in self.model.state_dict().items()}
+        return {name: t.detach().cpu().clone() for name, t in self.average.state_dict().items()}
 
 
 def weights_path(state_path: Path) -> Path:

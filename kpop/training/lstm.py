@@ -19,6 +19,7 @@ BATCH = 24
 WINDOW_STEPS = 384  # six bars
 LABEL_WEIGHT = 0.5  # the score model predicts them; here they are an auxiliary task
 RESIDUAL_WEIGHT = 0.5  # of codebooks that quantize a residual: many bits, mostly texture
+OTHERS_SHARE = 0.25  # of the windows, from songs beside those to be learnt
 MASKED_LABELS = 0.15  # share of windows whose labels are masked up to a random step, as in a clip of unknown score
 MASKED_LAGS = 0.05  # share of windows without lagged inputs
 MASKED_RECALL = 0.2  # share of windows without the recalled one, as in a song that has just begun
@@ -43,17 +44,25 @@ class LstmTrainer(Trainer):
     evaluate_every = 100
 
     def __init__(
-        self, sequences: Sequences, held_out: Sequences, config: LstmConfig, codec: CodecConfig | None = None
+        self,
+        sequences: Sequences,
+        held_out: Sequences,
+        config: LstmConfig,
+        codec: CodecConfig | None = None,
+        others: Sequences = (),
     ) -> None:
-        """codec: of the tokens, None if there are labels alone."""
+        """codec: of the tokens, None if there are labels alone; others: OTHERS_SHARE of the windows, if there are any,
+        against forgetting what can be learnt from them alone."""
         torch.manual_seed(0)
         self.sequences, self.held_out, self.device = sequences, held_out, best_device()
         self.model = TokenLstm(config).to(self.device)
         bands = codec.codebook_sizes if codec else ()
         weights_of_bands = [[1.0] + [RESIDUAL_WEIGHT] * (len(sizes) - 1) for sizes in bands]
         self._loss_weights = sum(weights_of_bands, [LABEL_WEIGHT] * config.n_labels)
-        lengths = np.array([len(sequence.tokens) for sequence in sequences], float)
-        self._shares, self._n_steps = lengths / lengths.sum(), min(WINDOW_STEPS, int(lengths.min()))
+        self._sources = [side for side in (sequences, others) if side]
+        lengths = [np.array([len(sequence.tokens) for sequence in side], float) for side in self._sources]
+        self._shares = [each / each.sum() for each in lengths]
+        self._n_steps = min(WINDOW_STEPS, *(int(each.min()) for each in lengths))
 
     def loss(self, step: int) -> torch.Tensor:
         """Cross-entropy, weighted by codebook; inputs are corrupted, so that the LSTM learns to recover from errors."""
@@ -66,9 +75,9 @@ class LstmTrainer(Trainer):
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Bits per step on held-out songs, and those of the labels."""
-        self.model.eval()
+        self.average.eval()
         with mixed_precision(self.device):
-            bits = bits_by_codebook(self.model, self.held_out[:EVALUATION_SONGS], EVALUATION_STEPS, self.device)
+            bits = bits_by_codebook(self.average, self.held_out[:EVALUATION_SONGS], EVALUATION_STEPS, self.device)
         return {"held_out": float(bits.sum()), "label_bits": float(bits[: self.model.config.n_labels].sum())}
 
     def summary(self, figures: dict[str, float]) -> str:
@@ -77,9 +86,9 @@ class LstmTrainer(Trainer):
 
     def bits_per_step(self) -> dict[str, dict]:
         """Bits per step on held-out songs, of the LSTM and of baselines: all, the codec's tokens, every codebook."""
-        self.model.eval()
+        self.average.eval()
         lengths, sizes = [len(song.tokens) for song in self.held_out], self.model.config.codebook_sizes
-        bits = [bits_by_codebook(self.model, [song], len(song.tokens), self.device) for song in self.held_out]
+        bits = [bits_by_codebook(self.average, [song], len(song.tokens), self.device) for song in self.held_out]
         rows = {
             "lstm": np.average(bits, axis=0, weights=lengths),
             "unigram": unigram_bits(self.sequences, self.held_out, sizes),
@@ -93,10 +102,11 @@ class LstmTrainer(Trainer):
 
     def _batch(self, rng: np.random.Generator) -> Batch:
         windows = []
-        for index in rng.choice(len(self.sequences), BATCH, p=self._shares):
-            last = len(self.sequences[index].tokens) - self._n_steps
-            first = int(rng.integers(last + 1)) if rng.random() > FROM_THE_START else 0
-            windows.append((self.sequences[index], first))
+        for _ in range(BATCH):
+            source = int(len(self._sources) > 1 and rng.random() < OTHERS_SHARE)
+            song = self._sources[source][rng.choice(len(self._shares[source]), p=self._shares[source])]
+            last = len(song.tokens) - self._n_steps
+            windows.append((song, int(rng.integers(last + 1)) if rng.random() > FROM_THE_START else 0))
         return make_batch(windows, self._n_steps, self.model.config, self.device)
 
     def _corrupted(self, batch: Batch) -> Batch:

@@ -16,30 +16,30 @@ import numpy as np
 
 from kpop.audio.beat import BeatTrack, track_beats
 from kpop.audio.io import read_audio
+from kpop.audio.loudness import integrated_loudness, normalise
 from kpop.audio.phase import reconstruct
 from kpop.audio.stft import frame_count, stft_at
 from kpop.constants import (
     BEATS_PER_BAR,
     FRAMES_PER_STEP,
     HOP_LENGTH,
+    LABEL_SIZES,
+    N_METRE_POSITIONS,
     SAMPLE_RATE_HZ,
     STEPS_PER_BAR,
     TEMPO_BPM,
 )
 from kpop.errors import KpopError
 from kpop.training.data import (
-    SUFFIXES,
     Songs,
     TrainingSong,
     cached_song,
-    content_key,
-    folder_songs,
-    sound_files,
     to_int16,
-    unlabelled_song,
+    varispeed,
     zero_padded,
 )
 from kpop.training.loop import Report
+from kpop.training.recordings import SILENCE_LUFS, SUFFIXES, content_key, folder_songs, sound_files
 
 VERSION = 3  # of the remixes' sound: part of the cache key
 BARS_PER_PHRASE = 4  # what metre positions count
@@ -95,7 +95,7 @@ class Remix:
     gains: np.ndarray  # (n_stems, n_bars) amplitude factor of each stem in each bar, 0 where it rests
 
 
-def remixed_songs(folder: Path, n_remixes: int, cache_folder: Path, report: Report) -> Songs:
+def remixed_songs(folder: Path, n_remixes: int, cache_folder: Path, n_jobs: int, report: Report) -> Songs:
     """All usable songs in the folder and its subfolders, and `n_remixes` remixes of each that comes as stems.
 
     A song's own mix follows the beats of its stems; other files are as `folder_songs` makes them. What is left out is
@@ -114,14 +114,14 @@ def remixed_songs(folder: Path, n_remixes: int, cache_folder: Path, report: Repo
         for number, (name, mix) in enumerate(versions):
             make = partial(_version, read, name, mix, number / max(n_remixes - 1, 1))
             try:
-                songs.append(cached_song(cache_folder / f"{key}-{number:02d}.npz", make))
+                songs.append(cached_song(cache_folder / f"{key}-{number:02d}", make))
             except (KpopError, OSError) as error:
                 report(f"left out {name}: {error}")
                 break  # the others would fail for the same reason
             report(f"ready: {name} ({len(songs[-1].waveform) / SAMPLE_RATE_HZ:.0f} s)")
     made = {song.name for song in songs}
     rest = [path for path in plain if str(path.relative_to(folder)) not in made]
-    return songs + folder_songs(folder, cache_folder, report, rest)
+    return songs + folder_songs(folder, cache_folder, n_jobs, report, rest)
 
 
 def stem_folders(folder: Path, files: list[Path]) -> dict[Path, list[Path]]:
@@ -265,13 +265,6 @@ def render(remix: Remix, song: StemSong) -> np.ndarray:
     )
 
 
-def varispeed(waveform: np.ndarray, speed: float) -> np.ndarray:
-    """The waveform (n_samples,) resampled to n_samples / speed: faster and higher by that factor."""
-    import soxr  # imported here because training on composed songs does without it
-
-    return waveform if speed == 1 else soxr.resample(waveform, speed, 1.0, quality="HQ").astype(np.float32)
-
-
 def transpose(waveform: np.ndarray, semitones: float) -> np.ndarray:
     """The waveform (n_samples,) transposed, of the same length.
 
@@ -297,7 +290,13 @@ def _version(read: Callable[[], StemSong], name: str, mix: Path | None, share: f
             raise KpopError("it is not as long as its stems, so they don't tell where its beats are.")
         remix = Remix(0, 0, np.ones((1, song.sounding.shape[1])))
         song = replace(song, groups=np.array(["others"]), samples=samples[None])
-    return unlabelled_song(name, render(remix, song), song.hop)
+    waveform = render(remix, song)
+    if integrated_loudness(waveform) < SILENCE_LUFS:
+        raise KpopError("it is silent.")
+    samples = to_int16(normalise(waveform), song.hop * FRAMES_PER_STEP)
+    n_steps = len(samples) // (song.hop * FRAMES_PER_STEP)
+    metre_positions = (np.arange(n_steps) % N_METRE_POSITIONS).astype(np.int16)
+    return TrainingSong(name, samples, metre_positions, np.zeros((n_steps, len(LABEL_SIZES)), np.uint8), song.hop)
 
 
 def _entries_s(samples: np.ndarray) -> np.ndarray:

@@ -1,40 +1,48 @@
 """A training run, from songs to a checkpoint: the codec, the score model, then the LSTM over tokens and labels."""
 
+import copy
 import os
-from collections.abc import Callable
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from tqdm import tqdm
-
+from kpop.audio.io import write_wav
 from kpop.checkpoint import load_checkpoint, load_codec, save_checkpoint
 from kpop.codec.model import Codec, CodecConfig
-from kpop.constants import LABEL_SIZES, PERIOD_16THS, SIXTEENTHS_PER_BAR
+from kpop.constants import LABEL_SIZES, PERIOD_16THS, SAMPLE_RATE_HZ, SIXTEENTHS_PER_BAR
 from kpop.corpus.compose import CORPUS_DATA, CORPUS_VERSION
 from kpop.errors import KpopError
+from kpop.generation.clips import clip_from_waveform
+from kpop.generation.pipeline import Pipeline
+from kpop.generation.session import generate
 from kpop.lstm.model import LstmConfig, TokenLstm
+from kpop.settings import Settings
 from kpop.training.codec import CodecTrainer
 from kpop.training.data import (
+    INT16_SCALE,
     Songs,
-    corpus_song,
-    encode_song,
-    folder_songs,
+    TrainingSong,
+    corpus_songs,
+    encode_songs,
     in_processes,
-    metre_rate,
     score_sequence,
     songs_id,
     split,
 )
-from kpop.training.loop import Budget, Curve, Report, best_device
+from kpop.training.loop import Budget, Curve, Report
 from kpop.training.lstm import SNAPSHOT_STEPS, LstmTrainer, add_snapshot
+from kpop.training.recordings import content_key, folder_songs
 from kpop.training.remixes import remixed_songs, work_of
 
 SHARES = {"codec": 0.2, "score": 0.02}  # of the minutes, if these are trained; the LSTM gets the rest
 SCORE_SHAPE = {"lag_steps": (SIXTEENTHS_PER_BAR, PERIOD_16THS), "embed": 192, "hidden": 256, "head_width": 128}
-FIRST_HELD_OUT = 3_000_000  # number of a composed song
+FIRST_HELD_OUT, FIRST_MIXED_IN = 3_000_000, 4_000_000  # numbers of composed songs
 MAX_HELD_OUT = 24
+N_MIXED_IN = 24  # composed songs that a fine-tuned LSTM goes on to hear
+TRANSPOSITIONS = (-3, -2, -1, 0, 1, 2, 3)  # semitones, of a user's own songs
+FINE_TUNING_RATE = 0.5  # factor of the learning rates
+PREVIEW_EVERY_S, PREVIEW_S = 240.0, 15.0
 
 
 @dataclass(frozen=True)
@@ -85,44 +93,69 @@ class Plan:
 
 def run(plan: Plan, report: Report = print) -> None:
     """Train the networks as planned and write the checkpoint. KpopError when there are no usable songs."""
+    started_s = time.monotonic()
     _prepare_work(plan)
     songs, held_out = _songs(plan, report)
     report(f"{len(songs)} songs to train on, {len(held_out)} held out")
-    start = None
     if plan.start:
         codec, start, start_info, score = load_checkpoint(plan.start)
         curves = {name: start_info[name] for name in ("codec_curve", "score_curve") if name in start_info}
     else:
         codec, codec_curve = _train_codec(plan, songs, held_out, report)
         score, score_curve = (None, None) if plan.folder else _train_score(plan, report)
-        curves = {"codec_curve": codec_curve, "score_curve": score_curve}
-    trainer = _lstm_trainer(plan, songs, held_out, codec.to(best_device()), start)
+        curves, start = {"codec_curve": codec_curve, "score_curve": score_curve}, None
+    trainer = _lstm_trainer(plan, songs, held_out, codec.config, start)
     info = {
         "data": str(plan.folder.name) if plan.folder else CORPUS_DATA,
         "title": plan.title,
         "about": plan.about,
         "n_songs": len(songs) + (0 if plan.folder else plan.first),
         "held_out": [song.name for song in held_out],
-        "metronome_rate": metre_rate(songs),
         "knows_labels": any(song.labels.any() for song in songs),
         **curves,
     }
     snapshots = plan.work / "snapshots.safetensors"
+    preview = _Preview(plan, codec, info, held_out[0]) if plan.folder else None
 
     def publish(curve: Curve, **figures: dict) -> None:
-        save_checkpoint(plan.out, codec, trainer.model, info | {"lstm_curve": curve} | figures, score)
+        save_checkpoint(plan.out, codec, trainer.average, info | {"lstm_curve": curve} | figures, score)
 
     def on_step(step: int) -> None:
         if step in SNAPSHOT_STEPS:
-            add_snapshot(snapshots, snapshots, step, trainer.model)
+            add_snapshot(snapshots, snapshots, step, trainer.average)
+        if preview:
+            preview.write(step, trainer.average)
 
     data = songs_id(songs, held_out) if plan.folder else CORPUS_VERSION
-    curve = trainer.train(plan.budget("lstm"), plan.work / "lstm.state", data, report, publish, on_step)
+    n_steps, seconds = plan.budget("lstm")
+    if plan.start:
+        seconds -= time.monotonic() - started_s  # which preparing the songs took
+    curve = trainer.train((n_steps, seconds), plan.work / "lstm.state", data, report, publish, on_step)
     bits = trainer.bits_per_step()
     publish(curve, bits_per_step=bits)
-    add_snapshot(snapshots, plan.out.with_suffix(".snapshots.safetensors"), curve[-1]["step"], trainer.model)
+    add_snapshot(snapshots, plan.out.with_suffix(".snapshots.safetensors"), curve[-1]["step"], trainer.average)
     report("Bits a step on held-out songs: " + ", ".join(f"{name} {row['all']:.1f}" for name, row in bits.items()))
+    if start and min(each["held_out"] for each in curve) == curve[0]["held_out"]:
+        report(f"It predicts the held-out songs no better than {plan.start.stem}, whose weights were kept.")
     report(f"Written: {plan.out}")
+
+
+class _Preview:
+    """A few seconds generated from a held-out song, every few minutes of a training, to be listened to."""
+
+    def __init__(self, plan: Plan, codec: Codec, info: dict, song: TrainingSong) -> None:
+        self._codec, self._info, self._path = codec, info, plan.out.with_suffix(".preview.wav")
+        middle = len(song.waveform) // 2
+        waveform = song.waveform[middle : middle + round(PREVIEW_S * SAMPLE_RATE_HZ)] / INT16_SCALE
+        self._clip, self._written_s = clip_from_waveform(waveform, song.name), time.monotonic()
+
+    def write(self, step: int, lstm: TokenLstm) -> None:
+        """If it is time, write another one."""
+        if time.monotonic() - self._written_s > PREVIEW_EVERY_S:
+            pipeline = Pipeline(self._codec, copy.deepcopy(lstm).cpu().eval(), self._info)
+            settings = Settings(length_s=PREVIEW_S, seed_number=step, clip=self._clip.name)
+            write_wav(self._path, generate(pipeline, settings, self._clip).waveform)
+            self._written_s = time.monotonic()
 
 
 def _prepare_work(plan: Plan) -> None:
@@ -139,19 +172,22 @@ def _prepare_work(plan: Plan) -> None:
 def _songs(plan: Plan, report: Report) -> tuple[Songs, Songs]:
     """(training songs, held-out songs)."""
     if plan.folder is None:
-        make = partial(corpus_song, cache=plan.work / f"corpus-{CORPUS_VERSION}")
-        return _composed(make, range(plan.first, plan.first + plan.n_songs), plan.n_jobs, "Rendering songs")
+        numbers = range(plan.first, plan.first + plan.n_songs)
+        songs = corpus_songs([*numbers, *_held_out(len(numbers))], _corpus_cache(plan), plan.n_jobs)
+        return songs[: len(numbers)], songs[len(numbers) :]
     if plan.n_remixes:
-        songs = remixed_songs(plan.folder, plan.n_remixes, plan.work / "songs", report)
+        songs = remixed_songs(plan.folder, plan.n_remixes, plan.work / "songs", plan.n_jobs, report)
         return split(songs, work_of, plan.held_out_work)
-    return split(folder_songs(plan.folder, plan.work / "songs", report))
+    return split(folder_songs(plan.folder, plan.work / "songs", plan.n_jobs, report), str, plan.held_out_work)
 
 
-def _composed(make: Callable[[int], Any], numbers: range, n_jobs: int, title: str) -> tuple[list, list]:
-    """What make() returns for the numbers, and for others that are held out of every run."""
-    n_held_out = min(1 + len(numbers) // 20, MAX_HELD_OUT)
-    made = in_processes(make, [*numbers, *range(FIRST_HELD_OUT, FIRST_HELD_OUT + n_held_out)], n_jobs, title)
-    return made[: len(numbers)], made[len(numbers) :]
+def _held_out(n_songs: int) -> range:
+    """Numbers of composed songs that are held out of every run, for so many to train on."""
+    return range(FIRST_HELD_OUT, FIRST_HELD_OUT + min(1 + n_songs // 20, MAX_HELD_OUT))
+
+
+def _corpus_cache(plan: Plan) -> Path:
+    return plan.work / f"corpus-{CORPUS_VERSION}"
 
 
 def _train_codec(plan: Plan, songs: Songs, held_out: Songs, report: Report) -> tuple[Codec, Curve]:
@@ -160,32 +196,42 @@ def _train_codec(plan: Plan, songs: Songs, held_out: Songs, report: Report) -> t
     if not done.exists():
         recordings: tuple[Songs, ...] = ()
         if plan.recordings:
-            recordings = remixed_songs(plan.recordings, plan.n_remixes, plan.work / "songs", report)
+            recordings = remixed_songs(plan.recordings, plan.n_remixes, plan.work / "songs", plan.n_jobs, report)
             recordings = split(recordings, work_of, plan.held_out_work)
         trainer = CodecTrainer(songs, held_out, plan.codec_config, *recordings)
         data = songs_id(songs, held_out)
         curve = trainer.train(plan.budget("codec"), plan.work / "codec.state", data, report)
-        save_checkpoint(done, trainer.model, None, {"codec_curve": curve})
+        save_checkpoint(done, trainer.average, None, {"codec_curve": curve})
     codec, info = load_codec(done)
     return codec, info["codec_curve"]
 
 
 def _train_score(plan: Plan, report: Report) -> tuple[TokenLstm, Curve]:
     """The score model and its curve."""
-    sequences = _composed(score_sequence, range(plan.n_scores), plan.n_jobs, "Composing songs")
+    numbers = range(plan.n_scores), _held_out(plan.n_scores)
+    sequences = (in_processes(score_sequence, side, plan.n_jobs, "Composing songs") for side in numbers)
     config = LstmConfig(LABEL_SIZES, len(LABEL_SIZES), recalls=True, **SCORE_SHAPE)
     trainer = LstmTrainer(*sequences, config)
     trainer.name = "Score model"
     curve = trainer.train(plan.budget("score"), plan.work / "score.state", CORPUS_VERSION, report)
-    return trainer.model, curve
+    return trainer.average, curve
 
 
-def _lstm_trainer(plan: Plan, songs: Songs, held_out: Songs, codec: Codec, start: TokenLstm | None) -> LstmTrainer:
-    sizes = (*LABEL_SIZES, *codec.config.flat_codebook_sizes)
+def _lstm_trainer(
+    plan: Plan, songs: Songs, held_out: Songs, codec: CodecConfig, start: TokenLstm | None
+) -> LstmTrainer:
+    """The LSTM's trainer; one that goes on from other weights also hears composed songs again."""
+    sizes = (*LABEL_SIZES, *codec.flat_codebook_sizes)
     config = start.config if start else LstmConfig(sizes, len(LABEL_SIZES), recalls=True, **plan.lstm_shape)
-    everything = tqdm([*songs, *held_out], "Encoding songs", unit="song", disable=None)
-    sequences = [encode_song(song, codec, best_device()) for song in everything]
-    trainer = LstmTrainer(sequences[: len(songs)], sequences[len(songs) :], config, codec.config)
+    codec_file = plan.start or plan.work / "codec.safetensors"
+    encode = partial(encode_songs, codec_file=codec_file, cache=plan.work / f"tokens-{content_key(codec_file)}")
+    sequences = encode(songs, n_jobs=plan.n_jobs, semitones=TRANSPOSITIONS if plan.folder else (0,))
+    others = []
+    if start and plan.folder:
+        numbers = range(FIRST_MIXED_IN, FIRST_MIXED_IN + N_MIXED_IN)
+        others = encode(corpus_songs(numbers, _corpus_cache(plan), plan.n_jobs), n_jobs=plan.n_jobs)
+    trainer = LstmTrainer(sequences, encode(held_out, n_jobs=plan.n_jobs), config, codec, others)
     if start:
         trainer.model.load_state_dict(start.state_dict())
+        trainer.rate = FINE_TUNING_RATE
     return trainer

@@ -95,7 +95,7 @@ def show_songs(session: SessionState, layout: Layout) -> None:
             st.html(HEADING.format(' id="song"', html.escape(songs[0].title), html.escape(songs[0].facts)))
         else:
             facts = html.escape(songs[0].facts)
-            st.html(HEADING.format(' id="song"', f"Take A to {LETTERS[len(songs) - 1]}", facts))
+            st.html(HEADING.format(' id="song"', f"Takes A to {LETTERS[len(songs) - 1]}", facts))
     if len(songs) > 1:
         with layout.songs:
             columns = [column for _ in range(0, len(songs), 2) for column in st.columns(2)]
@@ -115,8 +115,9 @@ def show_songs(session: SessionState, layout: Layout) -> None:
 def show_take(session: SessionState, songs: tuple[PageSong, ...], index: int) -> None:
     """One of several songs: what it is, its spectrogram, and buttons to keep and to download it."""
     song, name = songs[index], f"Take {LETTERS[index]}"
-    change = difference(songs[0].settings, song.settings) if index else ""
-    st.html(f'<h3 class="take">{name}: {html.escape(song.title)}</h3><p class="facts">{change}</p>')
+    changes = [difference(songs[0].settings, each.settings) for each in songs]
+    facts = f'<p class="facts">{changes[index]}</p>' if any(changes) else ""
+    st.html(f'<h3 class="take">{name}: {html.escape(song.title)}</h3>{facts}')
     show_figure(song, f"spectrogram-{index}", SMALL_PX)
     with st.container(horizontal=True):
         options = {"on_click": keep, "args": (session, song), "disabled": not song.figure}

@@ -363,7 +363,8 @@ class Player {
   // What can be done while nothing is to be told.
   hint() {
     if (this.tracks.length > 1) return "Switch by the letters or the keys 1 to 4; tap a picture to jump there.";
-    return this.active.song.length_s ? "Tap the picture to jump there; space pauses." : "";
+    const keys = matchMedia("(hover: hover)").matches ? "; space pauses" : "";
+    return this.active.song.length_s ? `Tap the picture to jump there${keys}.` : "";
   }
 }
 
