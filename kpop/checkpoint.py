@@ -55,8 +55,13 @@ def load_checkpoint(path: Path) -> tuple[Codec, TokenLstm, dict[str, Any], Token
 
 def load_codec(path: Path) -> tuple[Codec, dict[str, Any]]:
     """Rebuild (codec, info) alone; otherwise as load_checkpoint()."""
-    networks, info = _load(path, "codec")
-    return networks["codec"], info
+    return load_network(path, "codec")
+
+
+def load_network(path: Path, name: str) -> tuple[nn.Module, dict[str, Any]]:
+    """Rebuild one of NETWORKS, and info; otherwise as load_checkpoint()."""
+    networks, info = _load(path, name)
+    return networks[name], info
 
 
 def _load(path: Path, *names: str) -> tuple[dict[str, nn.Module], dict[str, Any]]:

@@ -18,6 +18,9 @@ from kpop.settings import LENGTH_RANGE_S, TEMPO_RANGE_BPM, Settings
 
 COMMANDS = []
 POLL_S = 0.05
+# OpenMP threads that wait for one that shares its core with another process would use up the turns of both: a step then
+# takes ten times as long, and with so few turns of the waiting loop (by default 300,000) twice as long.
+SPIN_COUNT = "300"
 SCRATCH = "scratch"  # instead of a model to go on from
 MODEL_HELP = f"{', '.join(available_models())}, or a .safetensors file"
 
@@ -178,6 +181,7 @@ def generate(options: argparse.Namespace) -> None:
 )
 def train(options: argparse.Namespace) -> None:
     """train a model on a folder of songs, or on composed ones"""
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
     from kpop.training.train import Plan, run
 
     start = options.start or (DEFAULT_MODEL if options.folder else SCRATCH)

@@ -25,7 +25,7 @@ TINY_CODEC = CodecConfig(
     step_blocks=1,
     frame_blocks=1,
 )
-TINY_LSTM = {"embed": 32, "hidden": 48, "head_width": 32}
+TINY_LSTM = {"embed": 32, "hidden": 48, "head_width": 32, "dropout": 0.0}
 
 
 @pytest.fixture(scope="session")

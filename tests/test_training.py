@@ -1,5 +1,6 @@
 """From songs to a checkpoint: killed, resumed, with good songs and bad."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from kpop.training.data import TokenSequence, TrainingSong
 from kpop.training.train import Plan, run
 
 # `python -m kpop`, but the state is saved after every step
+MAIN = "from kpop.cli import main\nif __name__ == '__main__':\n    raise SystemExit(main())\n"
 EAGER = "from kpop.training import loop; loop.SAVE_EVERY_S = 0; from kpop.cli import main; main()"
 
 
@@ -97,12 +99,33 @@ def test_steps_lower_the_held_out_error_and_snapshots_are_taken_on_the_way(tmp_p
     assert not torch.equal(codes["codes.0"], codes["codes.60"])
 
 
-def test_a_trained_model_can_be_fine_tuned_and_keeps_its_codec_and_score_model(tmp_path, songs_folder, tiny_model):
+def test_a_trained_model_can_be_fine_tuned_on_recordings_and_keeps_its_codec(
+    tmp_path, songs_folder, tiny_model, monkeypatch
+):
+    monkeypatch.setattr("kpop.training.train.N_MIXED_IN", 1)
     out = tmp_path / "fine.safetensors"
     train(out, songs_folder, start=tiny_model, lstm_steps=40)
     before, after = load_file(tiny_model), load_file(out)
-    assert all(torch.equal(after[name], before[name]) for name in before if not name.startswith("lstm."))
+    assert all(torch.equal(after[name], before[name]) for name in before if name.startswith("codec."))
+    assert not any(name.startswith("score.") for name in after)
     assert 2e-3 < (after["lstm.lstm.bias_hh_l0"] - before["lstm.lstm.bias_hh_l0"]).abs().max() < 0.2
+
+
+def test_two_processes_that_train_together_make_the_steps_of_one(tmp_path, songs_folder, tiny_model):
+    steps = ["--codec-steps", "0", "--score-steps", "0", "--lstm-steps", "6", "--from", str(tiny_model)]
+    script, moments = tmp_path / "script.py", []
+    script.write_text(f"from kpop.training import train\ntrain.N_MIXED_IN = 1\n{MAIN}")
+    for n_processes in (1, 2):
+        out = tmp_path / f"{n_processes}.safetensors"
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n_processes}"]
+        command = [*torchrun, str(script), "train", str(songs_folder), "--out", str(out), *steps]
+        subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])})
+        moments.append(load_file(out.with_suffix(".work") / "lstm.state"))
+    averaged = [name for name in moments[0] if name.endswith(".exp_avg") and moments[0][name].any()]
+    assert len(averaged) > 10
+    for name in averaged:  # of gradients
+        alone, together = (each[name] for each in moments)
+        assert (alone - together).abs().max() < 0.03 * alone.abs().max(), name
 
 
 def test_training_needs_two_songs(tmp_path):

@@ -9,16 +9,19 @@ import copy
 import ctypes
 import json
 import math
+import os
 import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from kpop.checkpoint import read_tensors, write_tensors
@@ -34,9 +37,25 @@ Curve = list[dict[str, float]]
 Budget = tuple[int | None, float]  # steps; None: the seconds of wall clock that follow
 
 
+def join_processes() -> None:
+    """Under torchrun, meet its other processes."""
+    if "WORLD_SIZE" in os.environ and not distributed.is_initialized():
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(backend, timeout=timedelta(days=2))  # the first one may train a codec meanwhile
+
+
+def process_rank() -> tuple[int, int]:
+    """(this process's number from 0 on, number of processes) that train together."""
+    if distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
 def best_device() -> torch.device:
     """CUDA if available, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("cpu")
 
 
 def keep_memory() -> None:
@@ -71,17 +90,22 @@ class Progress:
 class Trainer(ABC):
     """A network in training. Subclasses set the attributes and define loss() and evaluate().
 
+    is_shared: whether all processes of torchrun train it together: each has its share of every batch; the first one
+        alone evaluates, saves and reports
+    parallel: what loss() calls, the model or its DistributedDataParallel
     average: the network that is evaluated, and after train() has the best weights: a moving average of the model in
     training (Polyak & Juditsky 1992, "Acceleration of stochastic approximation by averaging"), or the model itself
     """
 
     name: str
     model: nn.Module
+    parallel: nn.Module
     average: nn.Module
     learning_rate: float  # of AdamW
     matrix_rate: float  # of Muon
     hidden: tuple[str, ...]  # parts of the names of matrices between two hidden layers
     evaluate_every: int
+    is_shared = False
     decay = 0.0  # of the moving average of the weights, which is evaluated and kept; 0: there is none
     rate = 1.0  # factor of both learning rates
 
@@ -116,6 +140,8 @@ class Trainer(ABC):
         """
         keep_memory()
         self._budget, self._report, self._publish, self._started_s = budget, report, publish, time.monotonic()
+        self._rank, n_processes = process_rank() if self.is_shared else (0, 1)
+        self.parallel = DistributedDataParallel(self.model) if n_processes > 1 else self.model
         self.average = copy.deepcopy(self.model).requires_grad_(False) if self.decay else self.model
         self.progress, self._best = Progress(songs_id), self._copy_weights()
         self._warm_since, self._optimizers = 0, self._new_optimizers()
@@ -127,10 +153,11 @@ class Trainer(ABC):
             self._evaluate()
         saved_s = time.monotonic()
         bar = tqdm(desc=self.name, total=1.0, bar_format="{desc} {percentage:.1f} % |{bar}|", leave=False, disable=None)
-        while self._share_used() < 1 and self.progress.evaluations_since_best < PATIENCE:
-            on_step(self.progress.step)
-            self._step()
-            bar.update(self._share_used() - bar.n)
+        while (share := self._agreed_share()) < 1:
+            bar.update(share - bar.n)
+            if self._rank == 0:
+                on_step(self.progress.step)
+            self._step(share)
             if self.progress.step % self.evaluate_every == 0:
                 self._evaluate()
             if time.monotonic() - saved_s > SAVE_EVERY_S:
@@ -160,15 +187,24 @@ class Trainer(ABC):
         used, total = (self._elapsed_s(), seconds) if steps is None else (self.progress.step, steps)
         return used / total if total else 1.0
 
+    def _agreed_share(self) -> float:
+        """The same in all processes, and 1 if the held-out figure has stopped improving."""
+        share = 1.0 if self.progress.evaluations_since_best >= PATIENCE else self._share_used()
+        if self.parallel is self.model:
+            return share
+        shared = torch.tensor(share, device=best_device())
+        distributed.broadcast(shared, 0)
+        return shared.item()
+
     def _elapsed_s(self) -> float:
         """Wall-clock seconds, including those before an interruption."""
         return self.progress.elapsed_s + time.monotonic() - self._started_s
 
-    def _step(self) -> None:
+    def _step(self, share: float) -> None:
         step = self.progress.step
         torch.manual_seed(step)  # dropout depends on the step alone, so that a resumed run repeats it
         self.model.train()
-        cosine = 0.5 * (1 + math.cos(math.pi * min(self._share_used(), 1.0)))
+        cosine = 0.5 * (1 + math.cos(math.pi * share))
         warmup = min(1.0, (step - self._warm_since + 1) / WARMUP_STEPS)
         factor = warmup * (LOWEST_RATE + (1 - LOWEST_RATE) * cosine)
         for name, rate in (("adamw", self.learning_rate), ("muon", self.matrix_rate)):
@@ -185,6 +221,8 @@ class Trainer(ABC):
         self.progress.step += 1
 
     def _evaluate(self) -> None:
+        if self._rank > 0:
+            return
         figures, progress, elapsed_s = self.evaluate(), self.progress, self._elapsed_s()
         progress.curve.append({"step": progress.step, "minutes": round(elapsed_s / 60, 2), **figures})
         progress.evaluations_since_best += 1
@@ -195,10 +233,12 @@ class Trainer(ABC):
                 self._publish(progress.curve)
         best = "" if progress.evaluations_since_best else ", the best so far"
         left_s = elapsed_s * max(1 / max(self._share_used(), 1e-9) - 1, 0)
-        minutes = f"{elapsed_s / 60:.0f} min so far, {left_s / 60:.0f} min left"
-        self._report(f"{self.name}, step {progress.step:,}: {self.summary(figures)}{best} ({minutes})")
+        minutes = f" ({elapsed_s / 60:.0f} min so far, {left_s / 60:.0f} min left)" if progress.step else ""
+        self._report(f"{self.name}, step {progress.step:,}: {self.summary(figures)}{best}{minutes}")
 
     def _save(self, path: Path) -> None:
+        if self._rank > 0:
+            return
         parts = {"model": self.model.state_dict(), "best": self._best}
         parts |= {"average": self.average.state_dict()} if self.decay else {}
         for kind, optimizer in self._optimizers.items():

@@ -13,7 +13,7 @@ from kpop.constants import STEPS_PER_BAR
 from kpop.lstm.model import LstmConfig, TokenLstm
 from kpop.lstm.sampler import BatchState, Chunk, Sampler
 from kpop.training.data import Batch, TokenSequence, make_batch
-from kpop.training.loop import Trainer, best_device, mixed_precision
+from kpop.training.loop import Trainer, best_device, mixed_precision, process_rank
 
 BATCH = 24
 WINDOW_STEPS = 384  # six bars
@@ -67,8 +67,10 @@ class LstmTrainer(Trainer):
     def loss(self, step: int) -> torch.Tensor:
         """Cross-entropy, weighted by codebook; inputs are corrupted, so that the LSTM learns to recover from errors."""
         batch = self._corrupted(self._batch(np.random.default_rng([2, step])))
+        if self.is_shared:
+            batch = _share_of(batch, *process_rank())
         with mixed_precision(self.device):
-            logits = self.model(**batch)
+            logits = self.parallel(**batch)
         nats = _nats(logits, batch["targets"])
         return sum(weight * each for weight, each in zip(self._loss_weights, nats, strict=True))
 
@@ -131,6 +133,14 @@ class LstmTrainer(Trainer):
         others = flat[torch.randperm(len(flat), device=flat.device)].view_as(tokens)
         is_replaced = torch.rand(tokens.shape, device=self.device) < self.model.config.corruption
         return torch.where(is_replaced, others, tokens)
+
+
+def _share_of(batch: Batch, rank: int, n_processes: int) -> Batch:
+    """The windows of one process."""
+    return {
+        name: each[rank::n_processes] if torch.is_tensor(each) else [one[rank::n_processes] for one in each]
+        for name, each in batch.items()
+    }
 
 
 def _nats(logits: list[torch.Tensor], targets: torch.Tensor) -> list[torch.Tensor]:

@@ -3,12 +3,14 @@
 import copy
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from torch import distributed
+
 from kpop.audio.io import write_wav
-from kpop.checkpoint import load_checkpoint, load_codec, save_checkpoint
+from kpop.checkpoint import load_checkpoint, load_codec, load_network, save_checkpoint
 from kpop.codec.model import Codec, CodecConfig
 from kpop.constants import LABEL_SIZES, PERIOD_16THS, SAMPLE_RATE_HZ, SIXTEENTHS_PER_BAR
 from kpop.corpus.compose import CORPUS_DATA, CORPUS_VERSION
@@ -30,7 +32,7 @@ from kpop.training.data import (
     songs_id,
     split,
 )
-from kpop.training.loop import Budget, Curve, Report
+from kpop.training.loop import Budget, Curve, Report, join_processes, process_rank
 from kpop.training.lstm import SNAPSHOT_STEPS, LstmTrainer, add_snapshot
 from kpop.training.recordings import content_key, folder_songs
 from kpop.training.remixes import remixed_songs, work_of
@@ -94,17 +96,25 @@ class Plan:
 def run(plan: Plan, report: Report = print) -> None:
     """Train the networks as planned and write the checkpoint. KpopError when there are no usable songs."""
     started_s = time.monotonic()
+    join_processes()
+    rank, n_processes = process_rank()
+    if rank > 0:  # the first one fills the caches
+        distributed.barrier()
+        plan, report = replace(plan, resume=True), lambda line: None
     _prepare_work(plan)
     songs, held_out = _songs(plan, report)
     report(f"{len(songs)} songs to train on, {len(held_out)} held out")
     if plan.start:
         codec, start, start_info, score = load_checkpoint(plan.start)
+        score = None if plan.folder else score  # nobody knows the labels of recordings
         curves = {name: start_info[name] for name in ("codec_curve", "score_curve") if name in start_info}
     else:
         codec, codec_curve = _train_codec(plan, songs, held_out, report)
-        score, score_curve = (None, None) if plan.folder else _train_score(plan, report)
+        score, score_curve = (None, None) if plan.folder or rank > 0 else _train_score(plan, codec, report)
         curves, start = {"codec_curve": codec_curve, "score_curve": score_curve}, None
     trainer = _lstm_trainer(plan, songs, held_out, codec.config, start)
+    if n_processes > 1 and rank == 0:
+        distributed.barrier()
     info = {
         "data": str(plan.folder.name) if plan.folder else CORPUS_DATA,
         "title": plan.title,
@@ -131,6 +141,8 @@ def run(plan: Plan, report: Report = print) -> None:
     if plan.start:
         seconds -= time.monotonic() - started_s  # which preparing the songs took
     curve = trainer.train((n_steps, seconds), plan.work / "lstm.state", data, report, publish, on_step)
+    if rank > 0:
+        return
     bits = trainer.bits_per_step()
     publish(curve, bits_per_step=bits)
     add_snapshot(snapshots, plan.out.with_suffix(".snapshots.safetensors"), curve[-1]["step"], trainer.average)
@@ -206,14 +218,19 @@ def _train_codec(plan: Plan, songs: Songs, held_out: Songs, report: Report) -> t
     return codec, info["codec_curve"]
 
 
-def _train_score(plan: Plan, report: Report) -> tuple[TokenLstm, Curve]:
+def _train_score(plan: Plan, codec: Codec, report: Report) -> tuple[TokenLstm, Curve]:
     """The score model and its curve."""
+    done = plan.work / "score.safetensors"
+    if done.exists():
+        score, info = load_network(done, "score")
+        return score, info["score_curve"]
     numbers = range(plan.n_scores), _held_out(plan.n_scores)
     sequences = (in_processes(score_sequence, side, plan.n_jobs, "Composing songs") for side in numbers)
     config = LstmConfig(LABEL_SIZES, len(LABEL_SIZES), recalls=True, **SCORE_SHAPE)
     trainer = LstmTrainer(*sequences, config)
     trainer.name = "Score model"
     curve = trainer.train(plan.budget("score"), plan.work / "score.state", CORPUS_VERSION, report)
+    save_checkpoint(done, codec, None, {"score_curve": curve}, trainer.average)
     return trainer.average, curve
 
 
@@ -231,6 +248,7 @@ def _lstm_trainer(
         numbers = range(FIRST_MIXED_IN, FIRST_MIXED_IN + N_MIXED_IN)
         others = encode(corpus_songs(numbers, _corpus_cache(plan), plan.n_jobs), n_jobs=plan.n_jobs)
     trainer = LstmTrainer(sequences, encode(held_out, n_jobs=plan.n_jobs), config, codec, others)
+    trainer.is_shared = True
     if start:
         trainer.model.load_state_dict(start.state_dict())
         trainer.rate = FINE_TUNING_RATE
