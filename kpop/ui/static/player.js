@@ -229,6 +229,7 @@ class Player {
   // A song that leaves the page sounds until another one, at the same moment, takes over.
   async takeOver(former, next) {
     former.overlay.remove();
+    former.audio.hidden = true;
     await this.switchTo(next);
     former.clear();
     this.spare.push(former);
