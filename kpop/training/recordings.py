@@ -5,7 +5,6 @@ Frames are taken where the song's own beats are, so that a drifting tempo is fol
 
 import hashlib
 import zipfile
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -85,10 +84,9 @@ def folder_songs(folder: Path, cache: Path, n_jobs: int, report: Report, files: 
         else:
             key, beats = read
             found[key] = Recording(name, key, np.load(cache / f"{key}.npy", mmap_mode="r"), beats)
-    tempo_bpm = usual_tempo(recording.beats.tempo_bpm for recording in found.values())
-    songs = []
+    songs, tempi_bpm = [], [recording.beats.tempo_bpm for recording in found.values()]
     for recording in found.values():
-        recording = in_octave(recording, tempo_bpm)
+        recording = in_octave(recording, usual_tempo(tempi_bpm))
         report(f"ready: {recording}")
         songs.append(on_grid(recording))
     return songs
@@ -125,9 +123,9 @@ def content_key(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:24]
 
 
-def usual_tempo(tempi_bpm: Iterable[float]) -> float:
+def usual_tempo(tempi_bpm: list[float]) -> float:
     """The middle of tempi whose octaves are unknown: their circular mean, an octave being the whole circle."""
-    octaves = np.log2([*tempi_bpm])
+    octaves = np.log2(tempi_bpm)
     middle = np.angle(np.exp(2j * np.pi * octaves).mean()) / (2 * np.pi)
     return float(2 ** (middle + np.round(np.median(octaves) - middle)))
 
