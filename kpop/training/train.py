@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import distributed
 
@@ -104,26 +105,11 @@ def run(plan: Plan, report: Report = print) -> None:
     _prepare_work(plan)
     songs, held_out = _songs(plan, report)
     report(f"{len(songs)} songs to train on, {len(held_out)} held out")
-    if plan.start:
-        codec, start, start_info, score = load_checkpoint(plan.start)
-        score = None if plan.folder else score  # nobody knows the labels of recordings
-        curves = {name: start_info[name] for name in ("codec_curve", "score_curve") if name in start_info}
-    else:
-        codec, codec_curve = _train_codec(plan, songs, held_out, report)
-        score, score_curve = (None, None) if plan.folder or rank > 0 else _train_score(plan, codec, report)
-        curves, start = {"codec_curve": codec_curve, "score_curve": score_curve}, None
+    codec, start, curves, score = _other_networks(plan, songs, held_out, report)
     trainer = _lstm_trainer(plan, songs, held_out, codec.config, start)
     if n_processes > 1 and rank == 0:
         distributed.barrier()
-    info = {
-        "data": str(plan.folder.name) if plan.folder else CORPUS_DATA,
-        "title": plan.title,
-        "about": plan.about,
-        "n_songs": len(songs) + (0 if plan.folder else plan.first),
-        "held_out": [song.name for song in held_out],
-        "knows_labels": any(song.labels.any() for song in songs),
-        **curves,
-    }
+    info = _info(plan, songs, held_out) | curves
     snapshots = plan.work / "snapshots.safetensors"
     preview = _Preview(plan, codec, info, held_out[0]) if plan.folder else None
 
@@ -150,6 +136,33 @@ def run(plan: Plan, report: Report = print) -> None:
     if start and min(each["held_out"] for each in curve) == curve[0]["held_out"]:
         report(f"It predicts the held-out songs no better than {plan.start.stem}, whose weights were kept.")
     report(f"Written: {plan.out}")
+
+
+def _info(plan: Plan, songs: Songs, held_out: Songs) -> dict[str, Any]:
+    """What the checkpoint says of its songs."""
+    return {
+        "data": str(plan.folder.name) if plan.folder else CORPUS_DATA,
+        "title": plan.title,
+        "about": plan.about,
+        "n_songs": len(songs) + (0 if plan.folder else plan.first),
+        "held_out": [song.name for song in held_out],
+        "knows_labels": any(song.labels.any() for song in songs),
+    }
+
+
+def _other_networks(
+    plan: Plan, songs: Songs, held_out: Songs, report: Report
+) -> tuple[Codec, TokenLstm | None, dict[str, Curve], TokenLstm | None]:
+    """(codec, LSTM to go on from, learning curves, score model): of the start, or trained."""
+    if plan.start:
+        codec, start, info, score = load_checkpoint(plan.start)
+        curves = {name: info[name] for name in ("codec_curve", "score_curve") if name in info}
+        return codec, start, curves, None if plan.folder else score  # nobody knows the labels of recordings
+    codec, codec_curve = _train_codec(plan, songs, held_out, report)
+    if plan.folder or process_rank()[0] > 0:
+        return codec, None, {"codec_curve": codec_curve}, None
+    score, score_curve = _train_score(plan, codec, report)
+    return codec, None, {"codec_curve": codec_curve, "score_curve": score_curve}, score
 
 
 class _Preview:
